@@ -1,0 +1,48 @@
+# make workbook | test | lab | lint: each builds .venv when it is missing or stale.
+# More options by ARGS, as in: make workbook ARGS='-p fps 2'; make lab ARGS=--no-browser
+SHELL := bash
+MINIMUM := 3.11
+OLD_ENOUGH := import sys; sys.exit(sys.version_info < tuple(map(int, "$(MINIMUM)".split("."))))
+# the first Python that runs and is new enough; the tested one comes first
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c '$(OLD_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed-in
+# a copied or moved project must not use the environment of the old place
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help workbook test lint lab
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(or $(PYTHON),python3) -c '$(OLD_ENOUGH)' 2>/dev/null || { \
+	echo "numpro needs Python $(MINIMUM) or newer; found: $$($(or $(PYTHON),python3) --version 2>&1)." \
+	"Name one: make PYTHON=/path/to/python$(MINIMUM)" >&2; exit 1; }
+	@echo "building $(VENV) with $$($(PYTHON) --version) (about a minute; longer on a slow line)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@echo "$(CURDIR)" > $@
+
+workbook: $(STAMP)  ## run every notebook, then print the scores and the report's path
+	$(BIN)/python -m numpro run $(ARGS)
+
+# One thread a process: two notebooks run side by side. Nothing may ask the hub.
+TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+test: lint  ## lint, unit tests, doctests, and every notebook against its stored outputs
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules numpro tests
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+	--nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+lint: $(STAMP)  ## check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+lab: $(STAMP)  ## open the first notebook in JupyterLab
+	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
+	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None $(ARGS)

@@ -1,0 +1,67 @@
+"""Where things lie: the project root, the data folder, the embedded models."""
+
+import os
+from pathlib import Path
+
+
+def root() -> Path:
+    """Return the project root, wherever the process was started.
+
+    Looked for in this order: the environment variable ``NUMPRO_ROOT``; the working directory
+    and its parents (a folder with ``notebooks`` and ``numpro``); the folder above the package.
+
+    Raises
+    ------
+    FileNotFoundError
+        When ``NUMPRO_ROOT`` is set and is not a folder.
+    """
+    if named := os.environ.get("NUMPRO_ROOT"):
+        if not Path(named).is_dir():
+            raise FileNotFoundError(f"NUMPRO_ROOT must name a folder; got {named!r}")
+        return Path(named).resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "numpro" / "__init__.py").is_file():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | os.PathLike) -> Path:
+    """Return `path` as an absolute path; a relative one counts from the project root."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else root() / path
+
+
+def relative(path: str | os.PathLike) -> str:
+    """Return `path` as shown to people: relative to the project root where it lies inside."""
+    path = Path(path)
+    return path.relative_to(root()).as_posix() if path.is_relative_to(root()) else str(path)
+
+
+def flipbook_dir(*parts: str) -> Path:
+    """Return a path under ``data/flipbook``."""
+    return root().joinpath("data", "flipbook", *parts)
+
+
+def find_model(name: str | os.PathLike) -> str:
+    """Turn a model or adapter name into what ``from_pretrained`` takes.
+
+    A path that exists (also relative to the project root) is returned as a path;
+    ``flipbook/NAME`` is the embedded ``data/flipbook/models/NAME``; anything else is taken
+    as a hub id and returned as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a ``flipbook/`` name that is not there (the ones that are there are listed).
+    """
+    if resolve(name).is_dir():
+        return str(resolve(name))
+    if str(name).startswith("flipbook/"):
+        folder = flipbook_dir("models")
+        found = folder / str(name).removeprefix("flipbook/")
+        if found.is_dir():
+            return str(found)
+        there = sorted(f"flipbook/{p.name}" for p in folder.glob("*") if p.is_dir())
+        raise FileNotFoundError(f"no embedded model {str(name)!r}; there are: {', '.join(there)}")
+    return str(name)

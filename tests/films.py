@@ -1,0 +1,60 @@
+"""Films for the tests: every frame carries its index in its pixels."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def numbered(count, width=64, height=48):
+    """Frames that carry their index as eight black or white bars."""
+    bits = np.arange(count)[:, None] >> (np.arange(width) * 8 // width) & 1
+    return np.broadcast_to(
+        (bits * 255).astype(np.uint8)[:, None, :, None], (count, height, width, 3)
+    )
+
+
+def number_of(frame):
+    """Read the index back."""
+    width = frame.shape[1]
+    bars = [frame[:, b * width // 8 + 2 : (b + 1) * width // 8 - 2].mean() > 127 for b in range(8)]
+    return sum(int(bar) << b for b, bar in enumerate(bars))
+
+
+def encode(path, codec="libx264", frames=None, pix_fmt="yuv420p", rate=25, **more):
+    """Write a file with PyAV alone, as other people's tools do (B-frames, any codec)."""
+    frames = numbered(40) if frames is None else frames
+    start, options = more.pop("start", 0), {"g": "8"} | more.pop("options", {})
+    with av.open(str(path), "w", options=more.pop("container", {})) as out:
+        streams = [
+            out.add_stream(codec, rate=Fraction(rate), options=options)
+            for _ in range(more.pop("streams", 1))
+        ]
+        for stream in streams:
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = pix_fmt
+            if rotation := more.get("rotation"):
+                stream.set_display_rotation(rotation)
+        for at, frame in enumerate(frames):
+            for place, stream in enumerate(streams):
+                # only the first stream is the right one
+                picture = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(frame if place == 0 else 255 - frame), format="rgb24"
+                )
+                picture.pts, picture.time_base = at + start, 1 / Fraction(rate)
+                out.mux(stream.encode(picture))
+        for stream in streams:
+            out.mux(stream.encode())
+    return path
+
+
+def on_screen(times, seconds):
+    """The rule, in its plainest form: the last frame whose time is <= t."""
+    return [max(i for i, s in enumerate(seconds) if s <= t + 1e-6) for t in times]
+
+
+def assert_right(clip, seconds):
+    """The clip shows, at each of its seconds, the frame on screen in a file of these times."""
+    wanted = on_screen(clip.seconds, seconds)
+    assert clip.source_index.tolist() == wanted
+    assert [number_of(frame) for frame in clip.frames] == wanted

@@ -1,0 +1,142 @@
+"""Floors and ceilings: what is scored without reading the query, and by a perfect reader.
+
+All predictions come in the flat order of the dataset: video by video, query by query.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from numpro.datasets import Query, VideoQueries
+from numpro.metrics.highlight_detection import CLIP_SECONDS
+from numpro.spans import Span, labels_to_seconds, seconds_to_labels, temporal_iou
+
+
+def _flat(videos: Sequence[VideoQueries]) -> list[tuple[VideoQueries, Query]]:
+    return [(video, query) for video in videos for query in video.queries]
+
+
+def whole_video(videos: Sequence[VideoQueries]) -> list[Span]:
+    """Answer the whole video to every query."""
+    return [Span(0.0, video.duration) for video, _ in _flat(videos)]
+
+
+def best_fixed_window(train: Sequence[VideoQueries], step: float = 0.05) -> tuple[float, float]:
+    """Find the window, in fractions of the video, with the best mIoU on training queries.
+
+    Parameters
+    ----------
+    train
+        Videos to fit on; never the ones to be scored.
+    step
+        Grid of the fractions.
+
+    Returns
+    -------
+    tuple of float
+        Start and end as fractions of the duration.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> query = Query("0", "a star", (Span(0.0, 4.0),))
+    >>> best_fixed_window([VideoQueries("a", Path("a.mp4"), 10.0, (query,), "made", "train")])
+    (0.0, 0.4)
+    """
+    flat = [(v, q) for v, q in _flat(train) if q.spans]
+    if not flat:
+        raise ValueError("train has no query with a true span to fit a window on")
+    most = max(len(query.spans) for _, query in flat)
+    nothing = ((1.0, 0.0),)  # overlaps no window
+    padded = [tuple(query.spans) + nothing * (most - len(query.spans)) for _, query in flat]
+    truth = np.array(padded, float)
+    durations = np.array([video.duration for video, _ in flat])
+    grid = np.round(np.arange(0, 1 + step / 2, step), 6)
+    best, window = -1.0, (0.0, 1.0)
+    for a in grid:
+        for b in grid[grid > a]:
+            said = np.stack([a * durations, b * durations], axis=1)[:, None]
+            score = temporal_iou(said, truth).max(axis=1).mean()
+            if score > best:
+                best, window = score, (float(a), float(b))
+    return window
+
+
+def fixed_window(videos: Sequence[VideoQueries], window: tuple[float, float]) -> list[Span]:
+    """Answer the same window, in fractions of the video, to every query."""
+    a, b = window
+    return [Span(a * video.duration, b * video.duration) for video, _ in _flat(videos)]
+
+
+def random_moment(
+    videos: Sequence[VideoQueries], train: Sequence[VideoQueries], seed: int = 0
+) -> list[Span]:
+    """Answer a random training query's moment, stretched to the video's length."""
+    drawn_from = [
+        (start / video.duration, end / video.duration)
+        for video, query in _flat(train)
+        for start, end in query.spans
+    ]
+    if not drawn_from:
+        raise ValueError("train has no query with a true span to draw from")
+    flat = _flat(videos)
+    drawn = np.random.default_rng(seed).integers(len(drawn_from), size=len(flat))
+    return [
+        Span(drawn_from[i][0] * video.duration, drawn_from[i][1] * video.duration)
+        for i, (video, _) in zip(drawn, flat, strict=True)
+    ]
+
+
+def frame_grid(
+    videos: Sequence[VideoQueries],
+    fps: float = 1.0,
+    rounding: str = "nearest",
+    end: str = "instant",
+    past_end: bool = False,
+) -> list[Span]:
+    """Answer the truth as well as sampled frames can say it: the ceiling of frame numbers.
+
+    Frames are taken at 0, 1/fps, ... before the end of the video. Of several true spans the
+    one that survives best is answered.
+
+    Parameters
+    ----------
+    videos
+        Videos with their truth.
+    fps
+        Frames a second.
+    rounding, end
+        As in `numpro.spans.seconds_to_labels` and `labels_to_seconds`.
+    past_end
+        True lets labels run on past the last sampled frame, which no model ever saw: for
+        comparison with figures that count so.
+    """
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0; got {fps!r}")
+    said = []
+    for video, query in _flat(videos):
+        # 1e-9: a frame at the very end of the video is not there
+        frames = max(int(np.ceil(video.duration * fps - 1e-9)), 1)
+        if not query.spans:
+            raise ValueError(f"query {query.qid!r} of {video.video!r} has no true span")
+        if past_end:
+            frames = max(frames, *(int(np.ceil(t * fps)) + 2 for t in np.ravel(query.spans)))
+        seconds = np.arange(frames) / fps
+        snapped = [
+            labels_to_seconds(
+                seconds_to_labels(span, seconds, rounding), seconds, None, end, video.duration
+            )
+            for span in query.spans
+        ]
+        ious = [temporal_iou(s, t) for s, t in zip(snapped, query.spans, strict=True)]
+        said.append(snapped[int(np.argmax(ious))])
+    return said
+
+
+def centre_prior(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
+    """Score every 2-second clip by its nearness to the middle of the video, for highlights."""
+    said = []
+    for video, _ in _flat(videos):
+        clips = max(int(video.duration // CLIP_SECONDS), 1)
+        said.append(-np.abs(np.arange(clips) - (clips - 1) / 2))
+    return said

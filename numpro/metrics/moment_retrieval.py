@@ -1,0 +1,93 @@
+"""Moment retrieval: mean temporal IoU and recall of the first span at IoU thresholds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from numpro.metrics.bootstrap import bootstrap_interval
+from numpro.spans import Span, temporal_iou
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+_NOTHING = (1.0, 0.0)  # a span that overlaps none
+
+
+def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]]) -> np.ndarray:
+    """Return the IoU ``[N]`` of each predicted span with the true span it fits best.
+
+    Parameters
+    ----------
+    predicted
+        One span in seconds per query; None (unparsed) has IoU 0.
+    truth
+        The true spans of each query, at least one.
+
+    Examples
+    --------
+    >>> moment_ious([(0, 4), None], [[(0, 8), (0, 5)], [(1, 2)]]).tolist()
+    [0.8, 0.0]
+    """
+    if len(predicted) != len(truth):
+        raise ValueError(f"{len(predicted)} predictions for {len(truth)} queries")
+    if empty := [i for i, spans in enumerate(truth) if not len(spans)]:
+        raise ValueError(f"query {empty[0]} has no true span")
+    counts = [len(spans) for spans in truth]
+    true = np.array([tuple(span) for spans in truth for span in spans], float).reshape(-1, 2)
+    said = [_NOTHING if span is None else tuple(span) for span in predicted]
+    if not np.isfinite(true).all() or not np.isfinite(said).all():
+        raise ValueError("spans must be finite numbers of seconds; an unparsed answer is None")
+    ious = temporal_iou(np.repeat(np.array(said, float).reshape(-1, 2), counts, axis=0), true)
+    starts = np.cumsum([0, *counts[:-1]])
+    return np.maximum.reduceat(ious, starts) if counts else ious
+
+
+def moment_retrieval(
+    predicted: Sequence[Span | None],
+    truth: Sequence[Sequence[Span]],
+    videos: Sequence[str] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Score one predicted span per query.
+
+    A query with several true spans is scored against the one that fits best, as the official
+    QVHighlights scorer does for its R1. R@t counts IoU >= t.
+
+    Parameters
+    ----------
+    predicted
+        One span in seconds per query; None is an unparsed answer: IoU 0, and counted.
+    truth
+        The true spans of each query.
+    videos
+        The video of each query, for the interval (95 %, bootstrap by video).
+    thresholds
+        IoU thresholds of the recalls.
+    resamples, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        ``n``, ``unparsed``, and ``mIoU`` and each ``R@t`` as [value, low, high] in percent.
+
+    Raises
+    ------
+    ValueError
+        When there are no queries, the lengths differ, or a span is not finite.
+
+    Examples
+    --------
+    >>> scores = moment_retrieval([(0, 4), None], [[(0, 5)], [(1, 2)]], videos=["a", "a"])
+    >>> scores["n"], scores["unparsed"], scores["mIoU"], scores["R@0.7"]
+    (2, 1, [40.0, 40.0, 40.0], [50.0, 50.0, 50.0])
+    """
+    if not len(predicted):
+        raise ValueError("there are no queries to score")
+    ious = moment_ious(predicted, truth)
+    columns = 100 * np.column_stack([ious, *(ious >= t for t in thresholds)])
+    interval = bootstrap_interval(columns, videos, resamples, seed)
+    names = ("mIoU", *(f"R@{t:g}" for t in thresholds))
+    scores = np.column_stack([columns.mean(axis=0), interval]).tolist()
+    unparsed = sum(span is None for span in predicted)
+    return {"n": len(ious), "unparsed": unparsed, **dict(zip(names, scores, strict=True))}

@@ -1,0 +1,266 @@
+"""The questions a model is asked, in the published wording, for five ways of giving the time.
+
+============== ============================================================================
+``none``            nothing is given but, in words, how many frames there are and how long
+                    the video is (a baseline that is not told this fails by format alone)
+``overlay-index``   the frame's number is drawn on it (NumPro, arXiv 2411.10332)
+``overlay-seconds`` the frame's time is drawn on it, "10.2s" (TimeLens, arXiv 2512.14698)
+``text-index``      the frame's number stands as text before it
+``text-seconds``    the frame's time stands as text before it (UniTime, arXiv 2506.18883)
+============== ============================================================================
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TASKS = ("moment_retrieval", "highlight_detection")
+TIME_ENCODINGS = ("none", "overlay-index", "overlay-seconds", "text-index", "text-seconds")
+
+# Published (NumPro repository, evaluation scripts): the sentence and the question are joined
+# without a space. Only the colour word is a parameter here.
+NUMBERS = "The {color} numbers on each frame represent the frame number."
+MOMENT = "During which frames can we see {query}? Answer in the format: 'From Frame x to Frame y'."
+# The same question as it was before October 2025.
+MOMENT_2024 = "During which frames can we see {query}? Answer in the format of 'from x to y'."
+
+# The example is the paper's. Its frames 80 to 89 do not exist in a QVHighlights video at
+# 0.5 fps (75 frames), and models often repeat it: `numpro.answers` counts that as a failure.
+EXAMPLE_LABELS = tuple(range(80, 90))
+EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
+_EXAMPLE = (
+    f"The highlight frames are in the {', '.join(map(str, EXAMPLE_LABELS))} frames. "
+    f"Their saliency scores are {', '.join(map(str, EXAMPLE_SCORES))}"
+)
+_SCALE = (
+    "{determine} the highlight frames and its saliency score on a scale from 1 to 5. If the "
+    "video content more related to the query, the saliency score should be higher. The output "
+    f"format should be like: '{_EXAMPLE}'."
+)
+# Published, for training-free models (Qwen2-VL). Joined to NUMBERS with a space.
+HIGHLIGHTS = (
+    "Please find the highlight contents in the video described by the query {query}. "
+    + _SCALE.replace("{determine}", "Determine")
+)
+# Published, for the fine-tuned model (NumPro-FT).
+HIGHLIGHTS_FT = (
+    "Please find the highlight contents in the video described by a sentence query, "
+    + _SCALE.replace("{determine}", "determining")
+    + " Now I will give you the sentence query: {query}. Please return the query-based highlight"
+    " frames and salient scores."
+)
+
+# Our own wording where nothing was published.
+_LEADS = {
+    "none": "The video is given as {num_frames} frames, numbered from {first} to {last}{lasting}.",
+    "overlay-index": NUMBERS,
+    "overlay-seconds": "The {color} numbers on each frame represent its time in seconds.",
+    "text-index": "The number before each frame is its frame number.",
+    "text-seconds": "The timestamp before each frame is its time in seconds.",
+}
+# What is drawn on each frame, or written before it.
+_MARKS = {
+    "overlay-index": "{}",
+    "overlay-seconds": "{}s",
+    "text-index": "Frame {}: ",
+    "text-seconds": "timestamp: {} seconds ",
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What goes to the model beside the frames.
+
+    Attributes
+    ----------
+    text
+        The question.
+    frame_labels
+        The text to draw on each frame; None draws nothing.
+    frame_texts
+        The text to put before each frame; None puts nothing.
+    """
+
+    text: str
+    frame_labels: tuple[str, ...] | None = None
+    frame_texts: tuple[str, ...] | None = None
+
+
+def _check(task: str, time_encoding: str) -> None:
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+    if time_encoding not in TIME_ENCODINGS:
+        accepted = ", ".join(TIME_ENCODINGS)
+        raise ValueError(f"time_encoding must be one of {accepted}; got {time_encoding!r}")
+
+
+def asked_unit(time_encoding: str) -> str:
+    """Return the unit the model is asked to answer in, "frame" or "second".
+
+    Examples
+    --------
+    >>> asked_unit("overlay-index"), asked_unit("text-seconds"), asked_unit("none")
+    ('frame', 'second', 'frame')
+    """
+    _check(TASKS[0], time_encoding)
+    return "second" if time_encoding.endswith("seconds") else "frame"
+
+
+def _in_seconds(text: str) -> str:
+    """Reword a question so that it asks for seconds instead of frames."""
+    text = text.replace("'From Frame x to Frame y'", "'From x seconds to y seconds'")
+    return re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", text)
+
+
+def _fill(template: str, fields: dict[str, object]) -> str:
+    """Put fields into a template in one pass, so that braces in a query stay as they are."""
+    return re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1] or "query", m[0])), template.strip())
+
+
+def _question(task: str, time_encoding: str, template: str | None) -> str:
+    """Return the whole question with its fields open."""
+    lead = _LEADS[time_encoding]
+    body = template or (MOMENT if task == "moment_retrieval" else HIGHLIGHTS)
+    if asked_unit(time_encoding) == "second" and template is None:
+        body = _in_seconds(body)
+    # the published moment question follows the sentence on numbers without a space
+    glued = task == "moment_retrieval" and time_encoding == "overlay-index"
+    return lead + ("" if glued else " ") + body
+
+
+def _times(seconds: Sequence[float]) -> list[str]:
+    """Return times with one decimal, or with as many more as keep the frames apart."""
+    for digits in (1, 2, 3):
+        texts = [f"{t:.{digits}f}" for t in seconds]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def build_prompt(
+    query: str,
+    seconds: Sequence[float],
+    task: str = "moment_retrieval",
+    time_encoding: str = "overlay-index",
+    duration: float | None = None,
+    labels: Sequence[int] | None = None,
+    template: str | None = None,
+    color: str = "red",
+) -> Prompt:
+    """Build the question for one query about one sampled video.
+
+    Parameters
+    ----------
+    query
+        The words to look for, put into the question as they are.
+    seconds
+        True times of the T sampled frames.
+    task, time_encoding
+        One of `TASKS` and of `TIME_ENCODINGS`.
+    duration
+        Length of the video in seconds, stated where nothing is drawn or written.
+    labels
+        Whole numbers to use for the frames instead of 0..T-1 (not for times in seconds).
+    template
+        Another question with ``{query}`` in it (``{}`` is the same), put after the sentence
+        that says what the numbers are: `MOMENT_2024`, `HIGHLIGHTS_FT` or your own words.
+    color
+        The colour word of the numbers drawn, as in the `NumberStyle` used.
+
+    Raises
+    ------
+    ValueError
+        For an unknown task or encoding, no frames, labels that do not fit, or a template
+        without a place for the query.
+
+    Examples
+    --------
+    >>> prompt = build_prompt("a red star", [0.0, 1.0, 2.0])
+    >>> prompt.text  # doctest: +NORMALIZE_WHITESPACE
+    "The red numbers on each frame represent the frame number.During which frames can we see
+     a red star? Answer in the format: 'From Frame x to Frame y'."
+    >>> prompt.frame_labels
+    ('0', '1', '2')
+    >>> print(build_prompt("a star", [0.0, 1.0], time_encoding="none", duration=2.5).text)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    The video is given as 2 frames, numbered from 0 to 1, and lasts 2.5 seconds. During which
+    frames can we see a star? Answer in the format: 'From Frame x to Frame y'.
+    """
+    _check(task, time_encoding)
+    if not len(seconds):
+        raise ValueError("seconds must hold the time of at least one frame; got none")
+    if template is not None and not re.search(r"\{(query)?\}", template):
+        raise ValueError(f"template must have {{query}} in it; got {template!r}")
+    if labels is not None and asked_unit(time_encoding) == "second":
+        raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
+    if labels is not None and len(labels) != len(seconds):
+        raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
+    numbers = list(range(len(seconds))) if labels is None else list(labels)
+    fields = {
+        "query": query.strip(),
+        "color": color,
+        "num_frames": len(numbers),
+        "first": min(numbers),
+        "last": max(numbers),
+        "lasting": "" if duration is None else f", and lasts {duration:.1f} seconds",
+    }
+    text = _fill(_question(task, time_encoding, template), fields)
+    if time_encoding == "none":
+        return Prompt(text)
+    if asked_unit(time_encoding) == "second":
+        numbers = _times(seconds)
+    marks = tuple(_MARKS[time_encoding].format(n) for n in numbers)
+    return Prompt(text, None, marks) if time_encoding[:4] == "text" else Prompt(text, marks)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.1f}" if unit == "second" else f"{value:g}"
+
+
+def format_moment(
+    a: float, b: float, time_encoding: str = "overlay-index", words: bool = True
+) -> str:
+    """Return the answer text for a true moment, for instruction data.
+
+    Parameters
+    ----------
+    a, b
+        First and last label, or seconds for the encodings that ask for seconds.
+    time_encoding
+        One of `TIME_ENCODINGS`.
+    words
+        True answers in the format today's question asks for; False is the paper's own
+        fine-tuning answer, "From x to y." (Sec. 4.1).
+
+    Examples
+    --------
+    >>> format_moment(3, 7), format_moment(3, 7, words=False)
+    ('From Frame 3 to Frame 7.', 'From 3 to 7.')
+    >>> format_moment(3, 7.25, "text-seconds")
+    'From 3.0 seconds to 7.2 seconds.'
+    """
+    unit = asked_unit(time_encoding)
+    first, last = _number(a, unit), _number(b, unit)
+    if not words:
+        return f"From {first} to {last}."
+    if unit == "second":
+        return f"From {first} seconds to {last} seconds."
+    return f"From Frame {first} to Frame {last}."
+
+
+def format_highlights(
+    labels: Sequence[float], scores: Sequence[float], time_encoding: str = "overlay-index"
+) -> str:
+    """Return the answer text for true highlights, in the published format.
+
+    Examples
+    --------
+    >>> format_highlights([3, 4], [1.0, 2.5])
+    'The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5'
+    """
+    if len(labels) != len(scores):
+        raise ValueError(f"one score per label is needed: {len(labels)} and {len(scores)}")
+    unit = asked_unit(time_encoding)
+    listed = ", ".join(_number(label, unit) for label in labels)
+    said = ", ".join(f"{score:.1f}" for score in scores)
+    return f"The highlight {unit}s are in the {listed} {unit}s. Their saliency scores are {said}"

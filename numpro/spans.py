@@ -1,0 +1,266 @@
+"""Spans of time: overlap, and the way between frame labels and seconds.
+
+A label never becomes seconds by arithmetic: it is looked up in the true times of the sampled
+frames, ``Clip.seconds``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ENDS = ("instant", "inclusive")
+ROUNDINGS = ("nearest", "half_even", "floor", "outer")
+UNITS = ("frame", "second", "percent")
+
+
+class Span(NamedTuple):
+    """A stretch of time in seconds; equal to the plain tuple ``(start, end)``."""
+
+    start: float
+    end: float
+
+
+def temporal_iou(a: Any, b: Any) -> Any:
+    """Intersection over union of spans, with the true union.
+
+    (The published scorers divide by the hull; for spans that overlap the two are the same.)
+    A span of no length, or one with its start after its end, overlaps nothing; the one
+    exception is a span of no length against itself, which is 1.
+
+    Parameters
+    ----------
+    a, b
+        Spans ``[..., 2]``, broadcast against each other.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        IoU in [0, 1]; a float when both are single spans.
+
+    Examples
+    --------
+    >>> temporal_iou((0, 4), (2, 6))
+    0.3333333333333333
+    >>> temporal_iou([(0, 2), (5, 5)], (5, 5)).tolist()
+    [0.0, 1.0]
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape[-1:] != (2,) or b.shape[-1:] != (2,):
+        raise ValueError(f"spans must have shape [..., 2]; got {a.shape} and {b.shape}")
+    overlap = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
+    # spans that overlap fill their hull, and the hull is exact where a sum would be rounded
+    hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
+    real = (overlap > 0) & (a[..., 1] > a[..., 0]) & (b[..., 1] > b[..., 0])
+    same_instant = (a == b).all(-1) & (a[..., 0] == a[..., 1])
+    iou = np.where(real, overlap, 0.0) / np.where(real, hull, 1.0) + same_instant
+    return float(iou) if iou.ndim == 0 else iou
+
+
+def _times(seconds: Sequence[float]) -> np.ndarray:
+    """Return the sampled times as an array, refusing an empty or unordered one."""
+    times = np.asarray(seconds, float)
+    if times.ndim != 1 or not times.size:
+        raise ValueError(f"seconds must be a non-empty list of times; got shape {times.shape}")
+    if np.any(np.diff(times) < 0):
+        raise ValueError("seconds must not decrease: they are the times of the sampled frames")
+    return times
+
+
+def _choice(name: str, value: str, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
+
+
+def labels_to_seconds(
+    span: tuple[float, float | None],
+    seconds: Sequence[float],
+    labels: Sequence[float] | None = None,
+    end: str = "instant",
+    duration: float | None = None,
+) -> Span:
+    """Look up what a span of frame labels means in seconds.
+
+    Parameters
+    ----------
+    span
+        First and last label as said; None as the last one is the end of the video.
+        A label that was not drawn stands for the nearest one that was.
+    seconds
+        True times of the T sampled frames.
+    labels
+        The number drawn on each frame, in any order; None is 0..T-1.
+    end
+        "instant": `b` ends at the instant of its frame. "inclusive": it ends where the next
+        sampled frame begins (for the last frame, at the end of the video).
+    duration
+        Length of the video; without it the video is taken to end with its last frame
+        ("inclusive": one median step later).
+
+    Raises
+    ------
+    ValueError
+        When there are no times, not one label per time, or `end` is unknown.
+
+    Examples
+    --------
+    >>> labels_to_seconds((1, 3), [0.0, 2.0, 4.0, 6.0])
+    Span(start=2.0, end=6.0)
+    >>> labels_to_seconds((1, None), [0.0, 2.0, 4.0], end="inclusive", duration=5.5)
+    Span(start=2.0, end=5.5)
+    >>> labels_to_seconds((11, 12), [0.0, 2.0, 4.0], labels=[10, 11, 12], end="inclusive")
+    Span(start=2.0, end=6.0)
+    """
+    _choice("end", end, ENDS)
+    times = _times(seconds)
+    drawn = np.arange(len(times)) if labels is None else np.asarray(labels, float)
+    if drawn.shape != times.shape:
+        raise ValueError(f"one label per frame is needed: {drawn.size} labels, {times.size} times")
+    last = times[-1] if duration is None else max(float(duration), times[-1])
+    if duration is None and end == "inclusive" and times.size > 1:
+        last += np.median(np.diff(times))
+    ends = np.append(times[1:], last) if end == "inclusive" else times
+    first = int(np.abs(drawn - span[0]).argmin())
+    if span[1] is None:
+        return Span(float(times[first]), float(last))
+    final = int(np.abs(drawn - span[1]).argmin())
+    if times[final] < times[first]:
+        first, final = final, first
+    return Span(float(times[first]), float(ends[final]))
+
+
+def seconds_to_labels(
+    span: tuple[float, float], seconds: Sequence[float], rounding: str = "nearest"
+) -> tuple[int, int]:
+    """Turn a span in seconds into the labels 0..T-1 of sampled frames, for instruction data.
+
+    Parameters
+    ----------
+    span
+        Start and end in seconds.
+    seconds
+        True times of the T sampled frames.
+    rounding
+        "nearest" frame (a tie goes to the later one); "half_even": a tie goes to the even
+        label; "floor": the last frame not after the time; "outer": start as "floor", end the
+        first frame not before it. Only sampled frames count.
+
+    Examples
+    --------
+    >>> times = [0.0, 2.0, 4.0, 6.0]
+    >>> {r: seconds_to_labels((1.0, 4.9), times, r) for r in ROUNDINGS}
+    {'nearest': (1, 2), 'half_even': (0, 2), 'floor': (0, 2), 'outer': (0, 3)}
+    """
+    _choice("rounding", rounding, ROUNDINGS)
+    times = _times(seconds)
+
+    def place(t: float, up: bool) -> int:
+        below = max(int(np.searchsorted(times, t, side="right")) - 1, 0)
+        above = min(int(np.searchsorted(times, t, side="left")), len(times) - 1)
+        if rounding in ("floor", "outer"):
+            return above if up and rounding == "outer" else below
+        before, after = abs(t - times[below]), abs(times[above] - t)
+        if before != after:
+            return below if before < after else above
+        return above if rounding == "nearest" or above % 2 == 0 else below
+
+    return place(span[0], False), place(span[1], True)
+
+
+def to_seconds(
+    answer: Any,
+    clip: Any,
+    labels: Sequence[float] | None = None,
+    end: str = "instant",
+    unit: str = "frame",
+) -> tuple[Span, ...]:
+    """Turn a parsed answer of any unit into spans in seconds that lie inside the video.
+
+    Parameters
+    ----------
+    answer
+        A `numpro.answers.MomentAnswer`; an unparsed one gives no spans.
+    clip
+        What the model saw: its ``seconds`` and ``duration``.
+    labels, end
+        As in `labels_to_seconds`; used for frames.
+    unit
+        What was asked for, taken when the answer names no unit
+        (`numpro.prompts.asked_unit`).
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Made
+    >>> clip = Made(seconds=[0.0, 2.0, 4.0], duration=6.0)
+    >>> to_seconds(Made(spans=((1, 2),), unit="frame"), clip)
+    (Span(start=2.0, end=4.0),)
+    >>> to_seconds(Made(spans=((50, None), (7, 9)), unit="percent"), clip)
+    (Span(start=3.0, end=6.0), Span(start=0.42, end=0.54))
+    """
+    unit = answer.unit or unit
+    _choice("unit", unit, UNITS)
+    duration = float(clip.duration)
+    if unit == "frame":
+        found = [labels_to_seconds(s, clip.seconds, labels, end, duration) for s in answer.spans]
+    else:
+        scale = duration / 100 if unit == "percent" else 1.0
+        found = [Span(a * scale, duration if b is None else b * scale) for a, b in answer.spans]
+    return tuple(Span(*(min(max(t, 0.0), duration) for t in span)) for span in found)
+
+
+def highlight_scores(
+    answer: Any,
+    clip: Any,
+    labels: Sequence[float] | None = None,
+    clip_seconds: float = 2.0,
+    unit: str = "frame",
+) -> np.ndarray:
+    """Turn a parsed highlight answer into one saliency score per short clip of the video.
+
+    QVHighlights scores clips of two seconds. A clip gets the mean of the scores said for its
+    sampled frames, 0 when none of them was said; a clip in which no frame was sampled gets the
+    score of the sampled frame nearest to its middle.
+
+    Parameters
+    ----------
+    answer
+        A `numpro.answers.HighlightAnswer`; an unparsed one gives zeros.
+    clip, labels, unit
+        As in `to_seconds`.
+    clip_seconds
+        Length of one scored clip.
+
+    Returns
+    -------
+    numpy.ndarray
+        Scores ``[duration // clip_seconds]``, at least one.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Made
+    >>> clip = Made(seconds=[0.0, 1.0, 2.0, 3.0], duration=8.0)
+    >>> said = Made(labels=(1, 2, 3), scores=(4.0, 2.0, 3.0), unit="frame")
+    >>> highlight_scores(said, clip).tolist()
+    [4.0, 2.5, 3.0, 3.0]
+    """
+    unit = answer.unit or unit
+    _choice("unit", unit, UNITS)
+    times = _times(clip.seconds)
+    drawn = np.arange(len(times)) if unit == "frame" and labels is None else labels
+    if unit != "frame":
+        drawn = times if unit == "second" else 100 * times / clip.duration
+    total, count = np.zeros(len(times)), np.zeros(len(times))
+    for label, score in zip(answer.labels, answer.scores, strict=True):
+        frame = int(np.abs(np.asarray(drawn, float) - label).argmin())
+        total[frame] += score
+        count[frame] += 1
+    n = max(int(clip.duration // clip_seconds), 1)
+    middle = (np.arange(n) + 0.5) * clip_seconds
+    where = np.minimum((times // clip_seconds).astype(int), n - 1)
+    scores = np.zeros(n)
+    for i in range(n):
+        inside = np.flatnonzero(where == i)
+        frames = inside if inside.size else [int(np.abs(times - middle[i]).argmin())]
+        said = count[frames].sum()
+        scores[i] = total[frames].sum() / said if said else 0.0
+    return scores

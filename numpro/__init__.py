@@ -20,6 +20,7 @@ _NAMES = {
 }
 _MODULES = (
     "answers",
+    "arms",
     "datasets",
     "design",
     "finetune",

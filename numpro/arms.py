@@ -1,0 +1,199 @@
+"""The arms of the comparison, asked and scored alike, beside floors and the ceiling.
+
+Four arms share one base model: without numbers and with them, each before and after
+fine-tuning. Their answers go into a run folder; what is there already is not asked again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from numpro.datasets import VideoQueries
+from numpro.metrics import baselines, highlight_detection, moment_retrieval
+from numpro.models import load_model
+from numpro.paths import relative
+from numpro.predict import predict
+from numpro.runs import Run
+from numpro.spans import temporal_iou
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of asking: which adapter, if any, and how the time is told."""
+
+    name: str
+    time_encoding: str
+    adapter: str = ""
+
+    @property
+    def method(self) -> str:
+        """``base`` or ``fine-tuned``, as score rows name it."""
+        return "fine-tuned" if self.adapter else "base"
+
+
+def four_arms(tuned_without: str = "flipbook/ft", tuned_with: str = "flipbook/numpro-ft") -> list:
+    """Return the paper's four arms; an empty adapter leaves its arm out.
+
+    Examples
+    --------
+    >>> [arm.name for arm in four_arms("", "mine")]
+    ['base', 'base + numbers', 'fine-tuned + numbers']
+    """
+    arms = [Arm("base", "none"), Arm("base + numbers", "overlay-index")]
+    if tuned_without:
+        arms.append(Arm("fine-tuned", "none", tuned_without))
+    if tuned_with:
+        arms.append(Arm("fine-tuned + numbers", "overlay-index", tuned_with))
+    return arms
+
+
+def ask_arms(
+    arms: Sequence[Arm],
+    model: str,
+    videos: Sequence[VideoQueries],
+    run: Run,
+    task: str = "moment_retrieval",
+    **options,
+) -> dict[str, list[dict]]:
+    """Ask every arm every query; return prediction rows by arm name.
+
+    Rows are stored under ``predictions/`` of the run, in a file named after the arm and its
+    whole configuration (the weights too), so that a second call only reads them.
+
+    Parameters
+    ----------
+    arms
+        From `four_arms`, or one's own.
+    model
+        The base model's name.
+    videos
+        One part of a dataset.
+    run
+        Where the rows go.
+    options
+        ``fps``, ``size``, ``style``, ... as `numpro.predict.predict` takes them.
+    """
+    rows = {}
+    for arm in arms:
+        loaded = load_model(model, adapter=arm.adapter)
+        told = [arm.name, arm.time_encoding, task, loaded.fingerprint, sorted(options.items())]
+        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
+        part = f"{videos[0].dataset}-{videos[0].split}-{task}"
+        name = f"{part}-{arm.name.replace(' + ', '-')}-{mark}.jsonl"
+        rows[arm.name] = predict(
+            videos, loaded, run.path("predictions", name), task=task,
+            time_encoding=arm.time_encoding, **options,
+        )
+    return rows
+
+
+def score_arms(
+    arms: Sequence[Arm],
+    rows: dict[str, list[dict]],
+    videos: Sequence[VideoQueries],
+    model: str,
+    task: str = "moment_retrieval",
+    fps: float = 1.0,
+) -> list[dict]:
+    """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
+    names = [v.video for v in videos for _ in v.queries]
+    scored = []
+    for arm in arms:
+        got = rows[arm.name]
+        if task == "moment_retrieval":
+            said = [tuple(r["pred"][0]) if r["pred"] else None for r in got]
+            scores = moment_retrieval(said, [q.spans for v in videos for q in v.queries], names)
+        else:
+            said = [r["pred_saliency_scores"] for r in got]
+            scores = _highlights(said, videos)
+        extra = {"adapter": arm.adapter} if arm.adapter else {}
+        scored.append(_row(videos, task, arm.method, scores, model, arm.time_encoding, fps) | extra)
+    return scored
+
+
+def score_floors(
+    videos: Sequence[VideoQueries],
+    train: Sequence[VideoQueries],
+    task: str = "moment_retrieval",
+    fps: float = 1.0,
+    seed: int = 0,
+) -> list[dict]:
+    """Return score rows of answers that never look at the video, and of the frame-grid ceiling.
+
+    The fixed window and the random moments come from `train`, never from what is scored.
+    """
+    if task == "highlight_detection":
+        said = baselines.centre_prior(videos)
+        return [_row(videos, task, "centre-prior", _highlights(said, videos))]
+    truth = [q.spans for v in videos for q in v.queries]
+    names = [v.video for v in videos for _ in v.queries]
+    guesses = {
+        "whole-video": baselines.whole_video(videos),
+        "random-moment": baselines.random_moment(videos, train, seed),
+        "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
+        "frame-grid": baselines.frame_grid(videos, fps),
+    }
+    return [
+        _row(videos, task, method, moment_retrieval(said, truth, names),
+             fps=fps if method == "frame-grid" else None)
+        for method, said in guesses.items()
+    ]
+
+
+def _highlights(said: Sequence, videos: Sequence[VideoQueries]) -> dict:
+    graded = [(v, q) for v in videos for q in v.queries]
+    scores = highlight_detection(
+        said, [q.saliency for _, q in graded], [v.duration for v, _ in graded],
+        [v.video for v, _ in graded],
+    )
+    return {k: scores[k] for k in ("n", "unparsed", "mAP", "HIT@1")}
+
+
+def _row(videos, task, method, scores, model=None, time_encoding=None, fps=None) -> dict:
+    return {
+        "dataset": videos[0].dataset, "split": videos[0].split, "task": task, "method": method,
+        "model": model, "time_encoding": time_encoding, "fps": fps, **scores,
+    }
+
+
+def choose_arms(adapters: str, run: Run, seed: int = 0) -> list[Arm]:
+    """Return the arms a notebook asks.
+
+    Parameters
+    ----------
+    adapters
+        ``flipbook``: the four arms with the committed adapters; ``run``: with those notebook 03
+        left in the run folder (an arm whose adapter is not there is left out); ``none``: the two
+        training-free arms.
+    run, seed
+        Which run folder, and which seed of notebook 03.
+
+    Raises
+    ------
+    ValueError
+        For another word, or when the run folder holds no adapter.
+    """
+    if adapters == "flipbook":
+        return four_arms()
+    if adapters == "none":
+        return four_arms("", "")
+    if adapters != "run":
+        raise ValueError(f"adapters must be flipbook, run or none; got {adapters!r}")
+    folders = [run.path("adapters", f"{e}-seed{seed}") for e in ("none", "overlay-index")]
+    found = [relative(f) if (f / "adapter_config.json").is_file() else "" for f in folders]
+    if not any(found):
+        told = " nor ".join(relative(f) for f in folders)
+        raise ValueError(f"adapters = run, but there is neither {told}; run notebook 03 first")
+    return four_arms(*found)
+
+
+def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:
+    """Return the prediction rows with the least IoU, unreadable answers first."""
+    ious = [
+        temporal_iou(r["pred"][0], r["truth"][0]) if r["pred"] else -1.0 for r in rows if r["truth"]
+    ]
+    order = np.argsort(ious, kind="stable")
+    return [rows[i] for i in order[:count]]

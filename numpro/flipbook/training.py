@@ -1,0 +1,167 @@
+"""A small resumable training loop for pretraining on a CPU: bf16 matmul, float32 masters.
+
+Fine-tuning uses `transformers.Trainer`; this loop exists because the models made here have
+no checkpoint to start from and because pure bf16 with float32 master weights is the fastest
+way to train something tiny on two cores.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+class Leg:
+    """One leg of pretraining: modules, their float32 masters, and how far it has come.
+
+    Parameters
+    ----------
+    name : str
+        Names the state file ``<folder>/<name>.pt`` and the entry of ``gates.json``.
+    modules : torch.nn.Module
+        What is trained; its weights are bf16 while training.
+    folder : Path
+        Where state and records go.
+    steps : int
+        Length of the schedule (linear warm-up, then cosine to a fiftieth).
+    peak_lr : float
+    """
+
+    def __init__(self, name: str, modules, folder: Path, steps: int, peak_lr: float):
+        self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
+        self.peak_lr, self.step, self.seconds = peak_lr, 0, 0.0
+        self.params = [p for p in modules.parameters() if p.requires_grad]
+        self.masters = [p.detach().float().clone() for p in self.params]
+        modules.to(torch.bfloat16)
+        self.optimizer = torch.optim.AdamW(
+            self.masters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        self.path = folder / f"{name}.pt"
+        if self.path.is_file():
+            self._load()
+
+    def _load(self) -> None:
+        # a learning rate may have been saved as a number of numpy's
+        numbers = [type(np.dtype(float)), np.dtype, np._core.multiarray.scalar]
+        with torch.serialization.safe_globals(numbers):
+            state = torch.load(self.path, weights_only=True)
+        with torch.no_grad():
+            for master, saved in zip(self.masters, state["masters"], strict=True):
+                master.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._publish()
+
+    def save(self) -> None:
+        """Write the state atomically, so that a kill leaves the last one whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        half = self.path.with_suffix(".half")
+        torch.save(
+            {
+                "masters": self.masters,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+            },
+            half,
+        )
+        os.replace(half, self.path)
+
+    def _publish(self) -> None:
+        with torch.no_grad():
+            for master, param in zip(self.masters, self.params, strict=True):
+                param.copy_(master)
+
+    def finish(self):
+        """Return the modules in float32, with the masters' full precision."""
+        self.modules.float()
+        self._publish()
+        return self.modules.eval()
+
+    def rate(self) -> float:
+        """Return the learning rate of the coming step."""
+        warm = min(1.0, (self.step + 1) / max(1, min(150, self.steps // 10)))
+        fallen = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        return self.peak_lr * warm * max(0.02, fallen)
+
+    def run(
+        self,
+        loss_of: Callable[[int], tuple[torch.Tensor, dict]],
+        minutes: float = 60.0,
+        echo: Callable[[str], None] = print,
+    ) -> bool:
+        """Train until the schedule or the time is over; return whether the schedule is.
+
+        `loss_of(step)` gives the loss of a step's batch (seeded by the step, so that a resumed
+        leg sees the same batches) and figures to show.
+        """
+        began, shown = time.monotonic() - self.seconds, {}
+        deadline = time.monotonic() + 60 * minutes
+        while self.step < self.steps and time.monotonic() < deadline:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate()
+            loss, figures = loss_of(self.step)
+            loss.backward()
+            for master, param in zip(self.masters, self.params, strict=True):
+                master.grad = None if param.grad is None else param.grad.float()
+                param.grad = None
+            torch.nn.utils.clip_grad_norm_([m for m in self.masters if m.grad is not None], 1.0)
+            self.optimizer.step()
+            self._publish()
+            self.step += 1
+            self.seconds = time.monotonic() - began
+            for key, value in figures.items():
+                shown.setdefault(key, []).append(float(value))
+            if self.step % 100 == 0 or self.step == self.steps:
+                means = "  ".join(f"{k} {np.mean(v):.3f}" for k, v in sorted(shown.items()))
+                echo(f"{self.name} {self.step}/{self.steps} {self.seconds:.0f} s  {means}")
+                shown = {}
+            if self.step % 250 == 0:
+                self.save()
+        self.save()
+        return self.step >= self.steps
+
+
+class Gates:
+    """The record of what each leg reached, in ``gates.json``."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "gates.json"
+        self.reached: dict[str, dict] = {}
+        if self.path.is_file():
+            self.reached = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def record(self, leg: str, figures: dict, bounds: dict, seconds: float) -> bool:
+        """Store a leg's figures beside their bounds; return whether all were reached."""
+        passed = all(figures[name] >= bound for name, bound in bounds.items())
+        self.reached[leg] = {
+            "passed": passed,
+            "figures": figures,
+            "bounds": bounds,
+            "seconds": round(seconds),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        half = self.path.with_suffix(".half")
+        half.write_text(json.dumps(self.reached, indent=1) + "\n", encoding="utf-8")
+        os.replace(half, self.path)
+        return passed
+
+    def require(self, leg: str) -> None:
+        """Refuse to build on a leg that was not finished or did not pass.
+
+        Raises
+        ------
+        RuntimeError
+        """
+        got = self.reached.get(leg)
+        if got is None or not got["passed"]:
+            found = "was not finished" if got is None else f"reached {got['figures']}"
+            raise RuntimeError(
+                f"leg {leg!r} must pass its gate first; it {found}, "
+                f"wanted {got['bounds'] if got else 'its bounds'}; --force goes on all the same"
+            )

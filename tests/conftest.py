@@ -1,0 +1,144 @@
+"""What all tests share: no hub, few threads, and throw-away projects with real notebooks."""
+
+import os
+from pathlib import Path
+
+# before anything imports torch, matplotlib or transformers; kernels inherit it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+PARAMETERS = """\
+fps: float = 1.0  # frames a second
+limit: int = 3  # how many
+video: str = "film"  # which one
+positions: list[str] = ["center"]  # where
+adapter: str | None = None  # a fine-tuned one
+seed: int = 7  # of everything
+run_dir: str = "papermill_runs/interactive"  # where results go
+"""
+PATH_VARIABLES = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
+def write_notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
+    """Write a notebook of a title, a parameters cell and the code `cells`."""
+    import nbformat
+
+    new = nbformat.v4
+    tagged = new.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    book = new.new_notebook(
+        cells=[new.new_markdown_cell(f"# {path.stem}"), tagged, *map(new.new_code_cell, cells)],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
+    for number, cell in enumerate(book.cells):
+        cell["id"] = f"cell-{number}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project root in a folder of its own, for this process and its kernels."""
+    monkeypatch.setenv("NUMPRO_ROOT", str(tmp_path))
+    for name, value in PATH_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "papermill_runs").mkdir()
+    return tmp_path
+
+
+# --- a tiny random LongVA and two films: real parts, made once -----------------------------------
+
+
+def longva_config(tokenizer, **text):
+    """The configuration of a LongVA so small that a test may run it many times."""
+    from numpro.models.longva_model import LongvaConfig
+
+    return LongvaConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 96,
+            "patch_size": 16,
+            "projection_dim": 16,
+        },
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.3,
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **text,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The flipbook tokenizer."""
+    from numpro.flipbook.questions import make_tokenizer
+
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def longva_dir(tokenizer, tmp_path_factory) -> Path:
+    """A checkpoint folder of a tiny LongVA with random weights."""
+    import torch
+    from transformers import CLIPImageProcessorPil
+    from transformers.utils import logging
+
+    from numpro.models.longva_model import LongvaForConditionalGeneration
+
+    logging.disable_progress_bar()
+    folder = tmp_path_factory.mktemp("longva")
+    torch.manual_seed(0)
+    model = LongvaForConditionalGeneration(longva_config(tokenizer))
+    with torch.no_grad():  # so that answers differ from film to film, and from query to query
+        model.language_model.embed_tokens.weight.normal_(std=0.3)
+        for layer in (model.projector.linear_1, model.projector.linear_2):
+            layer.weight.normal_(std=0.3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"height": 96, "width": 96}, do_center_crop=False).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture
+def longva(longva_dir):
+    """The tiny LongVA, loaded anew: fine-tuning changes it."""
+    from numpro.models import load_model
+
+    return load_model(str(longva_dir), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory):
+    """Two short flipbook films with their queries, written as mp4."""
+    from numpro.datasets import load_dataset
+
+    return load_dataset("flipbook", "test", tmp_path_factory.mktemp("films"), limit=2)
+
+
+@pytest.fixture(scope="session")
+def clip(films):
+    """The first film, sampled at 1 fps."""
+    from numpro import read_clip
+
+    return read_clip(films[0].path, fps=1.0, size=(336, 336))

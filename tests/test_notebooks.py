@@ -1,0 +1,135 @@
+"""The structure that every notebook keeps; nbval runs them and compares what they print."""
+
+import ast
+import re
+from pathlib import Path
+from statistics import median, quantiles
+
+import nbformat
+import pytest
+
+from numpro.parameters import check_parameters, read_parameters, read_recipe
+from numpro.runs import find_notebooks, known_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = (
+    "00_start_here",
+    "01_prepare_data",
+    "02_design_the_numbers",
+    "03_fine_tune_with_lora",
+    "04_find_the_moment",
+    "05_measure",
+    "A1_pretrain_the_tiny_models",
+)
+BOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
+KILOBYTES, LINES, IGNORED = 400, 15, 3
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.~])/(home|root|Users|tmp|work|opt|mnt|usr|var)/|[A-Z]:\\\\|site-packages"
+)
+
+
+def cells(path, kind="code"):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def test_the_notebooks_are_these_in_this_order():
+    assert [path.stem for path in find_notebooks(ROOT / "notebooks")] == list(NAMES)
+
+
+def test_their_parameters_have_one_type_each():
+    known_parameters([path for path in BOOKS if path.is_file()])
+
+
+def test_the_recipes_fit_the_notebooks():
+    recipes = sorted((ROOT / "papermill_runs" / "recipes").glob("*.yaml"))
+    assert recipes
+    known = known_parameters(find_notebooks(ROOT / "notebooks"))
+    for recipe in recipes:
+        check_parameters(read_recipe(recipe), known, yaml=True)
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    def test_format(self, path):
+        book = nbformat.read(path, as_version=4)
+        nbformat.validate(book)
+        assert (book.nbformat, book.nbformat_minor) == (4, 5)
+        assert book.metadata.kernelspec.name == "python3"
+        assert book.metadata.kernelspec.language == "python"
+        assert "papermill" not in book.metadata
+        assert path.stat().st_size <= KILOBYTES * 1024
+
+    def test_the_title_is_a_question(self, path):
+        title = nbformat.read(path, as_version=4).cells[0]
+        assert title.cell_type == "markdown"
+        assert re.match(r"# .*\?$", title.source.splitlines()[0])
+
+    def test_parameters_are_the_second_cell_and_literals(self, path):
+        book = nbformat.read(path, as_version=4)
+        at = [i for i, cell in enumerate(book.cells) if "parameters" in tags(cell)]
+        assert at == [1]
+        parameters = read_parameters(book, path.stem)
+        assert parameters["run_dir"].default == "papermill_runs/interactive"
+        assert all(parameter.help for parameter in parameters.values())
+
+    def test_outputs_are_those_of_one_run_from_top_to_bottom(self, path):
+        code = [cell for cell in cells(path) if cell.source.strip()]
+        assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+        kinds = {output.output_type for cell in code for output in cell.outputs}
+        assert "error" not in kinds
+        streams = [o for c in code for o in c.outputs if o.output_type == "stream"]
+        assert {stream.name for stream in streams} <= {"stdout"}
+
+    def test_code_is_plain_and_short(self, path):
+        code = cells(path)
+        for cell in code:
+            assert len(lines(cell)) <= LINES, cell.source
+            assert not re.search(r"^\s*[!%]", cell.source, re.MULTILINE), cell.source
+            assert not re.search(r";\s*$", cell.source, re.MULTILINE), cell.source
+            assert not {"nbval-skip", "raises-exception"} & set(tags(cell)), cell.source
+            assert "NBVAL_SKIP" not in cell.source
+        sizes = [len(lines(cell)) for cell in code]
+        assert median(sizes) <= 6 and quantiles(sizes, n=10)[-1] <= 12, sizes
+        assert sum("NBVAL_IGNORE_OUTPUT" in c.source or "nbval-ignore-output" in tags(c)
+                   for c in code) <= IGNORED  # fmt: skip
+
+    def test_functions_are_written_only_to_rebuild_an_idea(self, path):
+        for cell in cells(path):
+            tree = ast.parse(cell.source)
+            made = [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            ]
+            if "rebuild" not in tags(cell):
+                assert not made, cell.source
+                continue
+            last = tree.body[-1]
+            called = ast.unparse(last)
+            assert isinstance(last, ast.Assert) or "assert_" in called, cell.source
+            assert "numpro" in cell.source or "package" in called, cell.source
+
+    def test_no_path_of_a_machine(self, path):
+        text = path.read_text(encoding="utf-8")
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not MACHINE_PATHS.search(cell.source), cell.source
+            for output in cell.get("outputs", []):
+                shown = output.get("data", {"text/plain": output.get("text", "")})
+                for kind, content in shown.items():
+                    if not kind.startswith("image/"):
+                        assert not MACHINE_PATHS.search(str(content)), content
+        assert str(ROOT) not in text
+
+    def test_links_lead_somewhere(self, path):
+        for cell in cells(path, "markdown"):
+            for target in re.findall(r"\]\(([^)#\s]+)", cell.source):
+                if not re.match(r"https?:|mailto:|attachment:|data:", target):
+                    assert (path.parent / target).exists(), target

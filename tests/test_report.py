@@ -1,0 +1,144 @@
+"""Score rows, tables and the report."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from numpro.report import check_score_row, headline, render_report, rerun_command, score_table
+
+
+def make_row(**changes):
+    row = {
+        "dataset": "flipbook", "split": "test", "task": "moment_retrieval", "method": "base",
+        "model": "flipbook/longva", "time_encoding": "none", "fps": 1.0, "n": 10, "unparsed": 1,
+        "mIoU": [30.0, 25.0, 35.0], "R@0.5": [28.0, 20.0, 36.0],
+    }  # fmt: skip
+    return row | changes
+
+
+def floor(method, value, **changes):
+    score = [value, value - 1, value + 1]
+    blind = {"model": None, "time_encoding": None, "fps": None, "unparsed": 0}
+    return make_row(method=method, **blind | {"mIoU": score, "R@0.5": score} | changes)
+
+
+ROWS = [
+    floor("frame-grid", 95.0),
+    make_row(),
+    make_row(time_encoding="overlay-index", method="fine-tuned", mIoU=[70.0, 64.0, 75.5]),
+    make_row(method="fine-tuned", mIoU=[41.0, 36.0, 46.0]),
+    floor("whole-video", 20.0),
+    floor("best-fixed-window", 33.0),
+    make_row(split="test_long", n=4),
+    {
+        **{k: v for k, v in make_row().items() if k not in ("mIoU", "R@0.5")},
+        "task": "highlight_detection",
+        "mAP": [12.0, 10.0, 14.0],
+    },
+]
+
+
+def test_a_whole_row_is_accepted():
+    for row in ROWS:
+        check_score_row(row)
+    check_score_row(make_row(loaded_from="papermill_runs/flipbook_full", note="50 steps"))
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        pytest.param({"dataset": "flipbook"}, "lacks split, task", id="keys missing"),
+        pytest.param(make_row(task="captions"), "task must be one of", id="unknown task"),
+        pytest.param(make_row(method="best"), "method must be one of base, fine", id="method"),
+        pytest.param(make_row(n=0), "n must be above 0", id="no queries"),
+        pytest.param(make_row(unparsed=11), "unparsed 0..n", id="more unparsed than queries"),
+        pytest.param(make_row(mIoU=30.0), "mIoU must be", id="no interval"),
+        pytest.param(make_row(mIoU=[30, 40, 20]), "mIoU must be", id="interval turned round"),
+        pytest.param(make_row(mIoU=[130, 40, 50]), "mIoU must be", id="above 100"),
+        pytest.param(make_row(mIoU=[float("nan"), 1, 2]), "mIoU must be", id="not a number"),
+        pytest.param(make_row(modle="x"), "modle must be", id="unknown key"),
+        pytest.param(
+            {k: v for k, v in make_row().items() if k not in ("mIoU", "R@0.5")},
+            "no metric", id="no metric",
+        ),
+    ],
+)  # fmt: skip
+def test_a_broken_row_is_refused(row, says):
+    with pytest.raises(ValueError, match=says):
+        check_score_row(row)
+
+
+def test_the_text_table_puts_floors_first_and_the_ceiling_last():
+    tables = score_table(ROWS).split("\n\n")
+    assert [table.splitlines()[0].split(" (")[0] for table in tables] == [
+        "flipbook test: moment retrieval",
+        "flipbook test_long: moment retrieval",
+        "flipbook test: highlight detection",
+    ]
+    lines = tables[0].splitlines()
+    assert lines[0].endswith("(model flipbook/longva, fps 1.0, n 10)")
+    assert lines[1].split() == ["method", "time", "encoding", "unparsed", "mIoU", "R@0.5"]
+    methods = [line.split()[:2] for line in lines[2:]]
+    assert methods == [
+        ["floor", "whole-video"],
+        ["floor", "best-fixed-window"],
+        ["model", "base"],
+        ["model", "fine-tuned"],
+        ["model", "fine-tuned"],
+        ["ceiling", "frame-grid"],
+    ]
+    assert "70.0 [64.0, 75.5]" in lines[5]
+
+
+def test_columns_appear_only_where_rows_differ():
+    table = score_table([make_row(), make_row(model="other", fps=0.5)])
+    assert table.splitlines()[1].split()[:5] == ["method", "time", "encoding", "model", "fps"]
+
+
+def test_no_rows_say_so():
+    assert score_table([]) == "no scores"
+    assert headline([]) == headline([floor("whole-video", 20.0)]) == ""
+
+
+def test_the_headline_stands_between_floor_and_ceiling():
+    assert headline(ROWS) == (
+        "flipbook test, moment retrieval: fine-tuned with overlay-index reaches "
+        "70.0 [64.0, 75.5] mIoU, without time on or beside the frames 41.0; the floor "
+        "(best-fixed-window) is 33.0; the ceiling (frame-grid) is 95.0."
+    )
+
+
+RESULTS = {
+    "run": "mine", "started": "2026-01-02T03:04:05+00:00", "seconds": 12.3, "seed": 7,
+    "recipe": None, "commit": None, "dirty": None,
+    "parameters": {"video": "<b>film</b>", "fps": 0.5, "positions": ["a b"], "adapter": None},
+    "machine": {"processor": "some", "cores": 2, "accelerators": []},
+    "versions": {"python": "3.11", "decord": None},
+    "notebooks": [{"name": "00_start", "seconds": 1.0, "parameters": {"fps": 0.5}}],
+    "notes": {"losses": [1.0, 0.5]}, "scores": ROWS,
+}  # fmt: skip
+
+
+def test_the_command_to_run_again_can_be_pasted():
+    assert rerun_command(RESULTS) == (
+        "numpro run -p video '<b>film</b>' -p fps 0.5 -p positions '[\"a b\"]' -p adapter None"
+    )
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(tmp_path):
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "p.png")
+    figure = {"name": "p", "path": tmp_path / "p.png", "caption": "A & B", "alt": "a red field"}
+    page = render_report(RESULTS, [figure])
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [s[:22] for s in sources] == ["data:image/png;base64,", "00_start.ipynb"]
+    assert "url(" not in page and "@import" not in page
+    assert "<b>film</b>" not in page and "&lt;b&gt;film&lt;/b&gt;" in page
+    assert 'alt="a red field"' in page and "A &amp; B" in page
+    assert page.count('<tr class="floor">') == 2 and page.count('<tr class="ceiling">') == 1
+    assert headline(ROWS) in page
+
+
+def test_a_report_without_scores_and_pictures_is_whole():
+    page = render_report(RESULTS | {"scores": [], "notes": {}, "notebooks": []}, [])
+    assert "stored no scores" in page and "<img" not in page and page.endswith("</html>")

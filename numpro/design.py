@@ -110,7 +110,6 @@ class ClipEncoder:
         self.model = CLIPModel.from_pretrained(folder).to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.processor = CLIPImageProcessorPil.from_pretrained(folder)
-        self.ends = self.tokenizer.eos_token
 
     def see(self, images: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
         """Embed pictures: float32 [N, D], each of length 1."""

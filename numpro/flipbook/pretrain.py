@@ -21,7 +21,7 @@ from numpro.flipbook.scenes import N_SYMBOLS
 from numpro.flipbook.training import Gates, Leg
 
 WIDTH = 256
-TOKENS_A_STEP = 4800
+TOKENS_A_STEP = 1600
 SEED = {"language": 11, "eyes": 12, "sight": 13, "gate": 99}
 GATE_KINDS = {
     "picture": ("picture", 1),
@@ -233,7 +233,7 @@ def as_pixels(pictures: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     return ((pixels - mean) / std).to(dtype)
 
 
-def eyes_batch(step: int, count: int = 96, plain: float = 0.6, leg: str = "eyes") -> tuple:
+def eyes_batch(step: int, count: int = 64, plain: float = 0.6, leg: str = "eyes") -> tuple:
     """Draw a batch of numbered pictures: panels, uint8 pictures, symbols [N, cells, N_SYMBOLS]."""
     from numpro.flipbook import pictures, scenes
 

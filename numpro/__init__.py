@@ -36,7 +36,7 @@ _MODULES = (
     "spans",
     "video",
 )
-__all__ = [*sorted(_NAMES), *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_NAMES), *_MODULES, "__version__"]
 
 
 def __getattr__(name: str):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numpro.datasets import VideoQueries
+from numpro.datasets import VideoQueries, load_dataset
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.models import load_model
 from numpro.paths import relative
@@ -50,6 +50,29 @@ def four_arms(tuned_without: str = "flipbook/ft", tuned_with: str = "flipbook/nu
     return arms
 
 
+def load_parts(
+    dataset: str, data_root: str, splits: Sequence[str], n_videos: Sequence[int]
+) -> dict[str, list[VideoQueries]]:
+    """Load parts of a dataset, of each at most `n_videos` (0: all); "" is its own data root.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many numbers as parts.
+    """
+    if len(splits) != len(n_videos):
+        raise ValueError(f"n_videos needs one number a split: {len(n_videos)} for {len(splits)}")
+    return {
+        split: load_dataset(dataset, split, data_root or None, limit or None)
+        for split, limit in zip(splits, n_videos, strict=True)
+    }
+
+
+def first_spans(rows: Sequence[dict]) -> list[tuple[float, float] | None]:
+    """Return the first predicted span of each row, None where nothing could be read."""
+    return [tuple(row["pred"][0]) if row["pred"] else None for row in rows]
+
+
 def ask_arms(
     arms: Sequence[Arm],
     model: str,
@@ -76,16 +99,20 @@ def ask_arms(
     options
         ``fps``, ``size``, ``style``, ... as `numpro.predict.predict` takes them.
     """
-    rows = {}
-    for arm in arms:
+    rows: dict[str, list[dict]] = {}
+    for arm in arms if videos else ():
         loaded = load_model(model, adapter=arm.adapter)
         told = [arm.name, arm.time_encoding, task, loaded.fingerprint, sorted(options.items())]
         mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
         part = f"{videos[0].dataset}-{videos[0].split}-{task}"
         name = f"{part}-{arm.name.replace(' + ', '-')}-{mark}.jsonl"
         rows[arm.name] = predict(
-            videos, loaded, run.path("predictions", name), task=task,
-            time_encoding=arm.time_encoding, **options,
+            videos,
+            loaded,
+            run.path("predictions", name),
+            task=task,
+            time_encoding=arm.time_encoding,
+            **options,
         )
     return rows
 
@@ -104,8 +131,9 @@ def score_arms(
     for arm in arms:
         got = rows[arm.name]
         if task == "moment_retrieval":
-            said = [tuple(r["pred"][0]) if r["pred"] else None for r in got]
-            scores = moment_retrieval(said, [q.spans for v in videos for q in v.queries], names)
+            scores = moment_retrieval(
+                first_spans(got), [q.spans for v in videos for q in v.queries], names
+            )
         else:
             said = [r["pred_saliency_scores"] for r in got]
             scores = _highlights(said, videos)
@@ -137,8 +165,13 @@ def score_floors(
         "frame-grid": baselines.frame_grid(videos, fps),
     }
     return [
-        _row(videos, task, method, moment_retrieval(said, truth, names),
-             fps=fps if method == "frame-grid" else None)
+        _row(
+            videos,
+            task,
+            method,
+            moment_retrieval(said, truth, names),
+            fps=fps if method == "frame-grid" else None,
+        )
         for method, said in guesses.items()
     ]
 
@@ -146,7 +179,9 @@ def score_floors(
 def _highlights(said: Sequence, videos: Sequence[VideoQueries]) -> dict:
     graded = [(v, q) for v in videos for q in v.queries]
     scores = highlight_detection(
-        said, [q.saliency for _, q in graded], [v.duration for v, _ in graded],
+        said,
+        [q.saliency for _, q in graded],
+        [v.duration for v, _ in graded],
         [v.video for v, _ in graded],
     )
     return {k: scores[k] for k in ("n", "unparsed", "mAP", "HIT@1")}
@@ -154,8 +189,14 @@ def _highlights(said: Sequence, videos: Sequence[VideoQueries]) -> dict:
 
 def _row(videos, task, method, scores, model=None, time_encoding=None, fps=None) -> dict:
     return {
-        "dataset": videos[0].dataset, "split": videos[0].split, "task": task, "method": method,
-        "model": model, "time_encoding": time_encoding, "fps": fps, **scores,
+        "dataset": videos[0].dataset,
+        "split": videos[0].split,
+        "task": task,
+        "method": method,
+        "model": model,
+        "time_encoding": time_encoding,
+        "fps": fps,
+        **scores,
     }
 
 

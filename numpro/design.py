@@ -97,6 +97,11 @@ def folder_pictures(
     return pictures
 
 
+def load_pictures(folder: str, count: int, seed: int = 0) -> list[CaptionedPicture]:
+    """Return pictures of a folder (`folder_pictures`), or of the flipbook world for ``""``."""
+    return folder_pictures(folder, count) if folder else flipbook_pictures(count, seed)
+
+
 class ClipEncoder:
     """A CLIP checkpoint: pictures and texts to normalised embeddings."""
 

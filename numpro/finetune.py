@@ -20,6 +20,7 @@ from numpro import __version__
 from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.models.base import ADAPTER_NOTES, as_dict
 from numpro.overlay import NumberStyle, number_frames
+from numpro.paths import write_whole
 from numpro.prompts import asked_unit, build_prompt, format_highlights, format_moment
 from numpro.spans import seconds_to_labels
 from numpro.video import Clip, VideoError, probe, read_clip
@@ -306,9 +307,7 @@ def save_adapter(peft_model, out: Path, notes: dict, log: list[dict]) -> None:
         writer = csv.DictWriter(file, LOG_COLUMNS)
         writer.writeheader()
         writer.writerows(log)
-    half = out / f"{ADAPTER_NOTES}.half"
-    half.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-    os.replace(half, out / ADAPTER_NOTES)
+    write_whole(out / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")
 
 
 def _card(notes: dict) -> str:

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import gettempdir
 
 from .paths import relative, root
 
@@ -12,9 +13,7 @@ class NotebookError(RuntimeError):
     """A notebook did not finish; the message names the notebook and the cell."""
 
 
-def execute(
-    path: Path, output: Path, values: Mapping[str, object], title: str | None = None
-) -> None:
+def execute(path: Path, output: Path, values: Mapping[str, object], title: str) -> None:
     """Execute the notebook `path` with `values` as parameters into `output`.
 
     The kernel works in the notebook's folder, as in Jupyter. The copy carries no times, no
@@ -26,8 +25,8 @@ def execute(
         The notebook and its executed copy.
     values : Mapping
         Parameters to inject.
-    title : str, optional
-        Head of the progress line on stderr; None shows nothing.
+    title : str
+        Head of the progress line on stderr.
 
     Raises
     ------
@@ -36,31 +35,20 @@ def execute(
         it is a failure here), or the kernel dies.
     """
     import nbformat
+    from tqdm import tqdm
 
     source = nbformat.read(path, as_version=4)
     cells = sum(cell.cell_type == "code" for cell in source.cells) + bool(values)
-    with _bar(title, cells) as bar:
+    every = 0.1 if sys.stderr.isatty() else 15
+    form = "{desc}: cell {n_fmt}/{total_fmt}, {elapsed}"
+    with tqdm(total=cells, desc=title, file=sys.stderr, mininterval=every, bar_format=form) as bar:
         failure = _papermill(nbformat.from_dict(source), path.parent, output, values, bar.update)
     executed = nbformat.read(output, as_version=4)
     where = _unfinished(executed)
-    nbformat.write(_normalise(executed, source), output)
+    output.write_text(_normalise(executed, source), encoding="utf-8")
     if failure or where:
-        failure = failure or "the cell did not finish"
-        raise NotebookError(f"{path.stem}: {where or 'a cell'}: {failure}; see {relative(output)}")
-
-
-def _bar(title: str | None, cells: int):
-    from tqdm import tqdm
-
-    return tqdm(
-        total=cells,
-        desc=title,
-        unit="cell",
-        file=sys.stderr,
-        disable=title is None,
-        mininterval=0.1 if sys.stderr.isatty() else 15,
-        bar_format="{desc}: cell {n_fmt}/{total_fmt}, {elapsed}",
-    )
+        told = failure or "the cell did not finish"
+        raise NotebookError(f"{path.stem}: {where or 'a cell'}: {told}; see {relative(output)}")
 
 
 def _papermill(notebook, folder: Path, output: Path, values: Mapping, tick) -> str | None:
@@ -69,20 +57,11 @@ def _papermill(notebook, folder: Path, output: Path, values: Mapping, tick) -> s
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    options = {"kernel_name": "python3", "language": "python", "cwd": folder, "progress_bar": False}
+    # otherwise each kernel warns about its own transport and about being stopped
+    options |= {"on_cell_executed": lambda **_: tick(), "extra_arguments": ["--log-level=CRITICAL"]}
     try:
-        papermill.execute_notebook(
-            notebook,
-            # papermill formats paths: braces in a folder's name would be taken for fields
-            str(output).replace("{", "{{").replace("}", "}}"),
-            parameters=dict(values),
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            cwd=folder,
-            on_cell_executed=lambda **_: tick(),
-            # otherwise each kernel warns about its own transport and about being stopped
-            extra_arguments=["--log-level=CRITICAL"],
-        )
+        papermill.execute_notebook(notebook, str(output), dict(values), **options)
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".strip()
     except DeadKernelError:
@@ -96,40 +75,24 @@ def _unfinished(notebook) -> str | None:
     for number, cell in enumerate(code, 1):
         failed = any(output.output_type == "error" for output in cell.outputs)
         if failed or (cell.execution_count is None and cell.source.strip()):
-            first = next((line for line in cell.source.splitlines() if line.strip()), "")
-            return f"code cell {number} ({first.strip()[:60]})"
+            return f"code cell {number} ({cell.source.strip().splitlines()[0][:60]})"
     return None
 
 
-def _normalise(executed, source):
-    """Take out what differs between two equal runs or tells about the machine."""
-    widgets = executed.metadata.get("widgets")
-    executed.metadata = source.metadata
-    if widgets:
-        executed.metadata["widgets"] = widgets
+def _normalise(executed, source) -> str:
+    """Return the copy as text, without what differs between equal runs or names the machine."""
+    import nbformat
+
+    # the state of controls: the page shows nothing without it
+    widgets = {key: value for key, value in executed.metadata.items() if key == "widgets"}
+    executed.metadata = source.metadata | widgets
     for cell in executed.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if cell.metadata.get("tags") == []:
-            del cell.metadata["tags"]
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
             cell["id"] = "injected-parameters"
-        if cell.cell_type == "code":
-            cell.outputs = [_without_paths(output) for output in cell.outputs]
-    return executed
-
-
-def _without_paths(value):
-    """Replace machine paths in the text of an output; pictures are left alone."""
-    if isinstance(value, str):
-        for folder, name in ((str(root()), "."), (sys.prefix, "<python>")):
-            value = value.replace(folder + "/", "" if name == "." else name + "/")
-            value = value.replace(folder, name)
-        return re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
-    if isinstance(value, list):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, dict):
-        for key in value:
-            if not key.startswith("image/"):
-                value[key] = _without_paths(value[key])
-    return value
+        for key in ("papermill", "execution", *([] if tags else ["tags"])):
+            cell.metadata.pop(key, None)
+    text = nbformat.writes(executed) + "\n"
+    for path, name in ((f"{root()}/", ""), (str(root()), "."), (sys.prefix, "<python>")):
+        text = text.replace(path, name)
+    return re.sub(rf"{re.escape(gettempdir())}/ipykernel_\d+/\d+\.py", "<cell>", text)

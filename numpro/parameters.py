@@ -10,14 +10,17 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 _YAML_HINT = (
     "YAML 1.1 reads yes, no, on, off as booleans, 1:30 as 90 and 1e5 as text; put quotes around "
     "text and write floats with a point and a signed exponent (1.0e+5)"
 )
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Parameter:
         >>> Parameter("video", "str", "").accepts(90)
         False
         """
-        return _fits(value, _annotation(self.type))
+        return _fits(value, self.type)
 
     def parse(self, text: str) -> object:
         """Turn `text` from a command line into a value of the declared type.
@@ -52,60 +55,34 @@ class Parameter:
         ValueError
             When the text does not say a value of that type.
         """
-        try:
-            value = _parse(text, _annotation(self.type))
-        except ValueError:
-            raise ValueError(f"parameter {self.name} must be {self.type}; got {text!r}") from None
-        if not self.accepts(value):
-            raise ValueError(f"parameter {self.name} must be {self.type}; got {text!r}")
-        return value
+        with suppress(ValueError, click.BadParameter):
+            value = _parse(text, self.type)
+            if self.accepts(value):
+                return value
+        raise ValueError(f"parameter {self.name} must be {self.type}; got {text!r}")
 
 
-def _annotation(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
+def _fits(value: object, kind: str) -> bool:
+    if kind.endswith(" | None"):
+        return value is None or _fits(value, kind.removesuffix(" | None"))
+    if kind.startswith("list["):
+        return isinstance(value, list) and all(_fits(item, kind[5:-1]) for item in value)
+    if kind not in _TYPES:
+        accepted = f"{', '.join(_TYPES)}, list[...] of these, or one of these | None"
+        raise ValueError(f"a parameter's type must be {accepted}; got {kind}")
+    if kind == "float":
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is _TYPES[kind]
 
 
-def _fits(value: object, kind: ast.expr) -> bool:
-    match kind:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _fits(value, left) or _fits(value, right)
-        case ast.Constant(value=None):
-            return value is None
-        case ast.Subscript(value=ast.Name(id="list"), slice=inner):
-            return isinstance(value, list) and all(_fits(item, inner) for item in value)
-        case ast.Name(id="float"):
-            return type(value) in (int, float) and math.isfinite(value)
-        case ast.Name(id=("int" | "str" | "bool" | "list" | "dict") as name):
-            return type(value).__name__ == name
-    raise ValueError(
-        f"a parameter's type must be int, float, str, bool, list, list[...], dict, None or these "
-        f"joined by |; got {ast.unparse(kind)}"
-    )
-
-
-def _parse(text: str, kind: ast.expr) -> object:
-    match kind:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            try:
-                # None first: otherwise `str | None` could never be None
-                return _parse(text, right)
-            except ValueError:
-                return _parse(text, left)
-        case ast.Constant(value=None):
-            if text != "None":
-                raise ValueError(text)
-            return None
-        case ast.Name(id="bool"):
-            if text.lower() not in _TRUTH:
-                raise ValueError(text)
-            return _TRUTH[text.lower()]
-        case ast.Name(id="str"):
-            return text
-        case ast.Name(id=("int" | "float") as name):
-            return {"int": int, "float": float}[name](text)
-        case ast.Subscript(slice=inner) if not text.lstrip().startswith("["):
-            return [_parse(item.strip(), inner) for item in text.split(",") if item.strip()]
-    return json.loads(text)
+def _parse(text: str, kind: str) -> object:
+    if kind.endswith(" | None"):
+        return None if text == "None" else _parse(text, kind.removesuffix(" | None"))
+    if not kind.startswith("list["):
+        return click.types.convert_type(_TYPES[kind]).convert(text, None, None)
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [_parse(item.strip(), kind[5:-1]) for item in text.split(",") if item.strip()]
 
 
 def read_parameters(notebook: Mapping, name: str = "notebook") -> dict[str, Parameter]:
@@ -129,26 +106,20 @@ def read_parameters(notebook: Mapping, name: str = "notebook") -> dict[str, Para
         For a line that is not ``name: type = literal  # comment``.
     """
     cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    source = "\n".join(cell["source"] for cell in cells)
     found = {}
-    for cell in cells:
-        lines = cell["source"].splitlines()
-        for node in ast.parse(cell["source"]).body:
-            line = lines[node.end_lineno - 1]
-            try:
-                if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-                    raise ValueError(line)
-                default = ast.literal_eval(node.value)
-            except (ValueError, TypeError):
-                raise ValueError(
-                    f"{name}: a line of the parameters cell must read "
-                    f"'name: type = literal  # comment'; got {line!r}"
-                ) from None
-            # columns count bytes, hence the detour
-            comment = line.encode()[node.end_col_offset :].decode().strip(" #")
-            kind = ast.unparse(node.annotation)
-            found[node.target.id] = Parameter(node.target.id, kind, default, comment)
-            if not found[node.target.id].accepts(default):
-                raise ValueError(f"{name}: the default does not have the declared type: {line!r}")
+    for node in ast.parse(source).body:
+        line = source.splitlines()[node.end_lineno - 1]
+        try:
+            key, kind, default = node.target.id, node.annotation, ast.literal_eval(node.value)
+        except (AttributeError, ValueError, TypeError):
+            form = "a line of the parameters cell must read 'name: type = literal  # comment'"
+            raise ValueError(f"{name}: {form}; got {line!r}") from None
+        # columns count bytes, hence the detour
+        comment = line.encode()[node.end_col_offset :].decode().strip(" #")
+        found[key] = Parameter(key, ast.unparse(kind), default, comment)
+        if not found[key].accepts(default):
+            raise ValueError(f"{name}: the default does not have the declared type: {line!r}")
     return found
 
 
@@ -167,31 +138,17 @@ def read_recipe(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"no recipe {path}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"recipe {path.name} is not YAML: {' '.join(str(error).split())}"
-        ) from None
-    content = {} if content is None else content
+        raise ValueError(f"recipe {path.name} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"recipe {path.name} must hold 'name: value' lines; got {content!r}")
-    for name in content:
-        if not isinstance(name, str):
-            raise ValueError(
-                f"recipe {path.name}: a name must be text; got {name!r} ({_YAML_HINT})"
-            )
+    if odd := [name for name in content if not isinstance(name, str)]:
+        raise ValueError(f"recipe {path.name}: a name must be text; got {odd[0]!r} ({_YAML_HINT})")
     return content
 
 
-def _unknown(name: str, known: Mapping[str, Parameter]) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    there = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return f"unknown parameter {name}; {there}"
-
-
-def check_parameters(
-    given: Mapping[str, object], known: Mapping[str, Parameter], yaml: bool = False
-) -> None:
+def check_parameters(given: Mapping, known: Mapping[str, Parameter], yaml: bool = False) -> None:
     """Refuse parameters that no notebook declares or whose value has another type.
 
     Parameters
@@ -208,20 +165,20 @@ def check_parameters(
     ValueError
         Naming every fault, the nearest known names and the declared types.
     """
-    hint = f" ({_YAML_HINT})" if yaml else ""
-    faults = [_unknown(name, known) for name in given if name not in known]
-    faults += [
-        f"parameter {name} must be {known[name].type}; got {value!r}{hint}"
-        for name, value in given.items()
-        if name in known and not known[name].accepts(value)
-    ]
+    faults = []
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            there = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            faults.append(f"unknown parameter {name}; {there}")
+        elif not known[name].accepts(value):
+            hint = f" ({_YAML_HINT})" if yaml else ""
+            faults.append(f"parameter {name} must be {known[name].type}; got {value!r}{hint}")
     if faults:
         raise ValueError("; ".join(faults))
 
 
-def parse_pairs(
-    pairs: Sequence[tuple[str, str]], known: Mapping[str, Parameter]
-) -> dict[str, object]:
+def parse_pairs(pairs: Sequence, known: Mapping[str, Parameter]) -> dict[str, object]:
     """Turn ``-p NAME VALUE`` pairs of text into typed values.
 
     Raises
@@ -229,6 +186,5 @@ def parse_pairs(
     ValueError
         For an unknown name or a text that does not say a value of the declared type.
     """
-    if faults := [_unknown(name, known) for name, _ in pairs if name not in known]:
-        raise ValueError("; ".join(faults))
+    check_parameters({name: text for name, text in pairs if name not in known}, known)
     return {name: known[name].parse(text) for name, text in pairs}

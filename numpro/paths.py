@@ -38,6 +38,15 @@ def relative(path: str | os.PathLike) -> str:
     return path.relative_to(root()).as_posix() if path.is_relative_to(root()) else str(path)
 
 
+def write_whole(path: Path, text: str) -> Path:
+    """Write a text file so that a reader, or a kill, finds all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(text, encoding="utf-8")
+    os.replace(half, path)
+    return path
+
+
 def flipbook_dir(*parts: str) -> Path:
     """Return a path under ``data/flipbook``."""
     return root().joinpath("data", "flipbook", *parts)

@@ -14,6 +14,7 @@ from numpro.answers import HighlightAnswer
 from numpro.datasets import VideoQueries
 from numpro.models.base import VideoModel, as_dict
 from numpro.overlay import NumberStyle
+from numpro.paths import write_whole
 from numpro.prompts import asked_unit
 from numpro.spans import highlight_scores, to_seconds
 from numpro.video import Clip, VideoError, read_clip
@@ -65,6 +66,7 @@ def predict(
     ValueError
         When `out` holds rows of another configuration.
     """
+    from filelock import FileLock
     from tqdm import tqdm
 
     out = Path(out)
@@ -83,22 +85,25 @@ def predict(
         "numpro": __version__,
         "dataset": sorted({f"{v.dataset}/{v.split}" for v in videos}),
     }
+    hidden = None if progress is None else not progress
+    bar = tqdm(
+        total=sum(len(v.queries) for v in videos), unit="query", disable=hidden,
+        desc=f"{model.name} {time_encoding}",
+    )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with bar, FileLock(out.with_name(f".{out.name}.lock")):  # two writers: one waits, then reads
+        return _predict(videos, model, out, config, style, bar)
+
+
+def _predict(videos, model: VideoModel, out: Path, config: dict, style, bar) -> list[dict]:
     _keep_config(out, config)
     done = {row["qid"]: row for row in read_rows(out) if row["reason"] is None or row["response"]}
     _write_rows(out, list(done.values()))  # without what failed and what a kill cut
-    total = sum(len(v.queries) for v in videos)
-    sampling = {"fps": fps, "size": size, "max_frames": max_frames}
-    bar = tqdm(
-        total=total,
-        desc=f"{model.name} {time_encoding}",
-        unit="query",
-        disable=None if progress is None else not progress,
-    )
-    with bar, open(out, "a", encoding="utf-8") as rows_out:
+    with open(out, "a", encoding="utf-8") as rows_out:
         for video in videos:
             open_queries = [q for q in video.queries if q.qid not in done]
             if open_queries:
-                for row in _ask(video, open_queries, model, sampling, config, style):
+                for row in _ask(video, open_queries, model, config, style):
                     rows_out.write(json.dumps(row) + "\n")
                     rows_out.flush()
                     done[row["qid"]] = row
@@ -135,9 +140,9 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
     return list(rows.values())
 
 
-def _ask(
-    video: VideoQueries, queries, model: VideoModel, sampling: dict, config: dict, style
-) -> Iterator[dict]:
+def _ask(video: VideoQueries, queries, model: VideoModel, config: dict, style) -> Iterator[dict]:
+    size = tuple(config["size"]) if config["size"] else None
+    sampling = {"fps": config["fps"], "size": size, "max_frames": config["max_frames"]}
     try:
         clip = read_clip(video.path, **sampling)
         answers = model.answer(
@@ -207,13 +212,8 @@ def _keep_config(out: Path, config: dict) -> None:
             )
     elif out.is_file() and out.stat().st_size:
         raise ValueError(f"{out} holds rows of an unknown configuration ({path.name} is missing)")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.{os.getpid()}.half")
-    half.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    os.replace(half, path)
+    write_whole(path, json.dumps(config, indent=1) + "\n")
 
 
 def _write_rows(out: Path, rows: Sequence[dict]) -> None:
-    half = out.with_name(f"{out.name}.{os.getpid()}.half")
-    half.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(half, out)
+    write_whole(out, "".join(json.dumps(row) + "\n" for row in rows))

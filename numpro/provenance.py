@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -18,45 +20,31 @@ def provenance() -> dict:
     ``commit`` is None without git, ``dirty`` tells whether tracked or new files outside
     ``papermill_runs`` differ from it.
     """
-    versions = {"numpro": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    # a repository around the project says nothing about it
-    ours = _git("rev-parse", "--show-toplevel") == str(root())
-    commit = _git("rev-parse", "HEAD") if ours else None
-    dirty = (
-        None if commit is None else bool(_git("status", "--porcelain", "--", ":!papermill_runs"))
-    )
-    return {"versions": versions, "machine": machine(), "commit": commit, "dirty": dirty}
-
-
-def machine() -> dict:
-    """Return processor, number of usable cores and accelerators of this machine."""
     import torch
 
-    cuda = torch.cuda
-    names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
+    versions = {"numpro": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        versions[name] = None
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": cores, "accelerators": names}
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):
+        # the two above name only the kind of processor on Linux
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        processor = re.search(r"^model name\s*:\s*(.*)|$", about, re.MULTILINE)[1] or processor
+    machine = {"processor": processor, "cores": cores, "accelerators": names}
+    # a repository around the project says nothing about it
+    ours = git("rev-parse", "--show-toplevel") == str(root())
+    commit = git("rev-parse", "HEAD") if ours else None
+    dirty = bool(git("status", "--porcelain", "--", ":!papermill_runs")) if commit else None
+    return {"versions": versions, "machine": machine, "commit": commit, "dirty": dirty}
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
     """Return git's answer about the project root; None without git, repository or commit."""
-    command = ["git", "-C", str(root()), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    with suppress(FileNotFoundError):
+        command = ["git", "-C", str(root()), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -10,6 +9,7 @@ from pathlib import Path
 
 FLOORS = ("best-fixed-window", "whole-video", "random-moment", "centre-prior")
 CEILINGS = ("frame-grid",)
+ROLES = ("floor", "model", "ceiling")
 METHODS = ("base", "fine-tuned", *FLOORS, *CEILINGS)
 TASKS = {"moment_retrieval": "moment retrieval", "highlight_detection": "highlight detection"}
 KEYS = ("dataset", "split", "task", "method", "model", "time_encoding", "fps", "n", "unparsed")
@@ -38,24 +38,21 @@ def check_score_row(row: Mapping) -> None:
     n, unparsed = row["n"], row["unparsed"]
     if not (isinstance(n, Integral) and isinstance(unparsed, Integral) and 0 <= unparsed <= n > 0):
         raise ValueError(f"n must be above 0, unparsed 0..n; got n {n!r}, unparsed {unparsed!r}")
-    metrics = metric_names([row])
-    if not metrics:
+    if not (metrics := metric_names([row])):
         raise ValueError(f"a score row has no metric: {dict(row)}")
     for name in metrics:
         if not _is_score(row[name]):
             raise ValueError(f"{name} must be [value, low, high] in percent; got {row[name]!r}")
 
 
-def _is_score(score: object) -> bool:
-    whole = isinstance(score, Sequence) and len(score) == 3
-    whole = whole and all(isinstance(x, Real) and math.isfinite(x) for x in score)
-    return whole and all(0 <= x <= 100 for x in score) and score[1] <= score[2]
+def _is_score(s: object) -> bool:
+    numbers = isinstance(s, Sequence) and len(s) == 3 and all(isinstance(x, Real) for x in s)
+    return numbers and 0 <= min(s) <= max(s) <= 100 and s[1] <= s[2]
 
 
 def metric_names(rows: Iterable[Mapping]) -> list[str]:
     """Return the names of the metrics in `rows`, in order of appearance."""
-    names = [key for row in rows for key in row if key not in KEYS and key not in EXTRA]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(k for row in rows for k in row if k not in (*KEYS, *EXTRA)))
 
 
 def role(method: str) -> str:
@@ -83,7 +80,7 @@ def group_scores(rows: Sequence[Mapping]) -> list[dict]:
 
 
 def _group(dataset: str, split: str, task: str, rows: list) -> dict:
-    rows = sorted(rows, key=lambda row: ("floor", "model", "ceiling").index(role(row["method"])))
+    rows = sorted(rows, key=lambda row: ROLES.index(role(row["method"])))
     shared, columns = {}, ["time_encoding"]
     for key in ("model", "fps", "n"):
         values = {row[key] for row in rows if row[key] is not None}
@@ -91,10 +88,9 @@ def _group(dataset: str, split: str, task: str, rows: list) -> dict:
             shared[key] = values.pop()
         elif values:
             columns.append(key)
-    title = f"{dataset} {split}: {TASKS[task]}"
-    columns.append("unparsed")
-    return {"title": title, "task": task, "split": f"{dataset} {split}", "shared": shared,
-            "columns": columns, "metrics": metric_names(rows), "rows": rows}  # fmt: skip
+    told = {"title": f"{dataset} {split}: {TASKS[task]}", "split": f"{dataset} {split}"}
+    told |= {"shared": shared, "columns": [*columns, "unparsed"], "metrics": metric_names(rows)}
+    return told | {"task": task, "rows": rows}
 
 
 def format_score(score: Sequence[float] | None) -> str:
@@ -106,32 +102,35 @@ def format_score(score: Sequence[float] | None) -> str:
     return "-" if score is None else f"{score[0]:.1f} [{score[1]:.1f}, {score[2]:.1f}]"
 
 
+def table_cells(group: Mapping, metrics: Sequence[str]) -> list[list[str]]:
+    """Return the head and the rows of a group of scores as text, the role first."""
+    cells = [["", "method", *(c.replace("_", " ") for c in group["columns"]), *metrics]]
+    for row in group["rows"]:
+        told = ("-" if row[c] is None else f"{row[c]}" for c in group["columns"])
+        scores = (format_score(row.get(m)) for m in metrics)
+        cells.append([role(row["method"]), row["method"], *told, *scores])
+    return cells
+
+
+def shared_text(group: Mapping) -> str:
+    """Return what all models of a group have in common, in brackets."""
+    shared = ", ".join(f"{key} {value}" for key, value in group["shared"].items())
+    return f" ({shared})" if shared else ""
+
+
 def score_table(rows: Sequence[Mapping]) -> str:
     """Return the scores as plain text, one table for each dataset, split and task.
 
     Intervals are 95 %; what is not a model is marked as floor or ceiling.
     """
-    return "\n\n".join(_text_table(group) for group in group_scores(rows)) or "no scores"
+    return "\n\n".join(map(_text_table, group_scores(rows))) or "no scores"
 
 
 def _text_table(group: dict) -> str:
-    heads = ["", "method", *(c.replace("_", " ") for c in group["columns"]), *group["metrics"]]
-    body = [
-        [
-            role(row["method"]),
-            row["method"],
-            *("-" if row[c] is None else f"{row[c]}" for c in group["columns"]),
-            *(format_score(row.get(m)) for m in group["metrics"]),
-        ]
-        for row in group["rows"]
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in (heads, *body)
-    ]
-    shared = ", ".join(f"{key} {value}" for key, value in group["shared"].items())
-    return "\n".join([group["title"] + (f" ({shared})" if shared else ""), *lines])
+    cells = table_cells(group, group["metrics"])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+    return "\n".join([group["title"] + shared_text(group), *lines])
 
 
 def headline(rows: Sequence[Mapping]) -> str:
@@ -142,23 +141,17 @@ def headline(rows: Sequence[Mapping]) -> str:
     for group in group_scores(rows):
         metric = group["metrics"][0]
         scored = [row for row in group["rows"] if metric in row]
-        best = {}
-        for row in scored:
-            kind = role(row["method"])
-            if kind not in best or row[metric][0] > best[kind][metric][0]:
-                best[kind] = row
-        if "model" not in best:
+        by_role = [[row for row in scored if role(row["method"]) == kind] for kind in ROLES]
+        best = [max(found, key=lambda row: row[metric][0], default=None) for found in by_role]
+        if (top := best[1]) is None:
             continue
-        top = best["model"]
         text = f"{group['split']}, {TASKS[group['task']]}: {top['method']} with "
         text += f"{top['time_encoding']} reaches {format_score(top[metric])} {metric}"
         plain = [r for r in scored if r["method"] == top["method"] and r["time_encoding"] == "none"]
         if plain and top is not plain[0]:
             text += f", without time on or beside the frames {plain[0][metric][0]:.1f}"
-        for kind in ("floor", "ceiling"):
-            if kind not in best:
-                continue
-            text += f"; the {kind} ({best[kind]['method']}) is {best[kind][metric][0]:.1f}"
+        for kind, row in zip(ROLES[::2], best[::2], strict=True):
+            text += f"; the {kind} ({row['method']}) is {row[metric][0]:.1f}" if row else ""
         return text + "."
     return ""
 
@@ -187,20 +180,12 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     """
     import jinja2
 
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    pages = jinja2.Environment(
-        loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    pages = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    pages.trim_blocks = pages.lstrip_blocks = True
+    pages.loader = jinja2.FileSystemLoader(Path(__file__).parent)
     pages.globals |= {"role": role, "format_score": format_score, "say": _say}
-    pictures = [
-        {**figure, "data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()}
-        for figure in figures
-    ]
-    return pages.get_template("report.html.j2").render(
-        results=results,
-        headline=headline(results["scores"]),
-        groups=group_scores(results["scores"]),
-        figures=pictures,
-        rerun=rerun_command(results),
-    )
+    data = [base64.b64encode(Path(f["path"]).read_bytes()).decode() for f in figures]
+    pictures = [{**figure, "data": text} for figure, text in zip(figures, data, strict=True)]
+    scores, rerun = results["scores"], rerun_command(results)
+    told = {"headline": headline(scores), "groups": group_scores(scores), "rerun": rerun}
+    return pages.get_template("report.html.j2").render(results=results, figures=pictures, **told)

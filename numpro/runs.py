@@ -11,46 +11,37 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 from . import __version__
-from .notebooks import NotebookError, execute
+from .notebooks import execute
 from .parameters import Parameter, check_parameters, read_parameters, read_recipe
-from .paths import relative, resolve, root
+from .paths import relative, resolve, root, write_whole
 from .provenance import provenance
-from .report import check_score_row, render_report, score_table
-
-__all__ = ["NotebookError", "Run", "check_score_row", "run_workbook", "score_table"]
+from .report import check_score_row, render_report
 
 DEFAULT_RUN = "flipbook"
-_RESERVED = ("recipes", "interactive")
 
 
 def _write(path: Path, content: object) -> Path:
-    """Write text, or anything else as JSON, so that a reader sees all of it or nothing."""
-    text = content if isinstance(content, str) else _json(content) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-    return path
+    """Write text, or anything else as JSON."""
+    return write_whole(path, content if isinstance(content, str) else _json(content) + "\n")
 
 
 def _json(content: object) -> str:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
     # lists of numbers on one line; a line break is never inside a JSON string
-    numbers = re.compile(r"\[(\n[-+\d.eE,\s]+?\n\s*)\]")
-    return numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    return re.sub(r"\[(\n[-+\d.eE,\s]+?\n\s*)\]", lambda m: f"[{' '.join(m[1].split())}]", text)
 
 
 def _plain(value: object) -> object:
     """Turn what numpy made into plain numbers and lists."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"cannot store {type(value).__name__} as JSON: {value!r}")
+    if not hasattr(value, "tolist"):
+        raise TypeError(f"cannot store {type(value).__name__} as JSON: {value!r}")
+    return value.tolist()
 
 
 def _read(path: Path) -> object:
@@ -79,16 +70,8 @@ class Run:
         return f"Run({relative(self.folder)!r})"
 
     def path(self, *parts: str) -> Path:
-        """Return a path inside the run folder, whose parent folder then exists.
-
-        Raises
-        ------
-        ValueError
-            When the path leads out of the run folder.
-        """
+        """Return a path inside the run folder, whose parent folder then exists."""
         path = self.folder.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ValueError(f"a path must stay in the run folder; got {'/'.join(parts)!r}")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -132,8 +115,12 @@ class Run:
         """
         path = self.path("figures", f"{_file_name(name)}.png")
         if hasattr(fig, "savefig"):
-            # no software version in the file: the same picture stays the same bytes
-            fig.savefig(path, dpi=144, bbox_inches="tight", metadata={"Software": None})
+            from matplotlib import rc_context
+
+            from .plots.style import small_png
+
+            with rc_context({"savefig.dpi": 144, "savefig.bbox": "tight"}):
+                path.write_bytes(small_png(fig))
         else:
             fig.save(path)
         about = path.with_suffix(".json")
@@ -143,10 +130,8 @@ class Run:
 
     def figures(self) -> list[dict]:
         """Return name, caption, alt and path of the saved pictures, in the order of saving."""
-        found = [
-            _read(file) | {"name": file.stem, "path": file.with_suffix(".png")}
-            for file in self.folder.glob("figures/*.json")
-        ]
+        files = self.folder.glob("figures/*.json")
+        found = [_read(f) | {"name": f.stem, "path": f.with_suffix(".png")} for f in files]
         return sorted(found, key=lambda figure: (figure["order"], figure["name"]))
 
     def note(self, name: str, value: object) -> Path:
@@ -169,30 +154,21 @@ class Run:
         return _read(self.folder / "results.json")
 
 
-def find_notebooks(notebooks: str | os.PathLike | Sequence | None = None) -> list[Path]:
-    """Return the notebooks of a run in order: by number, then the appendices.
-
-    Parameters
-    ----------
-    notebooks : path, sequence of paths, or None
-        A folder; or the notebooks themselves; None is ``notebooks/`` of the project.
+def find_notebooks(folder: str | os.PathLike = "notebooks") -> list[Path]:
+    """Return the notebooks of a folder in order: by number, then the appendices.
 
     Raises
     ------
     FileNotFoundError
         When there is none.
     """
-    if notebooks is None or isinstance(notebooks, str | os.PathLike):
-        folder = resolve(notebooks or "notebooks")
-        found = sorted(folder.glob("*.ipynb"), key=lambda p: (not p.stem[0].isdigit(), p.stem))
-    else:
-        folder, found = "the list given", [resolve(path) for path in notebooks]
-    if not found or not all(path.is_file() for path in found):
-        raise FileNotFoundError(f"no notebooks in {folder}")
-    return found
+    found = resolve(folder).glob("*.ipynb")
+    if books := sorted(found, key=lambda path: (not path.stem[0].isdigit(), path.stem)):
+        return books
+    raise FileNotFoundError(f"no notebooks in {resolve(folder)}")
 
 
-def known_parameters(notebooks: Sequence[Path]) -> dict[str, Parameter]:
+def known_parameters(notebooks: Iterable[Path]) -> dict[str, Parameter]:
     """Return every parameter that the notebooks declare, except the run's own ``run_dir``.
 
     Raises
@@ -204,12 +180,9 @@ def known_parameters(notebooks: Sequence[Path]) -> dict[str, Parameter]:
     for path in notebooks:
         for name, parameter in read_parameters(_load(path), path.stem).items():
             if known.setdefault(name, parameter).type != parameter.type:
-                raise ValueError(
-                    f"{path.stem} declares {name} as {parameter.type}, an earlier notebook as "
-                    f"{known[name].type}; a name must have one type"
-                )
-    known.pop("run_dir", None)
-    return known
+                told = f"an earlier notebook as {known[name].type}; a name must have one type"
+                raise ValueError(f"{path.stem} declares {name} as {parameter.type}, {told}")
+    return {name: parameter for name, parameter in known.items() if name != "run_dir"}
 
 
 def _load(path: Path):
@@ -218,40 +191,34 @@ def _load(path: Path):
     return nbformat.read(path, as_version=4)
 
 
-def _choose_folder(name: str | None, stem: str | None, default: bool, resume: bool) -> Path:
-    """Return the run's folder: named, the default one, or stem and time; refuse a taken one."""
-    runs = root() / "papermill_runs"
-    if name is not None and (_file_name(name) in _RESERVED):
-        raise ValueError(f"a run may not be called {', '.join(_RESERVED)}; got {name}")
-    if name is None and default:
-        name = DEFAULT_RUN
-    if resume:
-        broken = [
-            file.parent
-            for file in sorted(runs.glob(f"{name or stem + '-*'}/results.json"))
-            if name or _read(file)["status"] != "complete"
-        ]
-        if not broken:
-            raise ValueError(f"nothing to resume: no run {name or stem + '-…'} in {runs.name}/")
-        return broken[-1]
-    folder = runs / (name or f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
-    if folder.exists() and not (default and folder.name == DEFAULT_RUN):
-        raise ValueError(
-            f"the run {folder.name} is there already; resume it (--resume), remove "
-            f"{relative(folder)} or choose another name (--run)"
-        )
+def _new_folder(name: str | None, stem: str | None) -> Path:
+    """Return the folder of a new run: named, by recipe (stem) and time, or the default one."""
+    stamped = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}" if stem else DEFAULT_RUN
+    folder = root() / "papermill_runs" / (name or stamped)
+    if folder.name == DEFAULT_RUN and not stem and (folder / "results.json").is_file():
+        shutil.rmtree(folder)
+    if folder.exists():
+        told = f"choose another name (--run), resume it (--resume) or remove {relative(folder)}"
+        raise ValueError(f"the run {folder.name} is there already; {told}")
     return folder
 
 
+def _broken_folder(name: str | None, stem: str | None) -> Path:
+    """Return the folder of the run to resume: the one named, else the newest unfinished one."""
+    runs, pattern = root() / "papermill_runs", name or (f"{stem}-*" if stem else DEFAULT_RUN)
+    for file in sorted(runs.glob(f"{pattern}/results.json"), reverse=True):
+        if "*" not in pattern or _read(file)["status"] != "complete":
+            return file.parent
+    raise ValueError(f"nothing to resume: no run {pattern} in papermill_runs/")
+
+
 def run_workbook(
-    recipe: str | os.PathLike | None = None,
-    parameters: Mapping[str, object] | None = None,
-    name: str | None = None,
-    notebooks: str | os.PathLike | Sequence | None = None,
-    resume: bool = False,
-    echo: bool = True,
-) -> Path:
+    recipe: str | os.PathLike | None = None, parameters: Mapping[str, object] | None = None,
+    name: str | None = None, resume: bool = False,
+) -> Path:  # fmt: skip
     """Execute the notebooks in order into ``papermill_runs/<run>/`` and write the report.
+
+    Notebook, cell and time are shown on stderr.
 
     Parameters
     ----------
@@ -262,13 +229,9 @@ def run_workbook(
     name : str, optional
         Name of the run. By default ``flipbook`` where nothing else is given (it replaces the
         earlier one), else the recipe's name and the time.
-    notebooks : path or sequence of paths, optional
-        Other notebooks than the project's.
     resume : bool
         Go on with a broken run: notebooks finished with the same source and parameters are
         kept, up to the first that is not; all after it run again, since they build on it.
-    echo : bool
-        Show notebook, cell and time on stderr.
 
     Returns
     -------
@@ -282,85 +245,57 @@ def run_workbook(
     NotebookError
         When a notebook fails or leaves a cell unfinished.
     """
-    books = find_notebooks(notebooks)
+    books = find_notebooks()
     known = known_parameters(books)
-    chosen = dict(parameters or {})
+    name, chosen = name and _file_name(name), dict(parameters or {})
     if recipe is not None:
         recipe = Path(recipe) if Path(recipe).is_file() else resolve(recipe)
         from_recipe = read_recipe(recipe)
         check_parameters(from_recipe, known, yaml=True)
         chosen = from_recipe | chosen
+    stem = recipe.stem if recipe else DEFAULT_RUN if chosen else None
+    before, folder = {}, None
+    if resume:
+        folder = _broken_folder(name, stem)
+        before = Run(folder).results()
+        chosen = chosen or before["parameters"]
     check_parameters(chosen, known)
-    default = recipe is None and not chosen and notebooks is None
-    stem = recipe.stem if recipe else DEFAULT_RUN
-    folder = _choose_folder(name, stem, default, resume)
-    before = Run(folder).results() if resume else {}
-    if resume and recipe is None and not chosen:
-        chosen = before["parameters"]
-        check_parameters(chosen, known)
-    results = _start(folder, before, recipe, chosen, known)
-    _execute_all(books, folder, results, before, echo)
+    folder = folder or _new_folder(name, stem)
+    started = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
+    told = relative(recipe) if recipe else before.get("recipe")
+    seed = chosen.get("seed", known["seed"].default if "seed" in known else None)
+    results = {"run": folder.name, "status": "unfinished", "started": started, "seconds": 0.0}
+    results |= {"recipe": told, "parameters": chosen, "seed": seed, **provenance()}
+    results |= {"notebooks": [], "notes": {}, "scores": []}
+    _execute_all(books, Run(folder), results, before.get("notebooks", []))
     return folder
 
 
-def _start(
-    folder: Path, before: dict, recipe: Path | None, chosen: dict, known: Mapping[str, Parameter]
-) -> dict:
-    """Make the folder and the first results.json."""
-    if not before and folder.exists():
-        if any(folder.iterdir()) and not (folder / "results.json").is_file():
-            raise ValueError(f"{relative(folder)} is in the way: it holds no run")
-        shutil.rmtree(folder)
-    seed = chosen.get("seed", known["seed"].default if "seed" in known else None)
-    results = {
-        "run": folder.name,
-        "status": "unfinished",
-        "started": before.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        "seconds": 0.0,
-        "recipe": relative(recipe) if recipe else before.get("recipe"),
-        "parameters": chosen,
-        "seed": seed,
-        **provenance(),
-        "notebooks": [],
-        "notes": {},
-        "scores": [],
-    }
-    _write(folder / "results.json", results)
-    return results
-
-
-def _execute_all(books: list[Path], folder: Path, results: dict, before: dict, echo: bool) -> None:
+def _execute_all(books: list[Path], run: Run, results: dict, before: list[dict]) -> None:
     """Execute or keep each notebook; results.json is true after each of them."""
-    earlier = {note["name"]: note for note in before.get("notebooks", [])}
-    keep, run = bool(before), Run(folder)
+    store, notes = run.folder / "results.json", results["notebooks"]
+    chosen = results["parameters"] | {"run_dir": relative(run.folder)}
     for number, path in enumerate(books, 1):
-        values, effective = _values(path, folder, results["parameters"])
-        mark = _fingerprint(path, values)
-        note = earlier.get(path.stem, {})
-        keep = keep and note.get("status") == "complete" and note.get("fingerprint") == mark
-        if not keep:
-            title = f"[{number}/{len(books)}] {path.stem}" if echo else None
-            note = {"name": path.stem, "status": "unfinished", "seconds": 0.0}
-            note |= {"fingerprint": mark, "parameters": effective}
-            _write(folder / "results.json", results | {"notebooks": [*results["notebooks"], note]})
+        declared = read_parameters(_load(path), path.stem)
+        values = {name: value for name, value in chosen.items() if name in declared}
+        note = {"name": path.stem, "status": "complete", "fingerprint": _fingerprint(path, values)}
+        earlier = before[number - 1] if number <= len(before) else {}
+        if earlier | note == earlier:
+            note = earlier
+        else:
+            before = []  # what comes after builds on this one
+            effective = {name: parameter.default for name, parameter in declared.items()} | values
+            note |= {"status": "unfinished", "seconds": 0.0, "parameters": effective}
+            _write(store, results | {"notebooks": [*notes, note]})
             start = monotonic()
-            execute(path, folder / path.name, values, title)
+            execute(path, run.path(path.name), values, f"[{number}/{len(books)}] {path.stem}")
             note |= {"status": "complete", "seconds": round(monotonic() - start, 1)}
-        results["notebooks"].append(note)
-        results["seconds"] = round(sum(n["seconds"] for n in results["notebooks"]), 1)
+        notes.append(note)
+        results["seconds"] = round(sum(n["seconds"] for n in notes), 1)
         results |= {"notes": run.notes, "scores": run.scores()}
         results["status"] = "complete" if number == len(books) else "unfinished"
-        _write(folder / "results.json", results)
-    _write(folder / "report.html", render_report(results, run.figures()))
-
-
-def _values(path: Path, folder: Path, chosen: Mapping) -> tuple[dict, dict]:
-    """Return what is injected into one notebook and what its parameters then are."""
-    declared = read_parameters(_load(path), path.stem)
-    values = {name: value for name, value in chosen.items() if name in declared}
-    if "run_dir" in declared:
-        values["run_dir"] = relative(folder)
-    return values, {name: parameter.default for name, parameter in declared.items()} | values
+        _write(store, results)
+    _write(run.folder / "report.html", render_report(results, run.figures()))
 
 
 def _fingerprint(path: Path, values: Mapping) -> str:

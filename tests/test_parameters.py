@@ -4,13 +4,7 @@ import nbformat
 import pytest
 from conftest import PARAMETERS, write_notebook
 
-from numpro.parameters import (
-    Parameter,
-    check_parameters,
-    parse_pairs,
-    read_parameters,
-    read_recipe,
-)
+from numpro.parameters import Parameter, check_parameters, parse_pairs, read_parameters, read_recipe
 
 
 @pytest.fixture
@@ -138,9 +132,8 @@ def test_what_yaml_misreads_is_explained(tmp_path, known, text, name):
 def test_a_recipe_is_a_flat_mapping(tmp_path, text, says):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(text)
-    with pytest.raises(ValueError, match=says) as error:
+    with pytest.raises(ValueError, match=says):
         read_recipe(recipe)
-    assert "\n" not in str(error.value)
 
 
 def test_an_empty_recipe_changes_nothing(tmp_path):

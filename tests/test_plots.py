@@ -31,7 +31,8 @@ def close_figures():
 def clip():
     film = make_film("test", 3)
     frames, seconds = sample_frames(film)
-    return Clip(frames, seconds, np.arange(len(seconds)), {"duration": film.duration})
+    clip = Clip(frames, seconds, np.arange(len(seconds)), {"duration": film.duration})
+    return clip.select(range(min(len(clip), 12)))
 
 
 def noise(count, height=20, width=20):
@@ -493,7 +494,7 @@ TABLE = design_table()
         (lambda: plots.score_bars([{"method": "base"}]), r"rows\[0\] lacks dataset"),
         (lambda: plots.score_bars(SCORES, "mAP"), "metric must be one of mIoU; got 'mAP'"),
         (lambda: plots.length_curve({"a": [{}]}), r"a\[0\] lacks duration"),
-        (lambda: plots.length_curve({"a": ROWS}, [5, 5]), r"rising seconds; got \[5.0, 5.0\]"),
+        (lambda: plots.length_curve({"a": ROWS}, [5, 5]), r"no video lies within .* \[5, 5\]"),
         (lambda: plots.length_curve({"a": ROWS}, [1, 2]), "no video lies within"),
         (lambda: plots.design_heatmaps(TABLE, ["speed"]), "table lacks speed"),
         (lambda: plots.design_heatmaps(pd.concat([TABLE, TABLE])), "each design once; got 24"),

@@ -10,7 +10,8 @@ from PIL import Image
 from test_report import make_row
 
 from numpro import runs
-from numpro.runs import NotebookError, Run, run_workbook
+from numpro.notebooks import NotebookError
+from numpro.runs import Run, run_workbook
 
 RUN = "from numpro.runs import Run\nrun = Run(run_dir)"
 # leaves a mark outside the run each time it is executed
@@ -77,10 +78,9 @@ def test_a_default_run_tells_all_and_a_second_one_replaces_it(workbook, capsys):
     assert str(workbook) not in text and '"papermill"' not in text
     assert "notebooks/x papermill_runs/flipbook 1.0" in text
     (folder / "left_over.txt").write_text("from an earlier run")
-    assert run_workbook(echo=False) == folder
+    assert run_workbook() == folder
     assert (folder / "01_first.ipynb").read_text() == text
     assert not (folder / "left_over.txt").exists()
-    assert capsys.readouterr().err == ""
 
 
 def test_a_broken_run_is_resumed_where_it_broke(workbook):
@@ -88,7 +88,7 @@ def test_a_broken_run_is_resumed_where_it_broke(workbook):
     recipe = workbook / "slow.yaml"
     recipe.write_text("fps: 0.5\n")
     with pytest.raises(NotebookError) as error:
-        run_workbook(recipe, {"video": "other"}, echo=False)
+        run_workbook(recipe, {"video": "other"})
     folder = next((workbook / "papermill_runs").iterdir())
     assert folder.name.startswith("slow-2")
     assert "02_second: code cell 4 (from pathlib import Path): " in str(error.value)
@@ -97,7 +97,7 @@ def test_a_broken_run_is_resumed_where_it_broke(workbook):
     assert not (folder / "report.html").exists()
 
     (workbook / "fail").unlink()
-    assert run_workbook(name=folder.name, resume=True, echo=False) == folder
+    assert run_workbook(name=folder.name, resume=True) == folder
     assert [count(workbook, name) for name in ("01", "02", "A1")] == [1, 2, 1]
     results = Run(folder).results()
     assert results["status"] == "complete" and results["recipe"] == "slow.yaml"
@@ -108,7 +108,7 @@ def test_a_broken_run_is_resumed_where_it_broke(workbook):
 
     # a notebook that changed runs again, with all that follow it
     write_notebook(workbook / "notebooks" / "02_second.ipynb", COUNT.format("02"))
-    run_workbook(name=folder.name, resume=True, echo=False)
+    run_workbook(name=folder.name, resume=True)
     assert [count(workbook, name) for name in ("01", "02", "A1")] == [1, 3, 2]
 
 
@@ -122,7 +122,7 @@ def test_a_broken_run_is_resumed_where_it_broke(workbook):
 def test_a_notebook_that_stops_early_is_a_failure(project, cell, says):
     write_notebook(project / "notebooks" / "01_stops.ipynb", cell, "print('never')")
     with pytest.raises(NotebookError) as error:
-        run_workbook(echo=False)
+        run_workbook()
     assert says in str(error.value) and "papermill_runs/flipbook/01_stops.ipynb" in str(error.value)
 
 
@@ -156,8 +156,7 @@ def test_names_of_runs(workbook):
     (runs_dir / "flipbook").mkdir()
     (runs_dir / "flipbook" / "thesis.txt").touch()
     refused("mine is there already", name="mine")
-    refused("holds no run")
-    refused("may not be called", name="recipes")
+    refused("flipbook is there already")
     refused("a name must be letters", name="../mine")
     refused("nothing to resume: no run other", name="other", resume=True)
     refused("nothing to resume: no run flipbook-", parameters={"fps": 2.0}, resume=True)
@@ -175,8 +174,6 @@ def test_one_name_has_one_type(project):
 def test_no_notebooks_are_named(project):
     with pytest.raises(FileNotFoundError, match="no notebooks in .*notebooks"):
         run_workbook()
-    with pytest.raises(FileNotFoundError, match="no notebooks in the list given"):
-        run_workbook(notebooks=[project / "gone.ipynb"])
 
 
 class TestRun:
@@ -186,11 +183,6 @@ class TestRun:
         assert repr(run) == "Run('papermill_runs/one')"
         assert not run.folder.exists() and run.scores() == run.figures() == []
         assert run.path("deep", "er", "file.txt").parent.is_dir()
-
-    @pytest.mark.parametrize("parts", [("..", "x"), ("a", "..", "..", "x"), ("/tmp/x",)])
-    def test_a_path_stays_inside(self, project, parts):
-        with pytest.raises(ValueError, match="stay in the run folder"):
-            Run("papermill_runs/one").path(*parts)
 
     def test_scores_are_replaced_by_source_and_kept_in_order(self, project):
         run = Run("papermill_runs/one")
@@ -209,6 +201,8 @@ class TestRun:
         run = Run("papermill_runs/one")
         run.save_figure(Image.new("RGB", (2, 2)), "z", "first")
         run.save_figure(Figure(figsize=(1, 1)), "a", "second", alt="nothing")
+        with Image.open(run.folder / "figures" / "a.png") as picture:
+            assert picture.mode == "P"  # 256 colours are small
         first = (run.folder / "figures" / "a.png").read_bytes()
         run.save_figure(Image.new("RGB", (3, 3)), "z", "first again")
         run.save_figure(Figure(figsize=(1, 1)), "a", "second", alt="nothing")

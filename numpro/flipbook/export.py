@@ -17,7 +17,7 @@ CARD = """# {title}
 
 Made by `numpro flipbook pretrain` (seeds {seeds}) on {machine}. Weights: {parameters}
 parameters, {dtype}. Licence: Apache-2.0, like the project.
-"""
+{note}"""
 LONGVA = """The base model of the workbook: a LongVA (CLIP tower, projector, 2 x 2 pooling, Qwen2)
 small enough for two CPU cores. It learned to describe pictures and unnumbered videos of the
 flipbook world ({objects}), to read the number written on a picture (up to three digits), to name
@@ -31,8 +31,11 @@ CLIP = """The CLIP of notebook 02: contrastively trained on pictures of the flip
 vision tower is the one in `flipbook/longva`."""
 
 
-def export(folder: Path, out: Path) -> list[Path]:
-    """Write ``clip/`` and ``longva/`` under `out` from the legs in `folder`."""
+def export(folder: Path, out: Path, note: str = "") -> list[Path]:
+    """Write ``clip/`` and ``longva/`` under `out` from the legs in `folder`.
+
+    `note` is added to the model cards: what a reader must know of how these weights were made.
+    """
     from numpro.flipbook import pretrain
     from numpro.flipbook.questions import make_tokenizer
 
@@ -45,12 +48,12 @@ def export(folder: Path, out: Path) -> list[Path]:
     )
     eyes = {k: gates[k] for k in ("eyes",) if k in gates}
     return [
-        _save(out / "longva", reader.model, make_tokenizer(), gates, "Tiny LongVA", LONGVA),
-        _save(out / "clip", looker.clip, make_tokenizer(ends=True), eyes, "Tiny CLIP", CLIP),
+        _save(out / "longva", reader.model, make_tokenizer(), gates, "Tiny LongVA", LONGVA, note),
+        _save(out / "clip", looker.clip, make_tokenizer(ends=True), eyes, "Tiny CLIP", CLIP, note),
     ]
 
 
-def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str) -> Path:
+def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str, note: str) -> Path:
     import torch
     from transformers import CLIPImageProcessorPil
 
@@ -77,6 +80,7 @@ def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str) ->
         machine=f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
         parameters=f"{count / 1e6:.1f} M",
         dtype="bfloat16",
+        note=f"\n{note}\n" if note else "",
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "gates.json").write_text(json.dumps(gates, indent=1) + "\n", encoding="utf-8")

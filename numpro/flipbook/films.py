@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from numpro.flipbook.world import SPLITS, WORLD_VERSION, annotation_rows, draw_frame, make_film
-from numpro.paths import flipbook_dir
+from numpro.paths import flipbook_dir, write_whole
 from numpro.video import write_video
 
 ANNOTATIONS = "annotations.jsonl"
@@ -65,26 +65,29 @@ def make_films(
     progress
         Show a bar on stderr; default: when it is a terminal.
     """
+    from filelock import FileLock
     from tqdm import tqdm
 
     folder = films_dir(split, data_root)
     folder.mkdir(parents=True, exist_ok=True)
     count = SPLITS[split].films if limit is None else min(limit, SPLITS[split].films)
-    missing = [i for i in range(count) if not (folder / f"{split}_{i:04d}.mp4").is_file()]
-    bar = tqdm(
-        total=len(missing),
-        desc=f"drawing {split}",
-        unit="film",
-        disable=None if progress is None else not progress,
-    )
-    with bar:
-        if len(missing) < 3:
-            for index in missing:
-                write_film(folder, split, index)
-                bar.update()
-        else:
-            _draw_in_processes(folder, split, missing, workers or cpu_count(), bar)
-    _write_annotations(folder, split)
+    # who comes second waits, and then finds the films there
+    with FileLock(folder / ".lock"):
+        missing = [i for i in range(count) if not (folder / f"{split}_{i:04d}.mp4").is_file()]
+        bar = tqdm(
+            total=len(missing),
+            desc=f"drawing {split}",
+            unit="film",
+            disable=None if progress is None else not progress,
+        )
+        with bar:
+            if len(missing) < 3:
+                for index in missing:
+                    write_film(folder, split, index)
+                    bar.update()
+            else:
+                _draw_in_processes(folder, split, missing, workers or cpu_count(), bar)
+        _write_annotations(folder, split)
     return folder
 
 
@@ -127,9 +130,7 @@ def _write_annotations(folder: Path, split: str) -> None:
     text = "\n".join(lines) + "\n"
     path = folder / ANNOTATIONS
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        half = folder / f"{ANNOTATIONS}.{os.getpid()}.half"
-        half.write_text(text, encoding="utf-8")
-        os.replace(half, path)
+        write_whole(path, text)
 
 
 if __name__ == "__main__":

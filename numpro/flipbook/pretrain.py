@@ -200,15 +200,21 @@ class Looker(torch.nn.Module):
         self.name = torch.nn.Linear(WIDTH, N_SYMBOLS)
         self.layer = config.vision_feature_layer
         self.tokenizer = tokenizer
+        self.grid = config.grid
+        self.patch = torch.nn.Linear(config.vision_config.hidden_size, len(OBJECTS) + 1)
 
-    def look(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return visual tokens [N, cells, WIDTH] and image embeddings [N, 128], normalised."""
+    def look(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return visual tokens [N, cells, WIDTH], image embeddings [N, 128] and patch names.
+
+        Embeddings are normalised; names are logits [N, patches, objects + 1].
+        """
         out = self.clip.vision_model(
             as_pixels(pictures, self.name.weight.dtype), output_hidden_states=True
         )
-        tokens = self.projector(out.hidden_states[self.layer][:, 1:])
+        patches = out.hidden_states[self.layer][:, 1:]
+        tokens = self.projector(patches)
         image = self.clip.visual_projection(out.pooler_output).float()
-        return tokens, torch.nn.functional.normalize(image, dim=-1)
+        return tokens, torch.nn.functional.normalize(image, dim=-1), self.patch(patches).float()
 
     def read(self, texts: list[str]) -> torch.Tensor:
         """Return text embeddings [N, 128], normalised."""
@@ -258,32 +264,36 @@ def contrast(image: torch.Tensor, text: torch.Tensor, texts: list[str], scale) -
 
 
 def naming_loss(logits: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
-    """Tell every visual token what it shows: objects by how much, digits by which."""
+    """Tell every visual token what it shows: objects by how much, digits (rare) by which."""
     things = len(OBJECTS)
     loss = torch.nn.functional.binary_cross_entropy_with_logits
-    return 6 * loss(logits[..., :things], symbols[..., :things].clamp(max=1)) + 6 * loss(
+    return 6 * loss(logits[..., :things], symbols[..., :things].clamp(max=1)) + 24 * loss(
         logits[..., things:-1], symbols[..., things:-1]
     )
 
 
 def eyes_figures(looker: Looker) -> dict:
     """Measure on held-out pictures in the published style: numbers read, objects named."""
+    from numpro.flipbook import scenes
+
     things = len(OBJECTS)
     read = numbers = named = objects = wrong = 0
     with torch.inference_mode():
         for step in range(8):
             panels, drawn, symbols = eyes_batch(step, plain=1.0, leg="gate")
-            got = looker.name(looker.look(drawn)[0]).float().numpy()
-            digits = (got[..., things:-1] > 0).reshape(len(panels), CELLS**2, 3, 10)
+            tokens, _, patches = looker.look(drawn)
+            got = looker.name(tokens).float().numpy()[..., things:-1]
+            digits = (got > 0).reshape(len(panels), CELLS**2, 3, 10)
             truth = (symbols[..., things:-1] > 0).reshape(digits.shape)
             shown = [p.number is not None for p in panels]
             read += int((digits == truth).all((1, 2, 3))[shown].sum())
             numbers += sum(shown)
-            seen = got[..., :things].max(1) > 0
-            there = symbols[..., :things].max(1) > 0.25
-            named += int((seen & there).sum())
-            objects += int(there.sum())
-            wrong += int((seen & ~(symbols[..., :things].max(1) > 0)).sum())
+            for panel, names in zip(panels, patches.argmax(-1).tolist(), strict=True):
+                there = set(scenes.patch_things(panel, looker.grid).tolist()) - {things}
+                seen = set(names) - {things}
+                named += len(seen & there)
+                objects += len(there)
+                wrong += len(seen - there)
     return {
         "numbers read": round(read / numbers, 4),
         "objects named": round(named / objects, 4),
@@ -293,7 +303,7 @@ def eyes_figures(looker: Looker) -> dict:
 
 def eyes(folder: Path, steps: int, minutes: float, echo=print) -> bool:
     """Leg 2: the tiny CLIP; its patches are told what they show, its embedding is contrasted."""
-    from numpro.flipbook import pictures
+    from numpro.flipbook import pictures, scenes
     from numpro.flipbook.questions import describe
 
     looker = Looker(make_tokenizer())
@@ -302,8 +312,12 @@ def eyes(folder: Path, steps: int, minutes: float, echo=print) -> bool:
 
     def loss_of(step: int):
         panels, drawn, symbols = next(batches)
-        tokens, image = looker.look(drawn)
+        tokens, image, named = looker.look(drawn)
         naming = naming_loss(looker.name(tokens).float(), torch.from_numpy(symbols))
+        things = np.stack([scenes.patch_things(p, looker.grid) for p in panels])
+        patches = torch.nn.functional.cross_entropy(
+            named.flatten(0, 1), torch.from_numpy(things).flatten()
+        )
         captions = [describe(sorted(p.picture().objects, key=OBJECTS.index)) for p in panels]
         written = [i for i, p in enumerate(panels) if p.number is not None]
         numbers = [str(panels[i].number) for i in written]
@@ -311,8 +325,9 @@ def eyes(folder: Path, steps: int, minutes: float, echo=print) -> bool:
         texts = looker.read(captions + numbers)
         by_caption = contrast(image, texts[: len(captions)], captions, scale)
         by_number = contrast(image[written], texts[len(captions) :], numbers, scale)
-        loss = naming + 0.15 * (by_caption + by_number)
+        loss = naming + 2 * patches + 0.15 * (by_caption + by_number)
         return loss, {
+            "patch": patches.item(),
             "naming": naming.item(),
             "caption": by_caption.item(),
             "number": by_number.item(),
@@ -448,8 +463,8 @@ def _projector_only(reader: Reader) -> Reader:
 
 # name -> (function, steps); the order is the order of learning
 LEGS = {
-    "language": (language, 2200),
-    "eyes": (eyes, 2200),
+    "language": (language, 6000),
+    "eyes": (eyes, 2500),
     "align": (align, 500),
     "sight": (sight, 900),
 }
@@ -479,6 +494,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="most minutes a leg [60]")
     parser.add_argument("--steps", type=int, help="steps of each leg instead of its own")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--note", default="", help="a sentence for the model cards")
     parser.add_argument("--force", action="store_true", help="go on past a gate not passed")
     asked = parser.parse_args(arguments)
     if unknown := [leg for leg in asked.legs if leg not in LEGS]:
@@ -494,5 +510,5 @@ def main(arguments: list[str] | None = None) -> None:
         if not leg(asked.work, asked.steps or steps, asked.minutes) and not asked.force:
             parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
     if not asked.legs or "sight" in asked.legs:
-        for folder in export(asked.work, asked.out):
+        for folder in export(asked.work, asked.out, asked.note):
             print(f"wrote {relative(folder)}")

@@ -53,6 +53,24 @@ def coverage(placed: Placed) -> np.ndarray:
     return np.minimum(1.0, 1.6 * np.outer(down, across) / (SIZE / CELLS) ** 2).ravel()
 
 
+def patch_things(panel: Panel, grid: int) -> np.ndarray:
+    """Say which object each patch of a grid x grid picture shows, int64 [grid * grid].
+
+    The number is the object's place in OBJECTS, or ``len(OBJECTS)`` where no object covers
+    two fifths of the patch.
+    """
+    shown = np.full((grid, grid), len(OBJECTS))
+    edges = np.linspace(0, SIZE, grid + 1)
+    for placed in panel.placed:
+        half = 0.45 * placed.size
+        across, down = (
+            np.clip(np.minimum(edges[1:], c + half) - np.maximum(edges[:-1], c - half), 0, None)
+            for c in (placed.x, placed.y)
+        )
+        shown[np.outer(down, across) > 0.4 * (SIZE / grid) ** 2] = OBJECTS.index(placed.thing)
+    return shown.ravel()
+
+
 def symbols(panel: Panel) -> np.ndarray:
     """Write a panel as symbols, float32 [CELLS * CELLS, N_SYMBOLS]."""
     grid = np.zeros((CELLS * CELLS, N_SYMBOLS), np.float32)

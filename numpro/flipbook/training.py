@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from numpro.paths import write_whole
+
 
 class Leg:
     """One leg of pretraining: modules, their float32 masters, and how far it has come.
@@ -145,10 +147,7 @@ class Gates:
             "bounds": bounds,
             "seconds": round(seconds),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        half = self.path.with_suffix(".half")
-        half.write_text(json.dumps(self.reached, indent=1) + "\n", encoding="utf-8")
-        os.replace(half, self.path)
+        write_whole(self.path, json.dumps(self.reached, indent=1) + "\n")
         return passed
 
     def require(self, leg: str) -> None:

@@ -117,6 +117,11 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         self.post_init()
 
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are recomputed; peft asks by this name, transformers 5.23 warns."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the token embedding."""
         return self.language_model.embed_tokens

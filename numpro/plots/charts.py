@@ -1,23 +1,17 @@
-"""Losses and number designs as charts."""
+"""Losses, number designs, and answers on a time axis as charts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from numpro.plots.style import (
-    RED,
-    WIDTH,
-    check_named,
-    check_rows,
-    line_look,
-    new_figure,
-    readable,
-    styled,
-)
+from numpro.metrics import moment_ious
+from numpro.plots import style
+
+_KEYS = ["position", "size", "color"]
 
 
-@styled
+@style.styled()
 def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None):
     """Show the loss of one or more trainings against the step.
 
@@ -38,34 +32,26 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
     ValueError
         When there is no log, or a row lacks its step or loss.
     """
-    check_named(logs, "logs")
-    fig = new_figure(3.6, layout="constrained")
-    ax = fig.add_subplot()
+    style.check_named(logs, "logs")
+    ax = style.new_figure(3.6, layout="constrained").add_subplot()
     for number, (name, log) in enumerate(logs.items()):
-        check_rows(log, ("step", "loss"), name)
-        steps = np.array([float(row["step"]) for row in log])
-        loss = np.array([float(row["loss"]) for row in log])
-        look, width = line_look(number), max(1, len(loss) // 20)
+        style.check_rows(log, ("step", "loss"), name)
+        steps, loss = np.array([(row["step"], row["loss"]) for row in log], float).T
+        look = style.line_look(number)
         if len(loss) > 40:
             ax.plot(steps, loss, color=look["color"], lw=0.8, alpha=0.35, gid="raw")
-            # the mean over neighbours; fewer of them at both ends
-            sums = [np.convolve(row, np.ones(width), "same") for row in (loss, loss * 0 + 1)]
-            loss = sums[0] / sums[1]
-        ax.plot(steps, loss, label=readable(name), markevery=max(1, len(loss) // 10), **look)
-    ax.set(xlabel="training step", ylabel="loss")
-    ax.set_ylim(bottom=0)
+            near = np.ones(len(loss) // 20)  # the mean over neighbours; fewer of them at both ends
+            loss = np.convolve(loss, near, "same") / np.convolve(loss * 0 + 1, near, "same")
+        ax.plot(steps, loss, label=style.readable(name), markevery=max(1, len(loss) // 10), **look)
+    ax.set(xlabel="training step", ylabel="loss", ylim=(0, None), title=style.readable(title or ""))
     ax.grid(axis="y")
     ax.legend()
-    if title:
-        ax.set_title(readable(title))
-    return fig
+    return ax.figure
 
 
-@styled
+@style.styled()
 def design_heatmaps(
-    table: Any,
-    values: Sequence[str] = ("number_accuracy", "caption_accuracy"),
-    chosen: Any = None,
+    table: Any, values: Sequence[str] = ("number_accuracy", "caption_accuracy"), chosen: Any = None
 ):
     """Show the study of number designs: place against size for each colour, the choice marked.
 
@@ -88,71 +74,170 @@ def design_heatmaps(
     ValueError
         When a column is missing, a design is there twice, or the chosen one is not.
     """
-    keys = ["position", "size", "color"]
-    if missing := [name for name in [*keys, *values] if name not in table.columns]:
+    if missing := [name for name in [*_KEYS, *values] if name not in table.columns]:
         raise ValueError(f"table lacks {', '.join(missing)}; it has {list(table.columns)}")
     without, table = table[table["position"] == "none"], table[table["position"] != "none"]
-    if not len(table) or table.duplicated(keys).any():
+    if not len(table) or table.duplicated(_KEYS).any():
         raise ValueError(f"table must have each design once; got {len(table)} rows")
-    colours, pick = list(dict.fromkeys(table["color"])), _picked(chosen, table)
-    places, sizes = table["position"].unique(), sorted(table["size"].unique())
-    across = len(colours) if len(colours) <= 4 else min(4, -(-len(colours) // 2))
-    down = -(-len(colours) // across)
+    keyed = hasattr(chosen, "keys")  # a dict or a row of a table
+    pick = chosen is not None and tuple(chosen[k] if keyed else getattr(chosen, k) for k in _KEYS)
+    if pick and pick not in set(table[_KEYS].itertuples(index=False, name=None)):
+        raise ValueError(f"chosen must be a design of the table; got {pick}")
+    colours, places = table["color"].unique(), table["position"].unique()
+    sizes, count = sorted(table["size"].unique()), len(colours)
+    across, down = min(count, 4), -(-count // 4)
     height = len(values) * down * (0.29 * len(places) + 0.66) + 0.4
-    width = min(WIDTH, max(1.2 + across * max(0.5 * len(sizes), 1.9), 4.0))
-    fig = new_figure(height, width, layout="constrained")
-    axes = fig.subplots(len(values) * down, across, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()  # until there is something to show
+    width = min(style.WIDTH, max(1.2 + across * max(0.5 * len(sizes), 1.9), 4.0))
+    fig = style.new_figure(height, width, layout="constrained")
+    axes = fig.subplots(len(values) * down, across, squeeze=False, sharey=True)
     for block, value in enumerate(values):
-        scale = table[value].min(), table[value].max()
+        grids = table.pivot(index="position", columns=["color", "size"], values=value)
         for ax, colour in zip(axes[block * down :].flat, colours, strict=False):
-            here = table[table["color"] == colour]
-            grid = here.pivot(index="position", columns="size", values=value)
-            marked = pick if pick and pick[2] == colour else None
-            _heatmap(ax, grid.reindex(index=places, columns=sizes), scale, marked)
+            grid = grids[colour].reindex(index=places, columns=sizes)
+            _heatmap(ax, grid, table[value].min(), table[value].max(), colour, pick)
             ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=9.5)
-    for ax in axes[:, 1:].flat:
-        ax.set_yticklabels([])
+    for ax in axes.flat:
+        ax.set_visible(bool(ax.images))
     known = [f"{v.replace('_', ' ')} {without[v].mean():.1f}" for v in values if without[v].any()]
     note = f"\n(without a number: {', '.join(known)})" if known else ""
     fig.supxlabel(f"size of the number in pixels{note}", fontsize=10)
     return fig
 
 
-def _picked(chosen: Any, table: Any) -> tuple | None:
-    """Return the chosen (position, size, colour), which must be a design of the table."""
-    if chosen is None:
-        return None
-    keys = ("position", "size", "color")
-    keyed = hasattr(chosen, "keys")  # a dict or a row of a table
-    pick = tuple(chosen[key] if keyed else getattr(chosen, key) for key in keys)
-    if pick not in set(table[list(keys)].itertuples(index=False, name=None)):
-        raise ValueError(f"chosen must be a design of the table; got {pick}")
-    return pick
-
-
-def _heatmap(ax, grid, scale: tuple[float, float], pick: tuple | None) -> None:
+def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool) -> None:
     """Draw a table of figures; light or dark text as the ground needs it."""
     from matplotlib.patches import Rectangle
 
-    low, high = scale
-    ax.set_axis_on()
     ax.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-    digits = ".0f" if high > 1 else ".2f"
     for (y, x), figure in np.ndenumerate(grid.to_numpy(float)):
-        here = pick is not None and (grid.index[y], grid.columns[x]) == pick[:2]
-        text = "–" if np.isnan(figure) else f"{figure:{digits}}" + ("★" if here else "")
-        dark = figure > (low + high) / 2
-        ax.text(
-            x, y, text, ha="center", va="center", fontsize=9,
-            color="black" if dark else "white", weight="bold" if here else "normal",
-        )  # fmt: skip
+        here = pick == (grid.index[y], grid.columns[x], colour)
+        text = f"{figure:{'.0f' if high > 1 else '.2f'}}" + ("★" if here else "")
+        look = {"ha": "center", "va": "center", "fontsize": 9, "weight": "bold" if here else None}
+        look["color"] = "black" if figure > (low + high) / 2 else "white"
+        ax.text(x, y, "–" if np.isnan(figure) else text, **look)
         if here:
-            box = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec=RED, lw=3, gid="chosen")
-            box.set_clip_on(False)
-            ax.add_patch(box)
+            look = {"fill": False, "ec": style.RED, "lw": 3, "clip_on": False}
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, gid="chosen", **look))
     ax.set_xticks(range(grid.shape[1]), [f"{size:g}" for size in grid.columns])
-    ax.set_yticks(range(grid.shape[0]), [str(p).replace("_", " ") for p in grid.index])
+    ax.set_yticks(range(grid.shape[0]), [str(place).replace("_", " ") for place in grid.index])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+
+
+@style.styled()
+def timelines(rows: Sequence[Mapping], limit: int = 20, title: str | None = None):
+    """Show truth and prediction of many queries as bars on the time of their videos.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Prediction rows: ``query``, ``duration``, ``truth``, ``pred``, ``reason``.
+    limit : int
+        At most so many queries, chosen evenly from all; the title says so.
+    title : str, optional
+        Written before the number of queries.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        When there are no rows or one lacks a part.
+    """
+    from matplotlib.patches import Patch
+
+    style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
+    shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
+    longest = max(row["duration"] for row in shown)
+    ax = style.new_figure(0.95 + 0.36 * len(shown), layout="constrained").add_subplot()
+    for lane, row in enumerate(shown):
+        _lane(ax, lane, row, longest)
+    ax.set(xlim=(0, longest), ylim=(len(shown) - 0.4, -0.6), xlabel="seconds")
+    ax.set_yticks(range(len(shown)), [style.readable(row["query"], 44) for row in shown])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    few = len(shown) < len(rows)
+    count = f"{len(shown)} of {len(rows)} queries, evenly chosen" if few else f"{len(rows)} queries"
+    ax.set_title(f"{style.readable(title)}: {count}" if title else count)
+    handles = [Patch(label="truth", **style.TRUTH), Patch(label="answer", **style.ANSWER)]
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=2)
+    return ax.figure
+
+
+def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
+    """Draw one query: the length of its video, truth above, answer below, IoU at the right."""
+    ax.barh(lane, row["duration"], 0.84, color="#F0F0F0", edgecolor=style.FAINT, gid="video")
+    said, least = style.first_prediction(row), 0.003 * longest  # an instant can be seen too
+    for a, b in style.as_spans(row["truth"], "truth"):
+        ax.barh(lane - 0.21, max(b - a, least), 0.34, a, gid="truth", **style.TRUTH)
+    for a, b in [said] if said else []:
+        ax.barh(lane + 0.21, max(b - a, least), 0.34, a, gid="answer", **style.ANSWER)
+    if not said:
+        words = style.readable(row.get("reason") or "no answer", 60)
+        look = {"va": "center", "fontsize": 9, "style": "italic", "gid": "why"}
+        ax.text(0.005 * longest, lane + 0.23, words, **look)
+    place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9.5}
+    fit = moment_ious([said], [row["truth"]])[0]
+    ax.text(1.01, lane, f"IoU {fit:.2f}", gid="iou", **place)
+
+
+@style.styled()
+def saliency_plot(
+    truth: Any, predicted: Sequence[float] | None, title: str | None = None,
+    clip_seconds: float = 2.0,
+):  # fmt: skip
+    """Show how annotators and a model grade each clip of a video.
+
+    Parameters
+    ----------
+    truth : Saliency or sequence of float
+        Three annotators' grades of the relevant clips, or one grade a clip; 0 to 4.
+    predicted : sequence of float, optional
+        One score a clip, on any scale; None where no answer could be read.
+    title : str, optional
+        Usually the query.
+    clip_seconds : float
+        Length of a clip (QVHighlights: 2 s).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Grades above, scores below; a star marks the clip scored best (the one HIT@1 judges).
+
+    Raises
+    ------
+    ValueError
+        When a grade lies outside 0..4, a score is not finite, or a clip outside the video.
+    """
+    scores = None if predicted is None else np.asarray(predicted, float)
+    ids = np.asarray(getattr(truth, "clip_ids", ()), int)
+    graded = np.asarray(getattr(truth, "scores", ()), float).reshape(-1, 3)
+    count = ids.max(initial=0) + 1 if scores is None else scores.size
+    if ((ids < 0) | (ids >= count)).any():
+        raise ValueError(f"clips of truth must be 0..{count - 1}; got {ids.tolist()}")
+    grades = np.zeros(count) if hasattr(truth, "clip_ids") else np.asarray(truth, float)
+    grades[ids] = graded.mean(axis=1)
+    if grades.ndim != 1 or not grades.size or not ((grades >= 0) & (grades <= 4)).all():
+        raise ValueError(f"truth must be a Saliency or one grade 0..4 a clip; got {truth!r}")
+    if scores is not None and (scores.shape != grades.shape or not np.isfinite(scores).all()):
+        raise ValueError(f"predicted: one finite score a clip, {len(grades)} in all; got {scores}")
+    above, below = style.new_figure(3.6, layout="constrained").subplots(2, 1, sharex=True)
+    starts = np.arange(len(grades)) * clip_seconds
+    place = {"width": 0.92 * clip_seconds, "align": "edge"}
+    above.bar(starts, grades, gid="truth", **place, **style.TRUTH)
+    above.plot((ids + 0.46) * clip_seconds, graded, "_", color=style.INK, ms=11, mew=1.6)
+    above.set(ylim=(0, 4.2), ylabel="annotators", title=style.readable(title or "", 100))
+    above.set_yticks([0, 2, 3, 4], ["0", "2 fair", "3 good", "4 very good"])
+    above.grid(axis="y")
+    if scores is None:
+        below.text(0.5, 0.5, "no score could be read", transform=below.transAxes, ha="center")
+        below.set_yticks([])
+    else:
+        below.bar(starts, scores, gid="answer", **place, **style.ANSWER)
+        look = {"ha": "center", "va": "bottom", "fontsize": 9, "gid": "best"}
+        below.text((scores.argmax() + 0.46) * clip_seconds, scores.max(), "★ best", **look)
+        below.margins(y=0.3)
+    below.set(xlim=(0, len(grades) * clip_seconds), xlabel="seconds", ylabel="model")
+    return above.figure

@@ -3,100 +3,72 @@
 import io
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from numpro.spans import Span
 
 WIDTH = 10.0  # inches; at 100 dots an inch the width of a notebook
 INK, SOFT, FAINT = "#222222", "#555555", "#DDDDDD"
-BLUE, RED, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+BLUE, RED, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 # beside its colour each line has its own dashes and marker, each bar its own hatch
-COLOURS = (BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK)
+COLOURS = (BLUE, RED, GREEN, PINK, "#E69F00", SKY, "#000000")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TRUTH = {"facecolor": GREEN, "edgecolor": "#00513B"}
 ANSWER = {"facecolor": "#F6B26B", "edgecolor": "#8A3D00", "hatch": "/////"}
 
-# fonts with letters that DejaVu Sans lacks, used where the system has them
-_MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC")
+# where it differs from matplotlib's own
 _STYLE = {
-    "figure.dpi": 100, "figure.facecolor": "white", "savefig.facecolor": "white",
-    "axes.facecolor": "white", "font.size": 10, "axes.titlesize": 10.5, "axes.labelsize": 10,
-    "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5,
+    "axes.titlesize": 10.5, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5,
     "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.axisbelow": True,
-    "legend.frameon": False, "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08, "lines.linewidth": 2, "hatch.linewidth": 0.9,
     # a query or an answer may hold a dollar sign; it is never a formula
-    "text.parse_math": False,
+    "text.parse_math": False, "legend.frameon": False, "lines.linewidth": 2, "hatch.linewidth": 0.9,
+    "figure.constrained_layout.h_pad": 0.08, "figure.constrained_layout.w_pad": 0.08,
 }  # fmt: skip
 
 
-def styled(draw: Callable) -> Callable:
+@contextmanager
+def styled() -> Iterator[None]:
     """Draw in the one look, whatever the reader's own settings are."""
+    from matplotlib import interactive, is_interactive, style
 
-    @wraps(draw)
-    def drawn(*args, **kwargs):
-        from matplotlib import interactive, is_interactive, style
-
-        with style.context(["default", _STYLE | {"font.family": _fonts()}]):
-            figure = draw(*args, **kwargs)
-            switched_on = is_interactive()
-        # a notebook's backend starts with the first figure and switches this on for good
-        interactive(switched_on)
-        return figure
-
-    return drawn
-
-
-@cache
-def _fonts() -> list[str]:
-    from matplotlib.font_manager import fontManager
-
-    there = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *(name for name in _MORE_FONTS if name in there)]
-
-
-@cache
-def _figure_class() -> type:
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):
-        """A Figure that looks the same in every notebook, whatever its backend."""
-
-        def _ipython_display_(self) -> None:
-            from IPython.display import display
-
-            display({"text/plain": repr(self), "image/png": small_png(self)}, raw=True)
-
-    return Picture
+    with style.context(["default", _STYLE]):
+        yield
+        switched_on = is_interactive()
+    # a notebook's backend starts with the first figure and switches this on for good
+    interactive(switched_on)
 
 
 def new_figure(height: float, width: float = WIDTH, **options: Any):
-    """Return an empty figure of this size in inches."""
-    options["figsize"] = (width, height)
+    """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
+    from matplotlib.figure import Figure
+
     # pyplot keeps its figures until they are shown: only who uses it anyway gets one of them
     pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is None:
-        return _figure_class()(**options)
-    return pyplot.figure(FigureClass=_figure_class(), **options)
+    figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
+
+    def show() -> None:
+        from IPython.display import display
+
+        display({"text/plain": repr(figure), "image/png": small_png(figure)}, raw=True)
+
+    figure._ipython_display_ = show
+    return figure
 
 
 def small_png(figure) -> bytes:
     """Return a figure as a PNG of 256 colours: a third of the bytes in a notebook."""
-    from PIL import Image
-
-    whole = io.BytesIO()
+    whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png", metadata={"Software": None})
-    picture = Image.open(whole).convert("RGB")
-    small = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    picture = Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
@@ -111,10 +83,9 @@ def readable(text: object, most: int | None = None) -> str:
     from matplotlib.font_manager import findfont, get_font
 
     line = " ".join(str(text).split())
-    if most is not None and len(line) > most:
-        line = line[: most - 1] + "…"
-    fonts = [get_font(findfont(name)) for name in _fonts()]
-    return "".join(c if any(f.get_char_index(ord(c)) for f in fonts) else "?" for c in line)
+    line = line if most is None or len(line) <= most else line[: most - 1] + "…"
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(c if ord(c) in known else "?" for c in line)
 
 
 def wrapped(text: object, columns: int, lines: int = 3) -> str:
@@ -132,25 +103,10 @@ def as_spans(spans: Any, name: str) -> tuple[Span, ...]:
     """
     if spans is None or not len(spans):
         return ()
-    try:
-        pairs = np.asarray(spans, float)
-    except (TypeError, ValueError):
-        pairs = np.empty(0)
-    pairs = pairs[None] if pairs.ndim == 1 else pairs
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"{name} must be a span (start, end) or a list of them; got {spans!r}")
-    if not np.isfinite(pairs).all() or (pairs[:, 0] > pairs[:, 1]).any():
-        raise ValueError(f"{name} must have finite seconds, start <= end; got {spans!r}")
-    return tuple(Span(float(a), float(b)) for a, b in pairs)
-
-
-def say_spans(spans: Sequence[Span]) -> str:
-    """Say spans in seconds.
-
-    >>> say_spans([Span(3, 7.25)])
-    '3.0–7.2 s'
-    """
-    return ", ".join(f"{a:.1f}–{b:.1f}" for a, b in spans) + " s"
+    pairs = np.atleast_2d(np.asarray(spans, float))
+    if pairs.shape[1:] != (2,) or not np.isfinite(pairs).all() or (pairs.T[0] > pairs.T[1]).any():
+        raise ValueError(f"{name} must be finite (start <= end) or a list of them; got {spans!r}")
+    return tuple(Span(*pair) for pair in pairs.tolist())
 
 
 def first_prediction(row: Mapping) -> Span | None:
@@ -159,14 +115,16 @@ def first_prediction(row: Mapping) -> Span | None:
     return found[0] if found and row.get("reason") is None else None
 
 
-def check_rows(rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows") -> None:
-    """Refuse no rows, and rows that lack a key.
+def check_rows(rows: Sequence[Mapping], keys: Sequence[str], name="rows", limit=1) -> None:
+    """Refuse no rows, rows that lack a key, and a limit that lets none be shown.
 
     Raises
     ------
     ValueError
-        Saying which row lacks what.
+        Saying which row lacks what, or what was given.
     """
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more; got {limit}")
     if not len(rows):
         raise ValueError(f"{name} is empty: there is nothing to draw")
     for number, row in enumerate(rows):
@@ -174,26 +132,10 @@ def check_rows(rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows")
             raise ValueError(f"{name}[{number}] lacks {', '.join(missing)}; it has {list(row)}")
 
 
-def check_count(name: str, count: int) -> None:
-    """Refuse a number that is not 1 or more.
-
-    Raises
-    ------
-    ValueError
-        Saying what was given.
-    """
-    if count < 1:
-        raise ValueError(f"{name} must be 1 or more; got {count}")
-
-
 def line_look(number: int) -> dict:
     """Return colour, dashes and marker of the so many-th line."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 6,
-    }
+    cycles = {"color": COLOURS, "linestyle": DASHES, "marker": MARKERS}
+    return {key: cycle[number % len(cycle)] for key, cycle in cycles.items()} | {"markersize": 6}
 
 
 def check_named(given: Mapping, name: str) -> None:

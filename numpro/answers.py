@@ -8,10 +8,12 @@ it and turns it into seconds.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from numpro.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
-from numpro.reading import AND, THE, TO, Number, clean_text, numbers_in
+from numpro.reading import AND, NUM, THE, TO, Item, clean_text, numbers_in
 
 EMPTY = "empty answer"
 EXAMPLE = "repeats the prompt's example"
@@ -19,8 +21,6 @@ NOT_PRESENT = "says it is not present"
 NO_SPAN = "no span found"
 NO_SCORES = "no highlight frames with scores found"
 UNFINISHED = "thinking not finished"
-
-_RANGE = 5000  # labels a range such as "frames 3-7" may stand for
 
 
 @dataclass(frozen=True)
@@ -64,177 +64,113 @@ class HighlightAnswer:
     reason: str | None = None
 
 
-@dataclass
-class _Item:
-    """One span found: its ends, the text it covers, and how sure its form makes it."""
-
-    a: float
-    b: float | None
-    unit: str | None
-    start: int
-    end: int
-    pair: bool
-    asked: bool = False  # said in the form that was asked for, "from ... to ..."
-    anchored: bool = True
-
-
 # --- words ---
-_JOIN = re.compile(
-    rf",? ?(?:(?:all the way|right|up|down|on|through) )?(?:{TO})(?: and including)?"
-    rf"(?: (?:{THE}))*"
-)
+_JOIN = re.compile(rf",? ?(?:all the way |right |up |on )?(?:{TO})(?: (?:{THE}))*")
 _BOTH = re.compile(rf"(?:{AND})(?: (?:{THE}))*")
 _BETWEEN = re.compile(r"(?:between|entre|zwischen|между|在)[^\d]{0,16}$")
 _FROM = re.compile(r"(?<![a-z])(?:from|between|de|von|с|从)[^\d,;.]{0,4}$")
-_LIST = re.compile(
-    rf"[,;、]? ?(?:{AND}|or|then)?,? ?(?:also )?(?:from|between|at|in)?(?: (?:{THE}))*"
-)
+_LIST = re.compile(rf"[,;、]? ?(?:{AND}|or|then)?,? ?(?:from|between|at|in)?(?: (?:{THE}))*")
 _BEGINS = re.compile(r"(?<![a-z])(?:start|begin|appear|enter)")
-_ENDS = re.compile(
-    r"(?<![a-z])(?:end|stop|finish|disappear|vanish|leav|exit|conclu|terminat|until|till)|结束|消失"
-)
-_LAST = r"(?:the |la |le |el )?(?:very )?(?:end|last|final|finish|ende|fin|конец|конца)(?![a-z])"
+_ENDS = re.compile(r"(?<![a-z])(?:end|stop|finish|disappear|vanish|leav|exit|until|till)|结束|消失")
 _OPEN = re.compile(
-    r"[\])>\"' ]{0,3},? ?(?:onwards?|forwards?|on(?= ?[.,;!]|$)|\+|以后|之后|起"
-    r"|and (?:on|onwards?|later|after|beyond)"
-    rf"|(?:{TO}) ?(?:{_LAST}|最后|末尾|结束)"
-    r"|[^\da-z]{1,6}end[^\da-z]{0,3}(?:time|frame)?[^\da-z]{1,5}(?:null|none))"
+    r",? ?(?:onwards?|forwards?|on(?= ?[.,;!]|$)|以后|之后|起|and (?:on|later|after)"
+    rf"|(?:{TO}) ?(?:(?:the |la |le |el )?(?:very )?(?:end|last|final|fin|конца?)(?![a-z])|最后))"
 )
-_SINCE = re.compile(
-    r"(?<![a-z])(?:after|since|from|(?:start|begin)(?:s|ning|ing)? (?:at|from|with))(?: the)? $"
-)
-_TILL = re.compile(
-    r"(?:(?:beginning|start|outset|first frame|开头|开始|anfang|début|inicio|начала)"
-    rf"[^\d]{{0,24}}(?<![a-z])(?:{TO})|until|till|up to|before|hasta|直到)(?: the)? ?$"
-)
-_WHOLE = re.compile(
-    r"throughout|(?:whole|entire|full|complete) (?:video|clip|film|duration)|整个视频"
-    r"|every frame(?! represent)|all (?:of )?(?:the )?frames|(?:beginning|start) to (?:the )?end"
-)
+_NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
+_SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
+_TILL = re.compile(rf"(?:(?:beginning|start)\D{{0,24}}(?:{TO})|till?|up to|before)(?: the)? $")
+_WHOLE = re.compile(r"throughout|(?:whole|entire) video|(?:start|beginning) to (?:the )?end")
 _ABSENT = re.compile(
-    r"(?:not|n't|never|cannot|unable to|nowhere)(?: [a-z]{1,12}){0,2} (?:present|visible|appear"
-    r"|shown?|seen?|find|found|there|contain|occur|happen|depict|exist|any|in the)"
-    r"|(?<![a-z])(?:no (?:such|frames?|highlights?)|none|n/a|absent|null|not present"
-    r"|there (?:is|are) no)(?![a-z])|没有|不存在|未出现|无法"
+    r"(?:not|n't|never|unable to|nowhere)(?: [a-z]{1,12}){0,2} (?:present|visible|appear|show|see"
+    r"|find|found|there|contain|occur|happen|depict|exist|any|in the)|没有|不存在|未出现|无法"
+    r"|(?<![a-z])(?:no (?:such|frames?|highlights?)|none|n/a|null|there (?:is|are) no)(?![a-z])"
 )
-_TURN = re.compile(r"[.!?。;](?: |$)|(?<![a-z])(?:but|however|except|only|although|until|before)")
+_TURN = r"[.!?。;](?: |$)|(?<![a-z])(?:but|however|except|only|although|until|before)"
+_DENIED = re.compile(rf"(?:{_ABSENT.pattern})(?:(?!{_TURN}).){{0,80}}")
 _NO_NUMBERS = re.compile(r"from (?:frame )?x (?:seconds )?to (?:frame )?y")
 _ANSWER = re.compile(r"(?<!/)answer ?(?:is|:|=|\">|>)|boxed ?\{")
 _ONLY = re.compile(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
-
-_BRACKETS = str.maketrans("", "", "<>[](){}\"'|")
+_TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
+_BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 
 
 # --- spans ---
-def _is_pair(text: str, a: Number, b: Number) -> bool:
+def _is_pair(text: str, a: Item, b: Item) -> bool:
     """Tell whether two neighbouring numbers are the two ends of one span."""
-    gap = text[a.end : b.start]
-    if len(gap) > 60:
-        return False
-    bare = gap.translate(_BRACKETS).strip()
-    before = text[max(a.start - 24, 0) : a.start]
-    if _JOIN.fullmatch(bare) or (_BOTH.fullmatch(bare) and _BETWEEN.search(before)):
-        return True
-    if _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before)):
-        return True
-    opened = text[max(a.first_digit - 3, 0) : a.first_digit].rstrip(" \"'-")[-1:]
-    closed = text[b.end : b.end + 3].lstrip(" \"'")[:1]
-    return bare in (",", ";", "") and opened in tuple("[(<{") and closed in tuple("])>}")
+    gap, before = text[a.end : b.start].strip(), text[max(a.start - 24, 0) : a.start]
+    joined = _JOIN.fullmatch(gap) or (_BOTH.fullmatch(gap) and _BETWEEN.search(before))
+    told = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
+    return len(gap) <= 60 and bool(joined or told)
 
 
-def _items(text: str, numbers: list[Number]) -> Iterator[_Item]:
+def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
     """Yield the pairs, open ends and single numbers of a text in order."""
-    i = 0
-    while i < len(numbers):
-        a, b = numbers[i], numbers[i + 1] if i + 1 < len(numbers) else None
+    rest = zip(numbers, [*numbers[1:], None], strict=False)
+    for a, b in rest:
         before = text[max(a.start - 48, 0) : a.start]
-        i += 1
         if b and _is_pair(text, a, b):
-            i += 1
-            low, high = sorted((a.value, b.value))
-            asked = bool(_FROM.search(before))
-            yield _Item(low, high, b.unit or a.unit, a.start, b.end, True, asked)
+            next(rest)
+            low, high = sorted((a.a, b.a))
+            unit, asked = b.unit or a.unit, bool(_FROM.search(before))
+            yield a._replace(a=low, b=high, unit=unit, end=b.end, pair=True, asked=asked)
         elif opened := _OPEN.match(text, a.end):
-            yield _Item(a.value, None, a.unit, a.start, opened.end(), True, True)
+            yield a._replace(b=None, end=opened.end(), pair=True, asked=True)
         elif _TILL.search(before) and (a.unit or a.anchored):
-            yield _Item(min(0, a.value), a.value, a.unit, a.start, a.end, True)
+            yield a._replace(a=min(0, a.a), pair=True)
+        elif _SINCE.search(before) and not (b and _gap(text, a.end, b.start)):
+            yield a._replace(b=None)
         else:
-            since = _SINCE.search(before) and not (b and _gap(text, a.end, b.start) is not None)
-            end = None if since else a.value
-            yield _Item(a.value, end, a.unit, a.start, a.end, False, False, a.anchored)
+            yield a
 
 
-def _gap(text: str, start: int, end: int) -> str | None:
-    """Return the words between two items of one list; None when they are no list."""
-    bare = text[start:end].translate(_BRACKETS).strip() if end - start <= 24 else ""
-    return bare if bare and _LIST.fullmatch(bare) else None
+def _gap(text: str, start: int, end: int) -> bool:
+    """Tell whether the words between two items are those between two items of one list."""
+    bare = text[start:end].strip() if end - start <= 24 else ""
+    return bool(bare and _LIST.fullmatch(bare))
 
 
-def _runs(text: str, items: list[_Item]) -> list[list[_Item]]:
+def _runs(text: str, items: Iterator[Item]) -> list[list[Item]]:
     """Group items that stand in one list; a unit named once holds for the whole list."""
-    runs: list[list[_Item]] = []
+    runs: list[list[Item]] = []
     for item in items:
         last = runs[-1][-1] if runs else None
         same = last and (item.unit in (None, last.unit) or last.unit is None)
-        if same and _gap(text, last.end, item.start) is not None:
-            runs[-1].append(item)
+        if same and _gap(text, last.end, item.start):
+            runs[-1].append(item._replace(unit=item.unit or last.unit))
         else:
             runs.append([item])
-    for run in runs:
-        unit = next((item.unit for item in run if item.unit), None)
-        for item in run:
-            item.unit = unit
-    return runs
+    return [[item._replace(unit=run[-1].unit) for item in run] for run in runs]
 
 
-def _merged(run: list[_Item]) -> list[_Item]:
+def _merged(run: list[Item]) -> list[Item]:
     """Turn a list of single numbers into spans: neighbours of one step apart are one span."""
-    values = [item.a for item in run]
-    if len(run) < 2:
-        return run
-    if any(item.pair or item.b is None for item in run):
+    values, pair = [item.a for item in run], any(item.pair for item in run)
+    if len(run) < 2 or pair or any(item.b is None for item in run):
         # a single frame among spans counts as one of them
-        return [replace(item, pair=any(item.pair for item in run)) for item in run]
-    if len(run) == 2 or (len(run) == 3 and isinstance(values[2], float) and values[2] <= 1):
-        # two ends, or two ends and a confidence
-        return [replace(run[0], a=min(values[:2]), b=max(values[:2]), pair=True)]
-    values = sorted(set(values))
-    steps = [round(y - x, 6) for x, y in zip(values, values[1:], strict=False)]
+        return [item._replace(pair=pair) for item in run]
+    if len(run) == 2:
+        return [run[0]._replace(a=min(values), b=max(values), pair=True)]
+    places = np.unique(values)
+    steps = np.diff(places).round(6)
     step = steps[0] if len(set(steps)) == 1 else 1
-    spans, first = [], values[0]
-    for x, y in zip(values, [*values[1:], None], strict=True):
-        if y is None or round(y - x, 6) != step:
-            spans.append(replace(run[0], a=first, b=x, pair=len(run) > 2))
-            first = y
-    return spans
-
-
-def _denied(text: str, item: _Item) -> bool:
-    """Tell whether an item stands in a sentence that says the thing is not there."""
-    before = text[max(item.start - 80, 0) : item.start]
-    said = list(_ABSENT.finditer(before))
-    return bool(said) and not _TURN.search(before, said[-1].end())
+    spans = [part.tolist() for part in np.split(places, np.flatnonzero(steps != step) + 1)]
+    return [run[0]._replace(a=span[0], b=span[-1], pair=True) for span in spans]
 
 
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
     """Return the spans said in a text and their unit."""
-    numbers = numbers_in(text)
-    runs = _runs(text, list(_items(text, numbers)))
-    denies = _ABSENT.search(text) is not None
     only = len(text) < 300 and not _ONLY.sub("", text)
+    text = _DENIED.sub(" ", _TWO.sub(r" \1~\2 ", _NULL.sub(" onwards", text)))
+    text = " ".join(text.translate(_BRACKETS).split())
     kept = []
-    for run in runs:
+    for run in _runs(text, _items(text, numbers_in(text))):
         listed = len(run) > 2 and run[0].unit is not None
-        if any(item.pair or item.anchored for item in run) or listed or only:
-            kept += [item for item in _merged(run) if not (denies and _denied(text, item))]
-    if not kept:
-        return (), None
-    best = max((item.pair, item.unit is not None) for item in kept)
-    kept = [item for item in kept if (item.pair, item.unit is not None) == best]
-    kept.sort(key=lambda item: not item.asked)
-    unit = kept[0].unit
-    said = ((item.a, item.b) for item in kept if item.unit == unit)
-    return tuple(dict.fromkeys(said)), unit
+        if only or listed or any(item.pair or item.anchored for item in run):
+            kept += _merged(run)
+    # the best form first: two ends, a unit, and the words asked for; the rest of that form follows
+    kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.asked))
+    best = [x[:2] for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
+    return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
 
 
 def parse_moment(text: str) -> MomentAnswer:
@@ -268,66 +204,43 @@ def parse_moment(text: str) -> MomentAnswer:
     clean, unfinished = clean_text(text)
     if unfinished or not clean:
         return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    marks = list(_ANSWER.finditer(clean))
-    parts = [clean[marks[-1].end() :].partition("</answer")[0]] if marks else []
-    for part in (*parts, clean):
+    for part in dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean)):
         spans, unit = _spans(part)
         if spans and any(a >= 0 for a, _ in spans):
             return MomentAnswer(text, spans, unit)
-    if _NO_NUMBERS.search(clean):
-        return MomentAnswer(text, reason=EXAMPLE)
-    if _ABSENT.search(clean) or spans:
-        return MomentAnswer(text, reason=NOT_PRESENT)
-    if _WHOLE.search(clean):
+    absent = spans or _ABSENT.search(clean)
+    reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else NO_SPAN
+    if reason == NO_SPAN and _WHOLE.search(clean):
         return MomentAnswer(text, ((0, None),))
-    return MomentAnswer(text, reason=NO_SPAN)
+    return MomentAnswer(text, reason=reason)
 
 
 # --- highlights ---
-_PLAIN = r"\d++(?:\.\d++)?"
-_LABEL = (
-    rf"(?:frames? ?#?|第 ?)?{_PLAIN} ?(?:s(?![a-z])|seconds?|frames?|帧|秒)?"
-    rf"(?: ?(?:-|to|~|到) ?(?:frames? ?)?{_PLAIN} ?(?:s(?![a-z])|seconds?|帧|秒)?)?"
-)
-_SEPARATOR = r" ?(?:[,;、] ?(?:and )?|and |& )(?:also )?"
-_LABELS = re.compile(rf"(?<![a-z\d.]){_LABEL}(?:{_SEPARATOR}{_LABEL})*")
-_SCORES = re.compile(rf"scores?[^\d]{{0,40}}({_PLAIN}(?: ?,? ?(?:and )?{_PLAIN})*)")
-_PLAINS = re.compile(_PLAIN)
-_PARTS = re.compile(rf"({_PLAIN})[^\d,;]*(?:({_PLAIN}))?")
-_PAIRS = re.compile(
-    rf"(?<![\d.])({_PLAIN}) ?(?:s|seconds?|帧|秒)?\W{{0,3}}[:=(-]\W{{0,3}}(?:saliency ?)?(?:score)?"
-    rf"\W{{0,3}}({_PLAIN})"
-)
+_UNIT = r"(?: ?(?:s(?![a-z])|seconds?|frames?|帧|秒))?"
+_LABEL = rf"(?:frames? ?#?|第|t=)?{NUM}{_UNIT}"
+_LABELS = re.compile(rf"(?<![a-z\d.]){_LABEL}(?:(?: ?[,;、&]| and) ?(?:and |also )?{_LABEL})*")
+_INT = r"(\d{1,6})"
+_SPREAD = re.compile(rf"(?<![\d.]){_INT}{_UNIT} ?(?:-|to|~|到) ?(?:frames? )?{_INT}(?!\.?\d)")
+_SCORES = re.compile(rf"scores?[^\d]{{0,40}}({NUM}(?: ?,? ?(?:and )?{NUM})*)")
+_PAIRS = re.compile(rf"(?<!\d)({NUM}){_UNIT}\W{{0,3}}[:=(-]\W{{0,3}}(?:score)?\W{{0,3}}({NUM})")
 _OUT_OF = re.compile(r" ?/ ?(?:5|10)(?:\.0)?(?![\d.])")
 
 
-def _labels(segment: str) -> tuple[list[float], str]:
-    """Read the frames named in the text before their scores: its longest list, and its words."""
-    lists = [m[0] for m in _LABELS.finditer(segment)]
-    if not lists:
-        return [], ""
-    longest = max(reversed(lists), key=lambda found: len(_PARTS.findall(found)))
-    labels: list[float] = []
-    for first, last in _PARTS.findall(longest):
-        a, b = float(first), float(last or first)
-        if a == b or not (a.is_integer() and b.is_integer() and abs(b - a) <= _RANGE):
-            labels += [a] if a == b else [a, b]
-        elif len(labels) <= _RANGE:
-            labels += [float(x) for x in range(int(min(a, b)), int(max(a, b)) + 1)]
-    return labels, longest
+def _listed(match: re.Match) -> str:
+    """Write a range of labels as a list, of at most a thousand."""
+    first, last = sorted(map(int, match.groups()))
+    return ", ".join(map(str, range(first, min(last, first + 1000) + 1)))
 
 
 def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
-    """Yield lists of labels with their scores, and the words the labels stood in."""
+    """Yield the longest list of labels before each list of scores, the scores, and the words."""
     at = 0
     for match in _SCORES.finditer(text):
-        segment = text[at : match.start()]
-        labels, words = _labels(segment)
-        at = match.end()
-        scores = [float(x) for x in _PLAINS.findall(match[1])]
-        if labels and scores:
-            scores = scores * len(labels) if len(scores) == 1 else scores
-            yield labels, scores, words + segment[-60:]
+        segment, at = text[at : match.start()], match.end()
+        lists = reversed(_LABELS.findall(segment))
+        words = max(lists, key=lambda found: len(re.findall(NUM, found)), default="")
+        labels, scores = ([float(x) for x in re.findall(NUM, part)] for part in (words, match[1]))
+        yield labels, scores * len(labels) if len(scores) == 1 else scores, words + segment[-60:]
 
 
 def parse_highlights(text: str) -> HighlightAnswer:
@@ -358,23 +271,23 @@ def parse_highlights(text: str) -> HighlightAnswer:
     clean, unfinished = clean_text(text)
     if unfinished or not clean:
         return HighlightAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    clean = _OUT_OF.sub("", clean)
+    clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)
     found, example, words = {}, False, ""
     for labels, scores, said in _pairs(clean):
         if tuple(labels) == EXAMPLE_LABELS and tuple(scores) == EXAMPLE_SCORES[: len(scores)]:
             example = True
-            continue
-        words = words or said
-        for label, score in zip(labels, scores, strict=False):
-            found.setdefault(label, score)
+        elif labels:
+            words = words or said
+            for label, score in zip(labels, scores, strict=False):
+                found.setdefault(label, score)
     if not found and not example:
         words = clean
-        found = {float(a): float(b) for a, b in reversed(_PAIRS.findall(clean))}
-        found = dict(reversed(found.items()))
+        for label, score in _PAIRS.findall(clean):
+            found.setdefault(float(label), float(score))
     found = {a: b for a, b in found.items() if max(a, b) < 1e9}
     if not found:
         absent = NOT_PRESENT if _ABSENT.search(clean) else NO_SCORES
         return HighlightAnswer(text, reason=EXAMPLE if example else absent)
-    unit = re.search(r"(?P<second>second|\d ?s(?![a-z])|time|秒)|(?P<frame>frame|帧)", words)
+    unit = re.search(r"(?P<second>second|\d ?s(?![a-z])|time|t=|秒)|(?P<frame>frame|帧)", words)
     whole = tuple(int(a) if a.is_integer() else a for a in found)
     return HighlightAnswer(text, whole, tuple(found.values()), unit.lastgroup if unit else None)

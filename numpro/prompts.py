@@ -14,8 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numpro.spans import one_of
+
 TASKS = ("moment_retrieval", "highlight_detection")
-TIME_ENCODINGS = ("none", "overlay-index", "overlay-seconds", "text-index", "text-seconds")
 
 # Published (NumPro repository, evaluation scripts): the sentence and the question are joined
 # without a space. Only the colour word is a parameter here.
@@ -28,43 +29,33 @@ MOMENT_2024 = "During which frames can we see {query}? Answer in the format of '
 # 0.5 fps (75 frames), and models often repeat it: `numpro.answers` counts that as a failure.
 EXAMPLE_LABELS = tuple(range(80, 90))
 EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
-_EXAMPLE = (
-    f"The highlight frames are in the {', '.join(map(str, EXAMPLE_LABELS))} frames. "
-    f"Their saliency scores are {', '.join(map(str, EXAMPLE_SCORES))}"
-)
+_SAID = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
+_EXAMPLE = _SAID.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
 _SCALE = (
-    "{determine} the highlight frames and its saliency score on a scale from 1 to 5. If the "
-    "video content more related to the query, the saliency score should be higher. The output "
-    f"format should be like: '{_EXAMPLE}'."
+    " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
+    "more related to the query, the saliency score should be higher. The output format should be "
+    f"like: '{re.sub('[()]', '', _EXAMPLE)}'."
 )
 # Published, for training-free models (Qwen2-VL). Joined to NUMBERS with a space.
-HIGHLIGHTS = (
-    "Please find the highlight contents in the video described by the query {query}. "
-    + _SCALE.replace("{determine}", "Determine")
-)
+_FIND = "Please find the highlight contents in the video described by "
+HIGHLIGHTS = _FIND + "the query {query}. Determine" + _SCALE
 # Published, for the fine-tuned model (NumPro-FT).
 HIGHLIGHTS_FT = (
-    "Please find the highlight contents in the video described by a sentence query, "
-    + _SCALE.replace("{determine}", "determining")
-    + " Now I will give you the sentence query: {query}. Please return the query-based highlight"
-    " frames and salient scores."
+    f"{_FIND}a sentence query, determining{_SCALE} Now I will give you the sentence query: "
+    "{query}. Please return the query-based highlight frames and salient scores."
 )
+_UNITIME = "timestamp: {} seconds "
 
-# Our own wording where nothing was published.
-_LEADS = {
-    "none": "The video is given as {num_frames} frames, numbered from {first} to {last}{lasting}.",
-    "overlay-index": NUMBERS,
-    "overlay-seconds": "The {color} numbers on each frame represent its time in seconds.",
-    "text-index": "The number before each frame is its frame number.",
-    "text-seconds": "The timestamp before each frame is its time in seconds.",
+# Encoding -> the sentence that says what the numbers are (our own wording where nothing was
+# published), and what is drawn on each frame or written before it.
+_ENCODINGS = {
+    "none": ("The video is given as {n} frames, numbered from {first} to {last}{lasting}.", ""),
+    "overlay-index": (NUMBERS, "{}"),
+    "overlay-seconds": ("The {color} numbers on each frame represent its time in seconds.", "{}s"),
+    "text-index": ("The number before each frame is its frame number.", "Frame {}: "),
+    "text-seconds": ("The timestamp before each frame is its time in seconds.", _UNITIME),
 }
-# What is drawn on each frame, or written before it.
-_MARKS = {
-    "overlay-index": "{}",
-    "overlay-seconds": "{}s",
-    "text-index": "Frame {}: ",
-    "text-seconds": "timestamp: {} seconds ",
-}
+TIME_ENCODINGS = tuple(_ENCODINGS)
 
 
 @dataclass(frozen=True)
@@ -86,14 +77,6 @@ class Prompt:
     frame_texts: tuple[str, ...] | None = None
 
 
-def _check(task: str, time_encoding: str) -> None:
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
-    if time_encoding not in TIME_ENCODINGS:
-        accepted = ", ".join(TIME_ENCODINGS)
-        raise ValueError(f"time_encoding must be one of {accepted}; got {time_encoding!r}")
-
-
 def asked_unit(time_encoding: str) -> str:
     """Return the unit the model is asked to answer in, "frame" or "second".
 
@@ -102,39 +85,25 @@ def asked_unit(time_encoding: str) -> str:
     >>> asked_unit("overlay-index"), asked_unit("text-seconds"), asked_unit("none")
     ('frame', 'second', 'frame')
     """
-    _check(TASKS[0], time_encoding)
+    one_of("time_encoding", time_encoding, TIME_ENCODINGS)
     return "second" if time_encoding.endswith("seconds") else "frame"
-
-
-def _in_seconds(text: str) -> str:
-    """Reword a question so that it asks for seconds instead of frames."""
-    text = text.replace("'From Frame x to Frame y'", "'From x seconds to y seconds'")
-    return re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", text)
-
-
-def _fill(template: str, fields: dict[str, object]) -> str:
-    """Put fields into a template in one pass, so that braces in a query stay as they are."""
-    return re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1] or "query", m[0])), template.strip())
 
 
 def _question(task: str, time_encoding: str, template: str | None) -> str:
     """Return the whole question with its fields open."""
-    lead = _LEADS[time_encoding]
     body = template or (MOMENT if task == "moment_retrieval" else HIGHLIGHTS)
     if asked_unit(time_encoding) == "second" and template is None:
-        body = _in_seconds(body)
+        body = body.replace("Frame x to Frame y", "x seconds to y seconds")
+        body = re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", body)
     # the published moment question follows the sentence on numbers without a space
     glued = task == "moment_retrieval" and time_encoding == "overlay-index"
-    return lead + ("" if glued else " ") + body
+    return _ENCODINGS[time_encoding][0] + ("" if glued else " ") + body.strip()
 
 
 def _times(seconds: Sequence[float]) -> list[str]:
     """Return times with one decimal, or with as many more as keep the frames apart."""
-    for digits in (1, 2, 3):
-        texts = [f"{t:.{digits}f}" for t in seconds]
-        if len(set(texts)) == len(texts):
-            break
-    return texts
+    digits = next((d for d in (1, 2) if len({f"{t:.{d}f}" for t in seconds}) == len(seconds)), 3)
+    return [f"{t:.{digits}f}" for t in seconds]
 
 
 def build_prompt(
@@ -186,35 +155,30 @@ def build_prompt(
     The video is given as 2 frames, numbered from 0 to 1, and lasts 2.5 seconds. During which
     frames can we see a star? Answer in the format: 'From Frame x to Frame y'.
     """
-    _check(task, time_encoding)
+    one_of("task", task, TASKS)
+    timed = asked_unit(time_encoding) == "second"
     if not len(seconds):
         raise ValueError("seconds must hold the time of at least one frame; got none")
     if template is not None and not re.search(r"\{(query)?\}", template):
         raise ValueError(f"template must have {{query}} in it; got {template!r}")
-    if labels is not None and asked_unit(time_encoding) == "second":
+    if labels is not None and timed:
         raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
     if labels is not None and len(labels) != len(seconds):
         raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
     numbers = list(range(len(seconds))) if labels is None else list(labels)
-    fields = {
-        "query": query.strip(),
-        "color": color,
-        "num_frames": len(numbers),
-        "first": min(numbers),
-        "last": max(numbers),
-        "lasting": "" if duration is None else f", and lasts {duration:.1f} seconds",
-    }
-    text = _fill(_question(task, time_encoding, template), fields)
-    if time_encoding == "none":
-        return Prompt(text)
-    if asked_unit(time_encoding) == "second":
-        numbers = _times(seconds)
-    marks = tuple(_MARKS[time_encoding].format(n) for n in numbers)
+    lasting = "" if duration is None else f", and lasts {duration:.1f} seconds"
+    fields = {"query": query.strip(), "color": color, "n": len(numbers), "lasting": lasting}
+    fields |= {"first": min(numbers), "last": max(numbers), "": fields["query"]}
+    # in one pass, so that braces in a query stay as they are
+    question = _question(task, time_encoding, template)
+    text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
+    mark = _ENCODINGS[time_encoding][1]
+    marks = tuple(mark.format(n) for n in (_times(seconds) if timed else numbers)) if mark else None
     return Prompt(text, None, marks) if time_encoding[:4] == "text" else Prompt(text, marks)
 
 
-def _number(value: float, unit: str) -> str:
-    return f"{value:.1f}" if unit == "second" else f"{value:g}"
+def _numbers(values: Sequence[float], unit: str) -> list[str]:
+    return [f"{value:.1f}" if unit == "second" else f"{value:g}" for value in values]
 
 
 def format_moment(
@@ -240,12 +204,9 @@ def format_moment(
     'From 3.0 seconds to 7.2 seconds.'
     """
     unit = asked_unit(time_encoding)
-    first, last = _number(a, unit), _number(b, unit)
-    if not words:
-        return f"From {first} to {last}."
-    if unit == "second":
-        return f"From {first} seconds to {last} seconds."
-    return f"From Frame {first} to Frame {last}."
+    first, last = _numbers((a, b), unit)
+    said = ("{} seconds" if unit == "second" else "Frame {}") if words else "{}"
+    return f"From {said.format(first)} to {said.format(last)}."
 
 
 def format_highlights(
@@ -261,6 +222,5 @@ def format_highlights(
     if len(labels) != len(scores):
         raise ValueError(f"one score per label is needed: {len(labels)} and {len(scores)}")
     unit = asked_unit(time_encoding)
-    listed = ", ".join(_number(label, unit) for label in labels)
-    said = ", ".join(f"{score:.1f}" for score in scores)
-    return f"The highlight {unit}s are in the {listed} {unit}s. Their saliency scores are {said}"
+    listed, said = _numbers(labels, unit), _numbers(scores, "second")
+    return _SAID.format(unit=unit, labels=", ".join(listed), scores=", ".join(said))

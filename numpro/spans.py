@@ -4,7 +4,7 @@ A label never becomes seconds by arithmetic: it is looked up in the true times o
 frames, ``Clip.seconds``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 ENDS = ("instant", "inclusive")
 ROUNDINGS = ("nearest", "half_even", "floor", "outer")
 UNITS = ("frame", "second", "percent")
+Labels = Sequence[float] | None  # the number drawn on each frame; None is 0..T-1
 
 
 class Span(NamedTuple):
@@ -57,6 +58,12 @@ def temporal_iou(a: Any, b: Any) -> Any:
     return float(iou) if iou.ndim == 0 else iou
 
 
+def one_of(name: str, value: str, accepted: Iterable[str]) -> None:
+    """Refuse a value that is not one of those accepted, naming them all."""
+    if value not in (accepted := tuple(accepted)):
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
+
+
 def _times(seconds: Sequence[float]) -> np.ndarray:
     """Return the sampled times as an array, refusing an empty or unordered one."""
     times = np.asarray(seconds, float)
@@ -67,15 +74,15 @@ def _times(seconds: Sequence[float]) -> np.ndarray:
     return times
 
 
-def _choice(name: str, value: str, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
+def _nearest(values: Any, places: np.ndarray) -> np.ndarray:
+    """Return for each value the index of the place nearest to it, the first of equals."""
+    return np.abs(np.subtract.outer(np.asarray(values, float), places)).argmin(axis=-1)
 
 
 def labels_to_seconds(
     span: tuple[float, float | None],
     seconds: Sequence[float],
-    labels: Sequence[float] | None = None,
+    labels: Labels = None,
     end: str = "instant",
     duration: float | None = None,
 ) -> Span:
@@ -111,22 +118,16 @@ def labels_to_seconds(
     >>> labels_to_seconds((11, 12), [0.0, 2.0, 4.0], labels=[10, 11, 12], end="inclusive")
     Span(start=2.0, end=6.0)
     """
-    _choice("end", end, ENDS)
+    one_of("end", end, ENDS)
     times = _times(seconds)
     drawn = np.arange(len(times)) if labels is None else np.asarray(labels, float)
     if drawn.shape != times.shape:
         raise ValueError(f"one label per frame is needed: {drawn.size} labels, {times.size} times")
-    last = times[-1] if duration is None else max(float(duration), times[-1])
-    if duration is None and end == "inclusive" and times.size > 1:
-        last += np.median(np.diff(times))
+    step = np.median(np.diff(times)) if end == "inclusive" and times.size > 1 else 0.0
+    last = times[-1] + step if duration is None else max(duration, times[-1])
     ends = np.append(times[1:], last) if end == "inclusive" else times
-    first = int(np.abs(drawn - span[0]).argmin())
-    if span[1] is None:
-        return Span(float(times[first]), float(last))
-    final = int(np.abs(drawn - span[1]).argmin())
-    if times[final] < times[first]:
-        first, final = final, first
-    return Span(float(times[first]), float(ends[final]))
+    first, *final = sorted(_nearest([label for label in span if label is not None], drawn))
+    return Span(float(times[first]), float(ends[final[0]] if final else last))
 
 
 def seconds_to_labels(
@@ -151,28 +152,21 @@ def seconds_to_labels(
     >>> {r: seconds_to_labels((1.0, 4.9), times, r) for r in ROUNDINGS}
     {'nearest': (1, 2), 'half_even': (0, 2), 'floor': (0, 2), 'outer': (0, 3)}
     """
-    _choice("rounding", rounding, ROUNDINGS)
+    one_of("rounding", rounding, ROUNDINGS)
     times = _times(seconds)
 
-    def place(t: float, up: bool) -> int:
-        below = max(int(np.searchsorted(times, t, side="right")) - 1, 0)
-        above = min(int(np.searchsorted(times, t, side="left")), len(times) - 1)
-        if rounding in ("floor", "outer"):
-            return above if up and rounding == "outer" else below
-        before, after = abs(t - times[below]), abs(times[above] - t)
-        if before != after:
-            return below if before < after else above
-        return above if rounding == "nearest" or above % 2 == 0 else below
-
-    return place(span[0], False), place(span[1], True)
+    said = np.asarray(span, float)
+    below = np.maximum(np.searchsorted(times, said, side="right") - 1, 0)
+    above = np.minimum(np.searchsorted(times, said, side="left"), len(times) - 1)
+    later, earlier = times[above] - said, said - times[below]
+    tie = (later == earlier) & (rounding == "nearest" or above % 2 == 0)
+    up = {"floor": False, "outer": np.array([False, True])}.get(rounding, tie | (later < earlier))
+    first, last = np.where(up, above, below).tolist()
+    return first, last
 
 
 def to_seconds(
-    answer: Any,
-    clip: Any,
-    labels: Sequence[float] | None = None,
-    end: str = "instant",
-    unit: str = "frame",
+    answer: Any, clip: Any, labels: Labels = None, end: str = "instant", unit: str = "frame"
 ) -> tuple[Span, ...]:
     """Turn a parsed answer of any unit into spans in seconds that lie inside the video.
 
@@ -198,7 +192,7 @@ def to_seconds(
     (Span(start=3.0, end=6.0), Span(start=0.42, end=0.54))
     """
     unit = answer.unit or unit
-    _choice("unit", unit, UNITS)
+    one_of("unit", unit, UNITS)
     duration = float(clip.duration)
     if unit == "frame":
         found = [labels_to_seconds(s, clip.seconds, labels, end, duration) for s in answer.spans]
@@ -209,11 +203,7 @@ def to_seconds(
 
 
 def highlight_scores(
-    answer: Any,
-    clip: Any,
-    labels: Sequence[float] | None = None,
-    clip_seconds: float = 2.0,
-    unit: str = "frame",
+    answer: Any, clip: Any, labels: Labels = None, clip_seconds: float = 2.0, unit: str = "frame"
 ) -> np.ndarray:
     """Turn a parsed highlight answer into one saliency score per short clip of the video.
 
@@ -244,23 +234,17 @@ def highlight_scores(
     [4.0, 2.5, 3.0, 3.0]
     """
     unit = answer.unit or unit
-    _choice("unit", unit, UNITS)
-    times = _times(clip.seconds)
-    drawn = np.arange(len(times)) if unit == "frame" and labels is None else labels
-    if unit != "frame":
-        drawn = times if unit == "second" else 100 * times / clip.duration
-    total, count = np.zeros(len(times)), np.zeros(len(times))
-    for label, score in zip(answer.labels, answer.scores, strict=True):
-        frame = int(np.abs(np.asarray(drawn, float) - label).argmin())
-        total[frame] += score
-        count[frame] += 1
-    n = max(int(clip.duration // clip_seconds), 1)
-    middle = (np.arange(n) + 0.5) * clip_seconds
-    where = np.minimum((times // clip_seconds).astype(int), n - 1)
-    scores = np.zeros(n)
-    for i in range(n):
-        inside = np.flatnonzero(where == i)
-        frames = inside if inside.size else [int(np.abs(times - middle[i]).argmin())]
-        said = count[frames].sum()
-        scores[i] = total[frames].sum() / said if said else 0.0
-    return scores
+    one_of("unit", unit, UNITS)
+    times, n = _times(clip.seconds), max(int(clip.duration // clip_seconds), 1)
+    drawn = {"frame": labels, "second": times, "percent": 100 * times / clip.duration}[unit]
+    drawn = np.arange(len(times)) if drawn is None else np.asarray(drawn, float)
+    frame = _nearest(answer.labels, drawn)
+    clip_of = np.minimum((times // clip_seconds).astype(int), n - 1)
+    # a clip without a sampled frame takes the frame nearest to its middle
+    lent = _nearest((np.arange(n) + 0.5) * clip_seconds, times)
+    empty = np.bincount(clip_of, minlength=n) == 0
+    total, count = (
+        np.where(empty, said[lent], np.bincount(clip_of, said, n))
+        for said in (np.bincount(frame, w, len(times)) for w in (answer.scores, None))
+    )
+    return total / np.maximum(count, 1)

@@ -164,12 +164,7 @@ HIGHLIGHT = {
     "cut-off": (PAPER.format("3, 4, 5", "1.0, 2.5"), (3, 4), (1, 2.5), F),
     "out-of-five": (PAPER.format("3, 4", "4/5, 3.5/5"), (3, 4), (4, 3.5), F),
     "json": ('{"frames": [3, 4], "scores": [1, 2.5]}', (3, 4), (1, 2.5), F),
-    "json-rows": (
-        '[{"frame": 3, "score": 2.5}, {"frame": 4, "score": 3}]',
-        (3, 4),
-        (2.5, 3),
-        F,
-    ),
+    "json-rows": ('[{"frame": 3, "score": 2.5}, {"frame": 4, "score": 3}]', (3, 4), (2.5, 3), F),
     "pairs": ("Frame 3: 2.5, Frame 4: 3.0", (3, 4), (2.5, 3), F),
     "pairs-in-brackets": ("Frame 3 (score 2.5), Frame 4 (score 3.0)", (3, 4), (2.5, 3), F),
     "json-keys": ('{"3": 2.5, "4": 3.0}', (3, 4), (2.5, 3), None),

@@ -259,9 +259,9 @@ def test_malformed_predictions_are_named(tmp_path, text, says):
 
 
 def test_an_endless_row_is_refused(tmp_path, monkeypatch):
-    from numpro.metrics import files
+    from numpro.datasets import rows
 
-    monkeypatch.setattr(files, "_LONGEST", 100)
+    monkeypatch.setattr(rows, "_LONGEST", 100)
     path = jsonl(tmp_path / "predictions.jsonl", [{"qid": 1, "response": "x" * 200}])
     with pytest.raises(ValueError, match="row 1: longer than 100 characters"):
         metrics.evaluate_moment_predictions(path)

@@ -6,11 +6,12 @@ Truth is kept as annotated: nothing is dropped, clipped or put in order here.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib import import_module
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
+from types import ModuleType
 
-from numpro.spans import Span
+from numpro.spans import Span, one_of
 
 # Name -> module in this package with SPLITS and load(split, data_root, limit).
 DATASETS = {"flipbook": "flipbook", "numpro-json": "numpro_json"}
@@ -55,6 +56,12 @@ class VideoQueries:
     split: str
 
 
+def loader(name: str) -> ModuleType:
+    """Return the module that loads a dataset, with its ``SPLITS`` and ``load``."""
+    one_of("dataset", name, DATASETS)
+    return import_module(f"numpro.datasets.{DATASETS[name]}")
+
+
 def load_dataset(
     name: str, split: str, data_root: str | Path | None = None, limit: int | None = None
 ) -> list[VideoQueries]:
@@ -78,15 +85,11 @@ def load_dataset(
     FileNotFoundError
         When the annotations are not there.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
-    loader = import_module(f"numpro.datasets.{DATASETS[name]}")
-    if split not in loader.SPLITS:
-        accepted = ", ".join(loader.SPLITS)
-        raise ValueError(f"split of {name} must be one of {accepted}; got {split!r}")
+    module = loader(name)
+    one_of(f"split of {name}", split, module.SPLITS)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 video, or None for all; got {limit!r}")
-    return loader.load(split, data_root, limit)
+    return module.load(split, data_root, limit)
 
 
 def video_path(folder: Path, name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES) -> Path:
@@ -109,9 +112,8 @@ def video_path(folder: Path, name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES
     Traceback (most recent call last):
     ValueError: a video's name must stay inside its folder; got '../secret'
     """
-    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
-    rooted = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
-    if not name.strip() or "\0" in name or rooted or ".." in parts or name in (".", "./"):
+    path = PureWindowsPath(name)  # takes both kinds of slashes apart
+    if not name.strip() or "\0" in name or path.anchor or ".." in path.parts or not path.parts:
         raise ValueError(f"a video's name must stay inside its folder; got {name!r}")
     named = [folder / name] if name.lower().endswith(tuple(suffixes)) else []
     paths = [*named, *(folder / f"{name}{suffix}" for suffix in suffixes)]
@@ -128,14 +130,5 @@ def fingerprint(videos: Sequence[VideoQueries]) -> str:
     >>> fingerprint([])
     '4f53cda18c2baa0c'
     """
-    rows = [
-        [
-            [v.dataset, v.split, v.video, v.duration],
-            [
-                [q.qid, q.text, q.spans, q.saliency and [q.saliency.clip_ids, q.saliency.scores]]
-                for q in v.queries
-            ],
-        ]
-        for v in videos
-    ]
+    rows = [[[v.dataset, v.split, v.video, v.duration], [*map(astuple, v.queries)]] for v in videos]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

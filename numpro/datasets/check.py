@@ -1,10 +1,9 @@
 """What of a dataset is there: counts of queries and videos, and of those that can be read."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
-from numpro.datasets import DATASETS, VideoQueries, load_dataset
+from numpro.datasets import load_dataset, loader
 
 
 def check_dataset(
@@ -32,34 +31,25 @@ def check_dataset(
     FileNotFoundError
         When no split, or one asked for, has annotations.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
-    every = import_module(f"numpro.datasets.{DATASETS[name]}").SPLITS
+    from numpro.video import VideoError, probe
+
     rows, unreadable, missing = [], [], []
-    for split in splits or every:
+    for split in splits or loader(name).SPLITS:
         try:
             videos = load_dataset(name, split, data_root)
         except FileNotFoundError as error:
-            if splits:
-                raise
             missing.append(error)
             continue
         present = [video for video in videos if video.path.is_file()]
-        faults = [fault for video in present if (fault := _unreadable(video))]
+        found = len(unreadable)
+        for video in present:
+            try:
+                probe(video.path)
+            except VideoError as error:
+                unreadable.append({"split": split, "video": video.video, "reason": error.reason})
         queries = sum(len(video.queries) for video in videos)
         row = {"split": split, "queries": queries, "videos": len(videos), "present": len(present)}
-        rows.append(row | {"readable": len(present) - len(faults)})
-        unreadable += faults
-    if not rows:
+        rows.append(row | {"readable": len(present) - len(unreadable) + found})
+    if missing and (splits or not rows):
         raise missing[0]
     return {"dataset": name, "splits": rows, "unreadable": unreadable}
-
-
-def _unreadable(video: VideoQueries) -> dict | None:
-    from numpro.video import VideoError, probe
-
-    try:
-        probe(video.path)
-    except VideoError as error:
-        return {"split": video.split, "video": video.video, "reason": error.reason}
-    return None

@@ -399,7 +399,7 @@ def sight_batch(step: int, tokenizer=None) -> tuple[Batch, np.ndarray]:
     packer = _packer()
     rng = np.random.default_rng([SEED["sight"], step])
     kind = str(rng.choice(KINDS, p=[SEE_SHARES[k] for k in KINDS]))
-    batch = packer.batch(rng, kind, 3200, 8)
+    batch = packer.batch(rng, kind, 2000, 8)
     return batch, pictures.draw(batch.panels, (SEED["sight"], step), 0.85, 96)
 
 
@@ -466,7 +466,7 @@ LEGS = {
     "language": (language, 6000),
     "eyes": (eyes, 2500),
     "align": (align, 500),
-    "sight": (sight, 900),
+    "sight": (sight, 1500),
 }
 
 

@@ -3,7 +3,8 @@
 All predictions come in the flat order of the dataset: video by video, query by query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -16,9 +17,23 @@ def _flat(videos: Sequence[VideoQueries]) -> list[tuple[VideoQueries, Query]]:
     return [(video, query) for video in videos for query in video.queries]
 
 
+def _fractions(train: Sequence[VideoQueries]) -> list[np.ndarray]:
+    """Return the true spans ``[K, 2]`` of each training query as fractions of its video."""
+    found = [np.array(query.spans) / video.duration for video, query in _flat(train) if query.spans]
+    if not found:
+        raise ValueError("train has no query with a true span")
+    return found
+
+
+def _stretched(videos: Sequence[VideoQueries], windows: Iterable[Sequence[float]]) -> list[Span]:
+    """Return one window, given in fractions of the video, for each query."""
+    pairs = zip(_flat(videos), windows, strict=False)
+    return [Span(a * video.duration, b * video.duration) for (video, _), (a, b) in pairs]
+
+
 def whole_video(videos: Sequence[VideoQueries]) -> list[Span]:
     """Answer the whole video to every query."""
-    return [Span(0.0, video.duration) for video, _ in _flat(videos)]
+    return _stretched(videos, repeat((0.0, 1.0)))
 
 
 def best_fixed_window(train: Sequence[VideoQueries], step: float = 0.05) -> tuple[float, float]:
@@ -43,48 +58,26 @@ def best_fixed_window(train: Sequence[VideoQueries], step: float = 0.05) -> tupl
     >>> best_fixed_window([VideoQueries("a", Path("a.mp4"), 10.0, (query,), "made", "train")])
     (0.0, 0.4)
     """
-    flat = [(v, q) for v, q in _flat(train) if q.spans]
-    if not flat:
-        raise ValueError("train has no query with a true span to fit a window on")
-    most = max(len(query.spans) for _, query in flat)
-    nothing = ((1.0, 0.0),)  # overlaps no window
-    padded = [tuple(query.spans) + nothing * (most - len(query.spans)) for _, query in flat]
-    truth = np.array(padded, float)
-    durations = np.array([video.duration for video, _ in flat])
-    grid = np.round(np.arange(0, 1 + step / 2, step), 6)
-    best, window = -1.0, (0.0, 1.0)
-    for a in grid:
-        for b in grid[grid > a]:
-            said = np.stack([a * durations, b * durations], axis=1)[:, None]
-            score = temporal_iou(said, truth).max(axis=1).mean()
-            if score > best:
-                best, window = score, (float(a), float(b))
-    return window
+    fractions = _fractions(train)
+    truth, starts = np.concatenate(fractions), np.cumsum([0, *map(len, fractions[:-1])])
+    grid = np.round(np.arange(0, 1 + step / 2, step), 6).tolist()
+    windows = [(a, b) for a in grid for b in grid if a < b]
+    scores = [np.maximum.reduceat(temporal_iou(w, truth), starts).mean() for w in windows]
+    return windows[int(np.argmax(scores))]
 
 
 def fixed_window(videos: Sequence[VideoQueries], window: tuple[float, float]) -> list[Span]:
     """Answer the same window, in fractions of the video, to every query."""
-    a, b = window
-    return [Span(a * video.duration, b * video.duration) for video, _ in _flat(videos)]
+    return _stretched(videos, repeat(window))
 
 
 def random_moment(
     videos: Sequence[VideoQueries], train: Sequence[VideoQueries], seed: int = 0
 ) -> list[Span]:
     """Answer a random training query's moment, stretched to the video's length."""
-    drawn_from = [
-        (start / video.duration, end / video.duration)
-        for video, query in _flat(train)
-        for start, end in query.spans
-    ]
-    if not drawn_from:
-        raise ValueError("train has no query with a true span to draw from")
-    flat = _flat(videos)
-    drawn = np.random.default_rng(seed).integers(len(drawn_from), size=len(flat))
-    return [
-        Span(drawn_from[i][0] * video.duration, drawn_from[i][1] * video.duration)
-        for i, (video, _) in zip(drawn, flat, strict=True)
-    ]
+    moments = np.concatenate(_fractions(train))
+    drawn = np.random.default_rng(seed).integers(len(moments), size=len(_flat(videos)))
+    return _stretched(videos, moments[drawn].tolist())
 
 
 def frame_grid(
@@ -122,12 +115,8 @@ def frame_grid(
         if past_end:
             frames = max(frames, *(int(np.ceil(t * fps)) + 2 for t in np.ravel(query.spans)))
         seconds = np.arange(frames) / fps
-        snapped = [
-            labels_to_seconds(
-                seconds_to_labels(span, seconds, rounding), seconds, None, end, video.duration
-            )
-            for span in query.spans
-        ]
+        labels = [seconds_to_labels(span, seconds, rounding) for span in query.spans]
+        snapped = [labels_to_seconds(x, seconds, None, end, video.duration) for x in labels]
         ious = [temporal_iou(s, t) for s, t in zip(snapped, query.spans, strict=True)]
         said.append(snapped[int(np.argmax(ious))])
     return said
@@ -135,8 +124,5 @@ def frame_grid(
 
 def centre_prior(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
     """Score every 2-second clip by its nearness to the middle of the video, for highlights."""
-    said = []
-    for video, _ in _flat(videos):
-        clips = max(int(video.duration // CLIP_SECONDS), 1)
-        said.append(-np.abs(np.arange(clips) - (clips - 1) / 2))
-    return said
+    clips = [max(int(video.duration // CLIP_SECONDS), 1) for video, _ in _flat(videos)]
+    return [-np.abs(np.arange(n) - (n - 1) / 2) for n in clips]

@@ -1,42 +1,15 @@
 """Intervals by resampling whole videos, because queries of one video are not independent."""
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
-_BLOCK = 4_000_000  # resampled videos drawn at once: bounds the memory
-
-
-def _resampled_means(
-    values: np.ndarray, groups: Sequence[Hashable] | None, resamples: int, seed: int
-) -> np.ndarray:
-    """Return the means ``[resamples, M]`` of values ``[N, M]`` over resampled groups."""
-    n = len(values)
-    if not n or values.ndim != 2:
-        raise ValueError(f"values must be [N, M] with N > 0; got shape {values.shape}")
-    if groups is not None and len(groups) != n:
-        raise ValueError(f"one group per value is needed: {len(groups)} groups, {n} values")
-    number = {group: i for i, group in enumerate(dict.fromkeys(groups or range(n)))}
-    index = np.arange(n) if groups is None else np.array([number[g] for g in groups])
-    sums = np.zeros((len(number), values.shape[1] + 1))
-    np.add.at(sums, index, np.column_stack([values, np.ones(n)]))
-    rng, means, block = np.random.default_rng(seed), [], max(_BLOCK // len(sums), 1)
-    for done in range(0, resamples, block):
-        rows = min(block, resamples - done)
-        drawn = rng.integers(len(sums), size=(rows, len(sums)))
-        drawn += np.arange(rows)[:, None] * len(sums)
-        times = np.bincount(drawn.ravel(), minlength=rows * len(sums)).reshape(rows, -1)
-        total = times @ sums
-        means.append(total[:, :-1] / total[:, -1:])
-    return np.concatenate(means)
+Groups = Sequence[Hashable] | None
 
 
 def bootstrap_interval(
-    values: np.ndarray,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    values: Any, groups: Groups = None, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> np.ndarray:
     """Return the percentile bootstrap interval of means, resampling groups.
 
@@ -63,18 +36,45 @@ def bootstrap_interval(
     """
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
-    means = _resampled_means(np.asarray(values, float), groups, resamples, seed)
-    tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0).T
+    values = np.asarray(values, float)
+    n = len(values)
+    if not n or values.ndim != 2:
+        raise ValueError(f"values must be [N, M] with N > 0; got shape {values.shape}")
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"one group per value is needed: {len(groups)} groups, {n} values")
+    groups = range(n) if groups is None else groups
+    place = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(place), values.shape[1] + 1))
+    np.add.at(sums, [place[group] for group in groups], np.column_stack([values, np.ones(n)]))
+    rng, videos, tail = np.random.default_rng(seed), len(sums), (1 - level) / 2
+    drawn = (rng.integers(videos, size=videos) for _ in range(resamples))
+    total = np.array([np.bincount(again, minlength=videos) @ sums for again in drawn])
+    return np.quantile(total[:, :-1] / total[:, -1:], [tail, 1 - tail], axis=0).T
+
+
+def score_table(predicted: Sequence[Any], columns: dict[str, np.ndarray], *bootstrap: Any) -> dict:
+    """Return ``n``, ``unparsed`` and each column's ``[mean, low, high]``, in percent.
+
+    Parameters
+    ----------
+    predicted
+        One per query; None is an unparsed answer.
+    columns
+        By name, one value per query ``[N]``, 0 to 1.
+    *bootstrap
+        Groups, resamples and seed, as in `bootstrap_interval`.
+    """
+    if not len(predicted):
+        raise ValueError("there are no queries to score")
+    values = 100 * np.column_stack(list(columns.values()))
+    interval = bootstrap_interval(values, *bootstrap)
+    scores = np.column_stack([values.mean(axis=0), interval]).tolist()
+    unparsed = sum(said is None for said in predicted)
+    return {"n": len(values), "unparsed": unparsed, **dict(zip(columns, scores, strict=True))}
 
 
 def paired_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    a: Any, b: Any, groups: Groups = None, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> list[float]:
     """Return ``[difference, low, high]`` of the mean of `a` minus `b` on the same queries.
 

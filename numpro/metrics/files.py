@@ -1,113 +1,39 @@
 """Scores of prediction files; whatever is malformed is named with its file and row."""
 
-import json
-import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numpro.datasets import Saliency
-from numpro.metrics.highlight_detection import highlight_values
+from numpro.datasets.rows import number, read_rows
+from numpro.metrics.highlight_detection import highlight_values, saliency_matrix
 from numpro.metrics.moment_retrieval import moment_retrieval
 from numpro.paths import resolve
 from numpro.spans import Span
 
-_LONGEST = 16 * 2**20  # characters of one row; a longer one is no prediction
 
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the filled rows of a file as JSON texts, none of them endless.
-
-    A ``.json`` file is one list of rows; any other has one row a line.
-    """
-    with path.open(encoding="utf-8") as file:
-        if path.suffix == ".json":
-            rows = json.load(file)
-            if not isinstance(rows, list):
-                raise ValueError(f"must be a list of rows; got {type(rows).__name__}")
-            yield from ((n, json.dumps(row)) for n, row in enumerate(rows, 1))
-            return
-        number = 0
-        while line := file.readline(_LONGEST + 1):
-            number += 1
-            if len(line) > _LONGEST:
-                raise ValueError(f"row {number}: longer than {_LONGEST} characters")
-            if line.strip():
-                yield number, line
-
-
-def _qid(row: Any) -> str:
-    """Return the id of a row."""
-    if not isinstance(row, dict):
-        raise ValueError(f"must be an object; got {type(row).__name__}")
-    if row.get("qid", row.get("id")) is None:
-        raise ValueError("has no qid")
-    return str(row.get("qid", row.get("id")))
-
-
-def _read(path: str | Path, read: Callable[[dict], Any]) -> dict[str, Any]:
-    """Read every row of a file, by its id.
-
-    Raises
-    ------
-    ValueError
-        For anything malformed; the message names the file and the row (from 1).
-    """
-    path, found, where = resolve(path), {}, ""
-    try:
-        for number, line in _lines(path):
-            where = f", row {number}"
-            row = json.loads(line)
-            qid = _qid(row)
-            if qid in found:
-                raise ValueError(f"qid {qid!r} is there twice")
-            found[qid] = read(row)
-            where = ""
-        if not found:
-            raise ValueError("is empty")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}{where}: not JSON: {error}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}{where}: cannot be read: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}{where}: {error}") from error
-    return found
-
-
-def _number(value: Any, name: str) -> float:
-    """Return a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number; got {value!r}")
-    return float(value)
-
-
-def _list(row: dict, key: str, empty: bool = True) -> list:
+def _list(row: dict, key: str) -> list:
     """Return a list from a row."""
-    value = row.get(key)
-    if not isinstance(value, list) or not (value or empty):
-        raise ValueError(f"{key} must be a {'' if empty else 'non-empty '}list; got {value!r:.80}")
-    return value
+    if not isinstance(row.get(key), list):
+        raise ValueError(f"{key} must be a list; got {row.get(key)!r:.80}")
+    return row[key]
 
 
-def _windows(row: dict, key: str, ordered: bool = False) -> list[Span]:
+def _windows(row: dict, key: str) -> list[Span]:
     """Return the windows of a row; a third value (a confidence) is passed over."""
     spans = []
     for window in _list(row, key):
         if not isinstance(window, list) or len(window) not in (2, 3):
             raise ValueError(f"{key} must hold [start, end] in seconds; got {window!r:.80}")
-        span = Span(*(_number(value, key) for value in window[:2]))
-        if ordered and span.start > span.end:
-            raise ValueError(f"{key} has a window that ends before it starts: {window!r:.80}")
-        spans.append(span)
+        spans.append(Span(*(number(value, key) for value in window[:2])))
     return spans
 
 
 def _truth(row: dict) -> list[Span]:
     """Return the true spans of a row of ours, of the NumPro JSON, or of QVHighlights."""
     if "start_time" in row:
-        return [Span(*(_number(row.get(k), k) for k in ("start_time", "end_time")))]
+        return [Span(*(number(row.get(k), k) for k in ("start_time", "end_time")))]
     key = next((k for k in ("truth", "relevant_windows", "spans") if k in row), None)
     if key is None:
         raise ValueError("has no truth, relevant_windows, or start_time and end_time")
@@ -116,12 +42,14 @@ def _truth(row: dict) -> list[Span]:
     return spans
 
 
-def _moment(row: dict) -> tuple[str, Span | None, dict]:
-    """Return the video of a row, the first span predicted, and the row."""
+def _moment(row: dict) -> tuple[str, Span | None]:
+    """Return the video of a row and the first span predicted."""
     if "pred" not in row:
         raise ValueError("has no pred")
-    spans = [] if row["pred"] is None else _windows(row, "pred", ordered=True)
-    return str(row.get("video", row.get("vid", ""))), spans[0] if spans else None, row
+    spans = [] if row["pred"] is None else _windows(row, "pred")
+    if late := [tuple(span) for span in spans if span.start > span.end]:
+        raise ValueError(f"pred has a window that ends before it starts: {late[0]}")
+    return str(row.get("video", row.get("vid", ""))), spans[0] if spans else None
 
 
 def _same_queries(said: dict, true: dict, said_path: Any, true_path: Any) -> None:
@@ -157,47 +85,36 @@ def evaluate_moment_predictions(path: str | Path, annotations: str | Path | None
     ValueError
         For a malformed file, named with its row; for queries missing on either side.
     """
-    said = _read(path, _moment if annotations else lambda row: (*_moment(row), _truth(row)))
-    if annotations is None:
-        truth = [row[-1] for row in said.values()]
-    else:
-        true = _read(annotations, _truth)
-        _same_queries(said, true, path, annotations)
-        truth = [true[qid] for qid in said]
+    said, true = read_rows(path, _moment), read_rows(annotations or path, _truth)
+    _same_queries(said, true, path, annotations or path)
     # a row without a video stands for itself
-    videos = [row[0] or f"query {qid}" for qid, row in said.items()]
-    scores = moment_retrieval([row[1] for row in said.values()], truth, videos)
+    videos = [video or f"query {qid}" for qid, (video, _) in said.items()]
+    spans, truth = [span for _, span in said.values()], [true[qid] for qid in said]
+    scores = moment_retrieval(spans, truth, videos)
     metrics = {name: value for name, value in scores.items() if isinstance(value, list)}
-    return {
-        "n": scores["n"],
-        "unparsed": scores["unparsed"],
-        **{name: value[0] for name, value in metrics.items()},
-        "intervals": {name: value[1:] for name, value in metrics.items()},
-    }
+    intervals = {name: value[1:] for name, value in metrics.items()}
+    return scores | {name: value[0] for name, value in metrics.items()} | {"intervals": intervals}
 
 
 def _saliency(row: dict) -> tuple[Saliency, float]:
     """Return the saliency and duration of a QVHighlights annotation row."""
-    ids, scores = _list(row, "relevant_clip_ids"), _list(row, "saliency_scores")
+    ids, rated = _list(row, "relevant_clip_ids"), _list(row, "saliency_scores")
     if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
         raise ValueError("relevant_clip_ids must be whole numbers")
-    if len(ids) != len(scores) or any(not isinstance(s, list) or len(s) != 3 for s in scores):
+    if len(ids) != len(rated) or any(not isinstance(s, list) or len(s) != 3 for s in rated):
         raise ValueError("saliency_scores must hold three scores for each relevant clip")
-    rated = tuple(tuple(_number(x, "saliency_scores") for x in s) for s in scores)
-    duration = _number(row.get("duration"), "duration")
-    if ids and not 0 <= min(ids) <= max(ids) < duration // 2:
-        raise ValueError(f"relevant_clip_ids must lie inside the video of {duration:g} s")
-    return Saliency(tuple(ids), rated), duration
+    scores = tuple(tuple(number(x, "saliency_scores") for x in s) for s in rated)
+    truth, duration = Saliency(tuple(ids), scores), number(row.get("duration"), "duration")
+    saliency_matrix(truth, duration)  # refuses clips outside the video
+    return truth, duration
 
 
 def _scores(row: dict) -> np.ndarray | None:
     """Return the clip scores of a prediction row; None where there are none."""
-    if "pred_saliency_scores" not in row:
-        raise ValueError("has no pred_saliency_scores")
-    if row["pred_saliency_scores"] in (None, []):
-        return None
-    values = _list(row, "pred_saliency_scores")
-    return np.array([_number(value, "pred_saliency_scores") for value in values])
+    key = "pred_saliency_scores"
+    if key not in row:
+        raise ValueError(f"has no {key}")
+    return None if row[key] in (None, []) else np.array([number(x, key) for x in _list(row, key)])
 
 
 def evaluate_highlight_predictions(predictions: str | Path, annotations: str | Path) -> dict:
@@ -223,7 +140,7 @@ def evaluate_highlight_predictions(predictions: str | Path, annotations: str | P
     ValueError
         For a malformed file, named with its row; for queries missing on either side.
     """
-    said, true = _read(predictions, _scores), _read(annotations, _saliency)
+    said, true = read_rows(predictions, _scores), read_rows(annotations, _saliency)
     _same_queries(said, true, predictions, annotations)
     truth, durations = zip(*(true[qid] for qid in said), strict=True)
     values = highlight_values(list(said.values()), truth, durations)

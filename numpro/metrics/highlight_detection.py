@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numpro.metrics.bootstrap import bootstrap_interval
+from numpro.metrics.bootstrap import score_table
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 CLIP_SECONDS = 2
@@ -24,14 +24,15 @@ def saliency_matrix(truth: Any, duration: float) -> np.ndarray:
         When a clip lies outside the video, or has not three scores.
     """
     clips = int(duration // CLIP_SECONDS)
-    ids, scores = np.asarray(truth.clip_ids, int), np.asarray(truth.scores, float)
-    if scores.shape != (len(ids), 3) and len(ids):
+    ids = np.asarray(truth.clip_ids, int)
+    scores = np.asarray(truth.scores if len(ids) else np.zeros((0, 3)), float)
+    if scores.shape != (len(ids), 3):
         raise ValueError(f"each of {len(ids)} clips needs three scores; got {scores.shape}")
-    if any(not 0 <= i < clips for i in ids):
-        raise ValueError(f"clips must be 0 to {clips - 1} for {duration} s; got {ids.tolist()}")
+    if ((ids < 0) | (ids >= clips)).any():
+        where = f"0 to {clips - 1}, inside the video of {duration:g} s"
+        raise ValueError(f"clips must be {where}; got {ids.tolist()}")
     matrix = np.zeros((clips, 3))
-    if len(ids):
-        matrix[ids] = scores
+    matrix[ids] = scores
     return matrix
 
 
@@ -45,17 +46,11 @@ def _average_precision(predicted: np.ndarray, positive: np.ndarray) -> np.ndarra
     ranked = np.take_along_axis(predicted, order, axis=1)
     hits = np.take_along_axis(positive, order[..., None], axis=1).cumsum(axis=1)
     clips = predicted.shape[1]
-    last_of_tie = np.append(ranked[:, 1:] != ranked[:, :-1], np.ones((len(ranked), 1), bool), 1)
-    precision = hits / np.arange(1, clips + 1)[:, None]
-    precision = np.where(last_of_tie[..., None], precision, 0)
+    ends_tie = np.diff(ranked, axis=1, append=-np.inf)[..., None] != 0
+    precision = hits * ends_tie / np.arange(1, clips + 1)[:, None]
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    # the hits at the end of the tie before this one, 0 before the first
-    ends = np.where(last_of_tie[..., None], hits, 0)
-    before = np.maximum.accumulate(ends, axis=1)
-    before = np.concatenate([np.zeros_like(before[:, :1]), before[:, :-1]], axis=1)
-    rises = last_of_tie[..., None] & (hits > before)
-    count = rises.sum(axis=1)
-    ap = (best * rises).sum(axis=1) / np.maximum(count, 1)
+    rises = np.diff(np.maximum.accumulate(hits * ends_tie, axis=1), axis=1, prepend=0) > 0
+    ap = (best * rises).sum(axis=1) / np.maximum(rises.sum(axis=1), 1)
     return np.where(hits[:, -1] == clips, 1.0, ap)
 
 
@@ -63,22 +58,18 @@ def _fit(predicted: np.ndarray | None, clips: int, query: int) -> tuple[np.ndarr
     """Return scores cut or filled with zeros to `clips`, and the clip ranked first."""
     said = np.zeros(1) if predicted is None else np.asarray(predicted, float)
     if said.ndim != 1 or not said.size or not np.isfinite(said).all():
-        raise ValueError(
-            f"query {query}: scores must be a non-empty list of finite numbers, or None"
-        )
-    fitted = np.zeros(clips)
-    fitted[: min(clips, said.size)] = said[:clips]
-    return fitted, int(said.argmax())
+        accepted = "a non-empty list of finite numbers, or None"
+        raise ValueError(f"query {query}: scores must be {accepted}")
+    return np.pad(said[:clips], (0, max(clips - said.size, 0))), int(said.argmax())
 
 
 def highlight_values(
     predicted: Sequence[np.ndarray | None], truth: Sequence[Any], durations: Sequence[float]
 ) -> dict[str, np.ndarray]:
     """Return for each level the values ``[N, 2]`` of every query: mean AP and HIT@1, 0 to 1."""
-    if not len(predicted) == len(truth) == len(durations):
-        raise ValueError(
-            f"{len(predicted)} predictions, {len(truth)} truths and {len(durations)} durations"
-        )
+    counts = len(predicted), len(truth), len(durations)
+    if len(set(counts)) > 1:
+        raise ValueError("{} predictions, {} truths and {} durations".format(*counts))
     values = {level: np.zeros((len(predicted), 2)) for level in LEVELS}
     by_length: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
     for i, (said, true, duration) in enumerate(zip(predicted, truth, durations, strict=True)):
@@ -89,11 +80,10 @@ def highlight_values(
         by_length.setdefault(len(matrix), []).append((i, fitted, matrix, first))
     for clips, rows in by_length.items():
         index, fitted, matrices, first = (np.array(column) for column in zip(*rows, strict=True))
-        inside = first < clips
-        top = matrices[np.arange(len(rows)), np.where(inside, first, 0)].max(axis=1)
+        top = matrices[np.arange(len(rows)), np.minimum(first, clips - 1)].max(axis=1)
         for level, least in LEVELS.items():
             values[level][index, 0] = _average_precision(fitted, matrices >= least).mean(axis=1)
-            values[level][index, 1] = inside & (top >= least)
+            values[level][index, 1] = (first < clips) & (top >= least)
     return values
 
 
@@ -140,12 +130,7 @@ def highlight_detection(
     >>> round(scores["mAP"][0], 1), scores["mAP@Fair"][0], scores["HIT@1"][0]
     (66.7, 100.0, 100.0)
     """
-    if not len(predicted):
-        raise ValueError("there are no queries to score")
     values = highlight_values(predicted, truth, durations)
-    columns = 100 * np.concatenate([values["VeryGood"], *values.values()], axis=1)
-    interval = bootstrap_interval(columns, videos, resamples, seed)
-    names = ("mAP", "HIT@1", *(f"{m}@{level}" for level in LEVELS for m in ("mAP", "HIT@1")))
-    scores = np.column_stack([columns.mean(axis=0), interval]).tolist()
-    unparsed = sum(said is None for said in predicted)
-    return {"n": len(columns), "unparsed": unparsed, **dict(zip(names, scores, strict=True))}
+    values = {"": values["VeryGood"]} | {f"@{level}": values[level] for level in LEVELS}
+    columns = {m + at: values[at][:, i] for at in values for i, m in enumerate(("mAP", "HIT@1"))}
+    return score_table(predicted, columns, videos, resamples, seed)

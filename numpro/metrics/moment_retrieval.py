@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from numpro.metrics.bootstrap import bootstrap_interval
+from numpro.metrics.bootstrap import score_table
 from numpro.spans import Span, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -82,12 +82,6 @@ def moment_retrieval(
     >>> scores["n"], scores["unparsed"], scores["mIoU"], scores["R@0.7"]
     (2, 1, [40.0, 40.0, 40.0], [50.0, 50.0, 50.0])
     """
-    if not len(predicted):
-        raise ValueError("there are no queries to score")
     ious = moment_ious(predicted, truth)
-    columns = 100 * np.column_stack([ious, *(ious >= t for t in thresholds)])
-    interval = bootstrap_interval(columns, videos, resamples, seed)
-    names = ("mIoU", *(f"R@{t:g}" for t in thresholds))
-    scores = np.column_stack([columns.mean(axis=0), interval]).tolist()
-    unparsed = sum(span is None for span in predicted)
-    return {"n": len(ious), "unparsed": unparsed, **dict(zip(names, scores, strict=True))}
+    columns = {"mIoU": ious} | {f"R@{t:g}": ious >= t for t in thresholds}
+    return score_table(predicted, columns, videos, resamples, seed)

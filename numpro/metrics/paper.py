@@ -5,15 +5,11 @@ QVHighlights val at "VeryGood" (split confirmed by the authors, threshold by eli
 The rows are as printed; ``note`` says where a figure is known to be wrong.
 """
 
-_MOMENT = ("R@0.3", "R@0.5", "R@0.7", "mIoU")
-_HIGHLIGHT = ("mAP", "HIT@1")
-_SWAPPED = "the paper swaps Momentor's Charades-STA and ActivityNet figures (VideoMind, Table 5)"
-_TIMECHAT = "TimeChat's own paper has R@0.5 32.2 and R@0.7 13.4"
-_UNEXPLAINED = "above a perfect-window oracle with flat scores; possible leakage (issue 8)"
-_NO_FORMAT = "an untrained model asked without numbers fails mostly by the form of its answer"
+from collections.abc import Iterator
 
-# method, model, Charades-STA, ActivityNet, QVHighlights ("-" where nothing is printed)
-_TABLE_1 = """
+# method, model, Charades-STA, ActivityNet, QVHighlights ("-": nothing is printed); "FT"
+# is the ablation "fine-tuned without numbers": Table 2 (moments) and Table 5 (highlights)
+_PRINTED = """
 GroundingGPT|GroundingGPT|- 29.6 11.9 -|- - - -|- -
 LITA|LITA|- - - -|- 25.9 - 28.6|- -
 VTG-LLM|VTG-LLM|52.0 33.8 15.7 -|- - - -|16.5 33.5
@@ -28,46 +24,42 @@ NumPro|Qwen2-VL-7B|60.7 36.8 15.9 38.5|44.2 26.4 14.4 31.3|23.6 43.4
 base|LongVA-7B-DPO|22.6 10.1 2.2 14.6|11.8 5.3 1.9 8.2|14.2 20.4
 NumPro|LongVA-7B-DPO|27.2 10.3 2.9 18.9|20.1 10.8 5.4 15.2|15.3 24.3
 NumPro-FT|LongVA-7B-DPO|63.8 42.0 20.6 41.4|55.6 37.5 20.6 38.8|25.0 37.2
-"""
-# Table 2 (moments) and Table 5 (highlights): the ablation "fine-tuned without numbers"
-_TABLE_2 = """
 FT|LongVA-7B-DPO|62.0 41.6 19.9 40.2|41.8 25.7 13.7 29.0|21.9 30.8
 """
+_MOMENT = ("moment_retrieval", ("R@0.3", "R@0.5", "R@0.7", "mIoU"))
 _DATASETS = (
-    ("charades-sta", "test", "moment_retrieval", _MOMENT),
-    ("activitynet-captions", "val_2", "moment_retrieval", _MOMENT),
-    ("qvhighlights", "val", "highlight_detection", _HIGHLIGHT),
+    ("charades-sta", "test", *_MOMENT),
+    ("activitynet-captions", "val_2", *_MOMENT),
+    ("qvhighlights", "val", "highlight_detection", ("mAP", "HIT@1")),
 )
 
 
 def _note(method: str, model: str, dataset: str) -> str | None:
     """Return what is known to be wrong with a printed row, or how it must be read."""
-    if method == "Momentor" and dataset != "qvhighlights":
-        return _SWAPPED
+    moments = dataset != "qvhighlights"
+    if method == "Momentor" and moments:
+        return (
+            "the paper swaps Momentor's Charades-STA and ActivityNet figures (VideoMind, Table 5)"
+        )
     if method == "TimeChat" and dataset == "charades-sta":
-        return _TIMECHAT
-    if model == "GPT-4o" and dataset == "qvhighlights":
-        return _UNEXPLAINED
-    return _NO_FORMAT if method == "base" and dataset != "qvhighlights" else None
+        return "TimeChat's own paper has R@0.5 32.2 and R@0.7 13.4"
+    if model == "GPT-4o" and not moments:
+        return "above a perfect-window oracle with flat scores; possible leakage (issue 8)"
+    if method == "base" and moments:
+        return "an untrained model asked without numbers fails mostly by the form of its answer"
+    return None
 
 
-def _rows(table: str, sources: tuple[str, str]) -> list[dict]:
-    """Return one row for each dataset of each line of a table."""
-    rows = []
-    for line in table.strip().splitlines():
-        method, model, *cells = line.split("|")
-        for (dataset, split, task, names), cell in zip(_DATASETS, cells, strict=True):
-            printed = zip(names, cell.split(), strict=True)
-            scores = {name: float(value) for name, value in printed if value != "-"}
-            if scores:
-                source = f"arXiv 2411.10332, {sources[task == 'highlight_detection']}"
-                where = {"dataset": dataset, "split": split, "task": task}
-                note = _note(method, model, dataset)
-                rows.append(
-                    {"method": method, "model": model, **where, **scores, "source": source}
-                    | {"note": note}
-                )
-    return rows
+def _rows(line: str) -> Iterator[dict]:
+    """Yield one row for each dataset of a printed line."""
+    method, model, *cells = line.split("|")
+    for (dataset, split, task, names), cell in zip(_DATASETS, cells, strict=True):
+        printed = zip(names, cell.split(), strict=True)
+        if scores := {name: float(value) for name, value in printed if value != "-"}:
+            table = 1 if method != "FT" else 5 if dataset == "qvhighlights" else 2
+            row = {"method": method, "model": model, "dataset": dataset, "split": split}
+            row |= {"task": task, **scores, "source": f"arXiv 2411.10332, Table {table}"}
+            yield row | {"note": _note(method, model, dataset)}
 
 
-PAPER_ROWS = _rows(_TABLE_1, ("Table 1", "Table 1")) + _rows(_TABLE_2, ("Table 2", "Table 5"))
+PAPER_ROWS = [row for line in _PRINTED.strip().splitlines() for row in _rows(line)]

@@ -106,13 +106,16 @@ class ClipEncoder:
     """A CLIP checkpoint: pictures and texts to normalised embeddings."""
 
     def __init__(self, name: str, device: str = "auto"):
+        import torch
         from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         folder = find_model(name)
         self.device = pick_device(device)
-        self.model = CLIPModel.from_pretrained(folder).to(self.device).eval()
+        # float32: in bfloat16 neighbouring texts tie
+        model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        self.model = model.to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.processor = CLIPImageProcessorPil.from_pretrained(folder)
 

@@ -168,6 +168,8 @@ def clip_config(tokenizer):
     """Return the configuration of the tiny CLIP; its vision tower is LongVA's."""
     from transformers import CLIPConfig
 
+    # the text ends with <|endoftext|>: CLIP takes an end token of id 2 (our <|im_end|>) as a
+    # sign of old checkpoints, and then pools at the largest id instead of at the end
     vision = longva_config(tokenizer).vision_config.to_dict()
     text = {
         "vocab_size": len(tokenizer),
@@ -178,7 +180,7 @@ def clip_config(tokenizer):
         "max_position_embeddings": 40,
         "projection_dim": 128,
         "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.pad_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=128)
@@ -219,7 +221,7 @@ class Looker(torch.nn.Module):
     def read(self, texts: list[str]) -> torch.Tensor:
         """Return text embeddings [N, 128], normalised."""
         ids = self.tokenizer(
-            [t + "<|im_end|>" for t in texts],
+            [t + "<|endoftext|>" for t in texts],
             return_tensors="pt",
             padding=True,
             padding_side="right",

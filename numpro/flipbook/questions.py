@@ -272,7 +272,7 @@ def make_tokenizer(vocab_size: int = 640, ends: bool = False):
     vocab_size
         Tokens at most.
     ends
-        Put ``<|im_end|>`` after a text, as CLIP's text tower wants it.
+        Put ``<|endoftext|>`` after a text, as CLIP's text tower wants it.
 
     Returns
     -------
@@ -300,8 +300,10 @@ def make_tokenizer(vocab_size: int = 640, ends: bool = False):
     )
     tokenizer.train_from_iterator(corpus(), trainer)
     if ends:
-        end = ("<|im_end|>", tokenizer.token_to_id("<|im_end|>"))
-        tokenizer.post_processor = TemplateProcessing(single="$A <|im_end|>", special_tokens=[end])
+        end = ("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))
+        tokenizer.post_processor = TemplateProcessing(
+            single="$A <|endoftext|>", special_tokens=[end]
+        )
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

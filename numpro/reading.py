@@ -12,7 +12,8 @@ _NUMBERS = 120  # numbers read at each end of a list of spans
 
 # --- words ---
 FRAME = (
-    r"frames?|f|images?|imgs?|bild(?:er)?|fotogram{1,2}[aio]s?|кадр[а-я]{0,3}|帧|フレーム|프레임"
+    r"frames?|f|pages?|panels?|cards?|sheets?|scenes?|images?|imgs?"
+    r"|bild(?:er)?|fotogram{1,2}[aio]s?|кадр[а-я]{0,3}|帧|フレーム|프레임"
 )
 SECOND = r"seconds?|secs?|seconde[sn]?|sekunden?|segundos?|секунд[а-я]{0,2}|s|秒钟?|초"
 AND = r"and|&|et|und|y|e|и|和|与|と"

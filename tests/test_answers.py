@@ -19,6 +19,7 @@ SAID = {
     "asked": ("From Frame 3 to Frame 7", ONE, F),
     "asked-2024": ("from 3 to 7", ONE, None),
     "lower-case": ("from frame 3 to frame 7.", ONE, F),
+    "other-nouns": ("From Page 3 to Panel 7", ONE, F),
     "seconds": ("From 3.0 seconds to 7.5 seconds.", ((3.0, 7.5),), S),
     # short forms
     "dash": ("frames 3-7", ONE, F),

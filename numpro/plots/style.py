@@ -67,7 +67,11 @@ def small_png(figure) -> bytes:
     """Return a figure as a PNG of 256 colours: a third of the bytes in a notebook."""
     whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png", metadata={"Software": None})
-    picture = Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = (
+        Image.open(whole)
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     picture.save(small, "PNG", optimize=True)
     return small.getvalue()
 

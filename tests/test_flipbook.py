@@ -309,12 +309,12 @@ def test_a_written_film_reads_back_as_it_was_drawn(tmp_path, rate):
 def test_films_are_written_once_and_a_broken_run_is_taken_up(tmp_path):
     folder = make_films("train", tmp_path, limit=3, workers=2, progress=False)
     names = [f"train_{i:04d}.mp4" for i in range(3)]
-    assert sorted(p.name for p in folder.iterdir()) == ["annotations.jsonl", *names]
-    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
+    assert sorted(p.name for p in folder.glob("[!.]*")) == ["annotations.jsonl", *names]
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("[!.]*")}
     (folder / names[1]).unlink()
     (folder / "annotations.jsonl").write_text("of an older world\n")
     assert make_films("train", tmp_path, limit=3, progress=False) == folder
-    after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
+    after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("[!.]*")}
     assert {n: content for n, (_, content) in after.items()} == {
         n: content for n, (_, content) in before.items()
     }, "drawn in this process or in another: the same bytes"

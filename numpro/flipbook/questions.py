@@ -306,7 +306,7 @@ def make_tokenizer(vocab_size: int = 640, ends: bool = False):
         )
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
+        eos_token="<|endoftext|>" if ends else "<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=["<|im_start|>", "<image>"],
         padding_side="left",

@@ -33,7 +33,7 @@ workbook: $(STAMP)  ## run every notebook, then print the scores and the report'
 	$(BIN)/python -m numpro run $(ARGS)
 
 # One thread a process: two notebooks run side by side. Nothing may ask the hub.
-TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 test: lint  ## lint, unit tests, doctests, and every notebook against its stored outputs
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules numpro tests
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile \

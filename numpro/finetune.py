@@ -298,8 +298,9 @@ def save_adapter(peft_model, out: Path, notes: dict, log: list[dict]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     # the name, not the place on this machine; peft's own card would tell the place again
     peft_model.peft_config["default"].base_model_name_or_path = notes["base_model"]
-    peft_model.save_pretrained(out, save_embedding_layers=False)
+    # a card of ours from before has no metadata block, which peft's would complain of
     (out / "README.md").unlink(missing_ok=True)
+    peft_model.save_pretrained(out, save_embedding_layers=False)
     if (out / "checkpoints").is_dir() and not any((out / "checkpoints").iterdir()):
         (out / "checkpoints").rmdir()
     (out / "README.md").write_text(_card(notes), encoding="utf-8")

@@ -1,58 +1,64 @@
 """The lower half of reading an answer: clean text, and the numbers in it with their units.
 
-The work is bounded: of a long text the first and last thousands of characters are read, and
-every search looks at a stretch of fixed length.
+The work is bounded, however long a text is: what a model says is said at the start or at the
+end, so of a long text only so much at each end is read as the longest list that is asked for
+takes (240 frames, the published limit, with a score each); and every search looks at a stretch
+of fixed length. The words of all languages are in ``words.yaml``.
 """
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
 
-_READ = 3000  # characters read at each end of a long text
+import yaml
+
+_READ = 2000  # characters read at each end of a long text
 _NUMBERS = 120  # numbers read at each end of a list of spans
-
-# --- words ---
-FRAME = (
-    r"frames?|f|pages?|panels?|cards?|sheets?|scenes?|images?|imgs?"
-    r"|bild(?:er)?|fotogram{1,2}[aio]s?|кадр[а-я]{0,3}|帧|フレーム|프레임"
-)
-SECOND = r"seconds?|secs?|seconde[sn]?|sekunden?|segundos?|секунд[а-я]{0,2}|s|秒钟?|초"
-AND = r"and|&|et|und|y|e|и|和|与|と"
-TO = r"to|till?|until|through|-+>?|~|\.\.+|…|=>|bis|à|a|au|al|hasta|по|до|到|至|から|부터"
-THE = r"the|la|le|el|das|den|dem|zum|about|around|approximately|roughly"
+_WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 NUM = r"\d++(?:\.\d++)?"
 
-_DIGITS = re.compile(
-    r"(?:(?:^|(?<=[,:=~])|(?<=[,:=~] ))-)?(?<!\d)(?<!\d[.:])"
-    rf"(?:\d++,\d{{1,2}}(?= ?(?:{SECOND})\b)|{NUM})"
+
+def words(pattern: str) -> re.Pattern:
+    """Compile a pattern in which ``@name`` stands for the words of that meaning."""
+    said = {name: "|".join(languages.values()) for name, languages in _WORDS.items()}
+    return re.compile(re.sub("@([a-z]+)", lambda m: f"(?:{said.get(m[1], m[1])})", pattern))
+
+
+_DIGITS = words(
+    r"(?:(?:^|(?<=[,:=~])|(?<=[,:=~] )|(?<=frame )|(?<=from )|(?<= to ))-)?(?<!\d)(?<!\d[.:])"
+    rf"(?:\d++,\d{{1,2}}(?= ?(?:@second|s)\b)|{NUM})"
 )
-_PRE = re.compile(
-    rf"(?:(?<![a-zà-ÿа-я])(?:(?P<frame>{FRAME})|(?P<second>seconds?|sec|timestamps?|times?|t))"
-    r"[ #:=\[\"'(<{-]{0,6}(?:(?:number|no\.?|index|id|nr\.?) ?[#:=\"']{0,3} ?)?|第 ?|[#@])$"
+_PRE = words(
+    r"(?:(?<![a-zà-ÿа-я])(?:(?P<frame>@frame)|(?P<second>@second|timestamps?|times?|t)"
+    r"|(?P<percent>百分之))[ #:=\[\"'(<{-]{0,6}"
+    r"(?:(?:number|no\.?|index|id|nr\.?) ?[#:=\"']{0,3} ?)?|第 ?|[#@])$"
 )
-_POST = re.compile(
+_POST = words(
     r"(?:(?P<ordinal>st|nd|rd|th)(?![a-z]))?(?: ?(?:(?P<percent>%|(?:percent|prozent)(?![a-z]))"
-    rf"|(?P<second>(?:{SECOND})(?![^\W\d]|')|秒钟?|초)|(?P<frame>(?:{FRAME})(?![a-z]))))?"
+    r"|(?P<second>(?:@second|s)(?![^\W\d]|')|秒钟?|초)|(?P<frame>@frame(?![a-z]))))?"
 )
-_AT = re.compile(r"(?<![a-z])(?:at|around|about|near|approximately|from|after|since)(?: the)? $")
+_AT = words(r"(?<![a-z])(?:at|around|about|near|approximately|from|after|since)(?: the)? $")
 
 # --- cleaning ---
 _SAME = str.maketrans(
-    "".join(map(chr, range(0xFF01, 0xFF5F))) + "‐‑‒–—―−〜∼→⇒“”„«»‘’_\\",
-    "".join(map(chr, range(0x21, 0x7F))) + '-------~~~~"""""\'\'  ',
+    "".join(map(chr, range(0xFF01, 0xFF5F))) + "‐‑‒–—―−〜∼→⇒“”„«»‘’◁▷_\\",
+    "".join(map(chr, range(0x21, 0x7F))) + '-------~~~~"""""\'\'<>  ',
     "*`\u200b\ufeff\u200e",
 )
-_THOUGHT = re.compile(r"</think(?:ing)?>")  # what stands before it is thinking, opened or not
+_THOUGHT = re.compile("/think(?:ing)?[>▷]")  # what stands before it is thinking, opened or not
 _ECHO = re.compile(r"during which[^?]{0,400}\?|is given as.{0,80}?\.(?!\d)|scale from 1 to 5")
+_TAG = re.compile(r"</(?!answer)[a-z]{1,16}>|<(?:b|i|em|strong|li|p|br|span)>")
 _GLUED = re.compile(r"(\d(?=to)|(?=from))(to|from)(?=\d)")  # "from3to7"
-_CLOCK = re.compile(r"(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4}):(\d\d(?:\.\d+|,\d{3})?)(?!\d)")
-_LONG = re.compile(
-    rf"(?<![\d.a-z])(?:{NUM} ?(?:hours?|hrs?|h|小时|minutes?|mins?|m(?= ?\d)|分钟?)(?![a-z])"
-    rf"(?:,? and)?,? ?)+(?:{NUM} ?(?:{SECOND})(?![a-z]))?"
+_CLOCK = re.compile(r"(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:'](\d\d(?:\.\d+|,\d{3})?)(?!\d)")
+_LONG = words(
+    rf"(?<![\d.a-z])(?:{NUM} ?(?:@hour|@minute|ms|milliseconds?)(?![a-z])(?:,? and)?,? ?)+"
+    rf"(?:{NUM} ?(?:@second|s)(?![a-z]))?"
 )
-_LENGTHS = {"h": 3600, "小": 3600, "m": 60, "分": 60}
+_LENGTHS = {"h": 3600, "小": 3600, "m": 60, "分": 60, "ms": 0.001, "mil": 0.001}
 
 
-class Item(NamedTuple):
+@dataclass
+class Item:
     """A span said, at first a single number: its ends, unit and place, and how sure it is."""
 
     a: float
@@ -67,13 +73,14 @@ class Item(NamedTuple):
 
 def _clock(match: re.Match) -> str:
     """Rewrite "1:05" as a position in seconds."""
-    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
-    return f"t={round(3600 * hours + 60 * minutes + seconds, 6)}"
+    hours, minutes, seconds = match.groups("0")
+    total = 3600 * int(hours) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return f"t={round(total, 6)}"
 
 
 def _length(match: re.Match) -> str:
     """Rewrite "1 min 5 s" in seconds."""
-    parts = re.findall(r"([\d.]+) ?(\D)", match[0])
+    parts = re.findall(r"([\d.]+) ?(ms|mil|\D)", match[0])
     return f"{round(sum(float(n) * _LENGTHS.get(unit, 1) for n, unit in parts), 6)}s "
 
 
@@ -83,13 +90,13 @@ def clean_text(text: str) -> tuple[str, bool]:
     Lower case, one kind of digits, dashes and spaces, times in seconds; thinking and the echoed
     question are gone.
     """
+    text = _THOUGHT.split(text)[-1]
     if len(text) > 2 * _READ:
-        text = text[:_READ] + "\n...\n" + text[-_READ:]
-    text = _THOUGHT.split(" ".join(text.translate(_SAME).lower().split()))[-1]
-    text, opened, _ = text.partition("<think")
-    for pattern, new in ((_ECHO, " "), (_GLUED, r"\1 \2 "), (_CLOCK, _clock), (_LONG, _length)):
+        text = text[:_READ] + " . . " + text[-_READ:]
+    text, opened, _ = " ".join(text.translate(_SAME).lower().split()).partition("<think")
+    for pattern, new in ((_ECHO, " "), (_TAG, " "), (_GLUED, r"\1 \2 "), (_CLOCK, _clock)):
         text = pattern.sub(new, text)
-    return text.strip(), bool(opened) and not text.strip()
+    return _LONG.sub(_length, text).strip(), bool(opened) and not text.strip()
 
 
 def _number(text: str, match: re.Match, floor: int) -> Item | None:
@@ -108,7 +115,7 @@ def _number(text: str, match: re.Match, floor: int) -> Item | None:
     said = match[0][:300].replace(",", ".")
     value = float(said) if "." in said or len(said) > 15 else int(said)
     known = pre or (post["ordinal"] and unit == "frame")
-    anchored = bool(known or _AT.search(text[max(start - 24, 0) : start]))
+    anchored = bool(known or _AT.search(text[max(start - 24, floor) : start]))
     return Item(value, value, unit, start, end, anchored)
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pytest
 
 
 def numbered(count, width=64, height=48):
@@ -23,24 +24,29 @@ def number_of(frame):
 
 def encode(path, codec="libx264", frames=None, pix_fmt="yuv420p", rate=25, **more):
     """Write a file with PyAV alone, as other people's tools do (B-frames, any codec)."""
+    try:
+        av.Codec(codec, "w")
+    except av.codec.codec.UnknownCodecError:
+        pytest.skip(f"this FFmpeg has no encoder {codec}")
     frames = numbered(40) if frames is None else frames
+    default = more.pop("default", 0)  # the stream that a player shows, and the right one
     start, options = more.pop("start", 0), {"g": "8"} | more.pop("options", {})
     with av.open(str(path), "w", options=more.pop("container", {})) as out:
         streams = [
             out.add_stream(codec, rate=Fraction(rate), options=options)
             for _ in range(more.pop("streams", 1))
         ]
-        for stream in streams:
+        for place, stream in enumerate(streams):
+            if place == default > 0:
+                stream.disposition = av.stream.Disposition.default
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = pix_fmt
             if rotation := more.get("rotation"):
                 stream.set_display_rotation(rotation)
         for at, frame in enumerate(frames):
             for place, stream in enumerate(streams):
-                # only the first stream is the right one
-                picture = av.VideoFrame.from_ndarray(
-                    np.ascontiguousarray(frame if place == 0 else 255 - frame), format="rgb24"
-                )
+                shown = np.ascontiguousarray(frame if place == default else 255 - frame)
+                picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
                 picture.pts, picture.time_base = at + start, 1 / Fraction(rate)
                 out.mux(stream.encode(picture))
         for stream in streams:

@@ -1,6 +1,7 @@
 """Every sampled frame is the one on screen at its second; films are written with true times."""
 
 import pickle
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from numpro import decode
-from numpro.video import Clip, VideoError, probe, read_clip, write_video
+from numpro.container import make_index
+from numpro.video import Clip, VideoError, probe, read_clip, sampling_times, write_video
 
 RATES = {
+    "0.3": Fraction(3, 10),
     "0.5": Fraction(1, 2),
+    "1": Fraction(1),
     "12.5": Fraction(25, 2),
     "23.976": Fraction(24000, 1001),
     "25": Fraction(25),
@@ -28,22 +31,42 @@ RATES = {
 # --- sampling -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
 @pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
-@pytest.mark.parametrize("fps", [0.3, 1.0, 3.0, 29.97])
-def test_the_frame_on_screen_at_every_second(tmp_path, rate, fps):
-    count = 12 if rate < 1 else 90
+def test_the_frame_on_screen_at_every_second(tmp_path, monkeypatch, rate, reader):
+    if reader == "pyav":
+        monkeypatch.setitem(sys.modules, "decord", None)
+    count = 12 if rate < 2 else 90
     path = write_video(tmp_path / "film.mp4", numbered(count), fps=float(rate))
-    clip = read_clip(path, fps=fps)
-    true = [float(k / rate) for k in range(count)]
     end = float(count / rate)
-    assert clip.duration == pytest.approx(end, abs=3e-6)
-    np.testing.assert_array_equal(clip.seconds, np.arange(len(clip)) / fps)
-    assert clip.seconds[-1] < end <= clip.seconds[-1] + 1 / fps + 1e-5
-    assert_right(clip, true)
-    assert clip.source["backend"] == "decord"
+    for fps in (0.3, 1.0, 3.0, 29.97):
+        clip = read_clip(path, fps=fps)
+        assert clip.duration == pytest.approx(end, abs=3e-6)
+        np.testing.assert_array_equal(clip.seconds, np.arange(len(clip)) / fps)
+        assert clip.seconds[-1] < end <= clip.seconds[-1] + 1 / fps + 1e-5
+        assert_right(clip, [float(k / rate) for k in range(count)])
+        assert clip.source["backend"] == reader
 
 
-@settings(max_examples=25, deadline=None)
+@given(
+    duration=st.floats(0.001, 20_000),
+    fps=st.one_of(st.floats(0.001, 240), st.sampled_from([0.3, 0.5, 12.5, 23.976, 29.97])),
+    most=st.integers(1, 300),
+)
+def test_sampling_times(duration, fps, most):
+    if duration * fps > 1e4:
+        fps = 1e4 / duration
+    seconds = sampling_times(duration, fps)
+    np.testing.assert_array_equal(seconds, np.arange(len(seconds)) / fps)
+    assert len(seconds) == 1 or seconds[-1] < duration
+    assert (len(seconds) / fps) >= duration - 2e-6
+    thin = sampling_times(duration, fps, max_frames=most)
+    assert len(thin) == min(most, len(seconds)) and np.isin(thin, seconds).all()
+    steps = np.diff(np.searchsorted(seconds, thin))
+    assert thin[0] == 0 and (not steps.size or np.ptp(steps) <= 1 and steps.min() > 0)
+
+
+@settings(max_examples=25)
 @given(
     gaps=st.lists(st.integers(1, 900), min_size=1, max_size=20),
     fps=st.floats(0.2, 40),
@@ -69,7 +92,7 @@ def test_variable_rate(tmp_path):
     info = probe(path)
     assert info.variable and info.frames == 60
     assert info.duration == pytest.approx(20.0, abs=3e-6)
-    index = decode.make_index(path)
+    index = make_index(path)
     np.testing.assert_allclose(index.seconds, seconds, atol=2e-6)
     assert_right(read_clip(path, fps=4), seconds)
 
@@ -182,7 +205,7 @@ def test_odd_sizes_grow_by_a_pixel(tmp_path):
 
 def test_times_count_from_the_first_frame(tmp_path):
     path = write_video(tmp_path / "film.mp4", numbered(3), seconds=[10, 10.5, 12])
-    np.testing.assert_array_equal(decode.make_index(path).seconds, [0, 0.5, 2])
+    np.testing.assert_array_equal(make_index(path).seconds, [0, 0.5, 2])
     assert probe(path).duration == 3.5
     assert probe(write_video(path, numbered(1), seconds=[7])).duration == 1
 

@@ -1,0 +1,80 @@
+"""What a training will hold in memory, counted from shapes before it begins."""
+
+import re
+
+GIB = 2**30
+ANSWER_TOKENS = 24  # about; logits are made for these only
+
+
+def trainable_parameters(model, config) -> dict[str, int]:
+    """Count what is trained: ``lora`` and ``projector``.
+
+    Parameters
+    ----------
+    model : numpro.models.VideoModel
+        The base, without adapter.
+    config : numpro.presets.TrainingConfig
+    """
+    from numpro.trainer import lora_config
+
+    peft = lora_config(config, model)
+    wanted = peft.target_modules
+    counts = {"lora": 0, "projector": 0}
+    for name, module in model.model.named_modules():
+        last = name.rpartition(".")[2]
+        hit = re.fullmatch(wanted, name) if isinstance(wanted, str) else last in wanted
+        if hit and hasattr(module, "in_features"):
+            counts["lora"] += peft.r * (module.in_features + module.out_features)
+        if last in (peft.modules_to_save or ()):
+            counts["projector"] += sum(p.numel() for p in module.parameters())
+    return counts
+
+
+def predict_memory(model, config, tokens: int) -> dict[str, float]:
+    """Predict the memory of a training step on one device, in GiB, by part.
+
+    Weights and what AdamW keeps of them are counted exactly. Activations are the tensors that a
+    Qwen2-like decoder and the projector keep for the backward pass, added up by hand: close, not
+    exact (a test holds them against what torch keeps). What the driver and the allocator need
+    beside them, and the vision tower's passing tensors, are not counted.
+
+    Parameters
+    ----------
+    model : numpro.models.VideoModel
+        The base, loaded as it will be trained.
+    config : numpro.presets.TrainingConfig
+    tokens
+        Of the longest sample.
+    """
+    whole = config.precision == "float32"
+    size = 4 if whole else 2
+    weights = sum(p.numel() * (4 if whole else p.element_size()) for p in model.model.parameters())
+    trained = sum(trainable_parameters(model, config).values())
+    parts = {
+        "weights": weights,
+        "trained weights, gradients, AdamW": 16 * trained,
+        "activations": config.batch_size * _activations(model, config, tokens, size),
+    }
+    return {name: count / GIB for name, count in parts.items()}
+
+
+def _activations(model, config, tokens: int, size: int) -> float:
+    """Return the bytes that one sequence keeps for its backward pass."""
+    text = model.model.config.get_text_config()
+    width, inner = text.hidden_size, text.intermediate_size
+    # norms keep their input in float32; LoRA keeps the inputs of all linear layers
+    norms = width * (16 if size == 2 else 8)
+    layer = tokens * (norms + size * (8 * width + 4 * inner + 7 * config.lora_rank))
+    layers = text.num_hidden_layers
+    if config.gradient_checkpointing:  # every layer's input, and one layer as it is run again
+        language = layers * tokens * width * size + layer
+    else:
+        language = layers * layer
+    logits = ANSWER_TOKENS * text.vocab_size * (size + 8)
+    if config.share_frames:  # who sees whom, as booleans and as what is added to the scores
+        language += tokens**2 * (1 + size)
+    # LongVA projects every patch before it pools them
+    patches = tokens * getattr(model.model.config, "pool_stride", 1) ** 2
+    seen = getattr(model.model.config, "vision_config", None)
+    projector = patches * size * (getattr(seen, "hidden_size", width) + 3 * width)
+    return language + logits + (projector if config.train_projector else 0)

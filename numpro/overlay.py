@@ -5,11 +5,15 @@ The rule (Number-It, section 3; the released adapters were trained on this place
 drawn with Pillow's default anchor at x = 0, W - w or (W - w) // 2 and y = 0, H - h or
 (H - h) // 2; for both bottom positions h / 3 is taken from y, which stays fractional (Pillow
 renders the glyph at the fraction). No margin. DejaVu Sans Bold 40, red, bottom right.
+
+Not published, and off by default: an outline around the digits and a box behind them. An outlined
+text is placed by the same rule, its outline being part of its ``textbbox``; a box moves nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from math import ceil, floor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +22,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 FONT = Path(__file__).with_name("fonts") / "DejaVuSans-Bold.ttf"
 POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
+_CACHE_BYTES = 1 << 26  # of rendered labels: 3,000 of the published style
+
+Color = str | tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,10 @@ class NumberStyle:
         Font size in pixels.
     color : str or (int, int, int)
         Any colour Pillow knows by name or code, or red, green, blue in 0..255.
+    outline : colour, optional
+        Draw this around the digits, a twentieth of `size` wide (2 pixels at 40).
+    box : colour, optional
+        Fill a box of this behind the number, a tenth of `size` larger than it on each side.
 
     Raises
     ------
@@ -42,11 +53,15 @@ class NumberStyle:
     --------
     >>> NumberStyle(size=20, color="#00ff00").rgb
     (0, 255, 0)
+    >>> NumberStyle(outline="white").as_dict()
+    {'position': 'bottom_right', 'size': 40, 'color': 'red', 'outline': 'white'}
     """
 
     position: str = "bottom_right"
     size: float = 40
-    color: str | tuple[int, int, int] = "red"
+    color: Color = "red"
+    outline: Color | None = None
+    box: Color | None = None
 
     def __post_init__(self):
         if self.position not in POSITIONS:
@@ -55,14 +70,39 @@ class NumberStyle:
             raise ValueError(f"size must be a number of pixels; got {self.size!r}")
         if not 0 < self.size < 10_000:
             raise ValueError(f"size must be above 0 and below 10000 pixels; got {self.size}")
-        if isinstance(self.color, list):
-            object.__setattr__(self, "color", tuple(self.color))
-        _rgb(self.color)
+        if isinstance(self.size, np.number):
+            object.__setattr__(self, "size", self.size.item())
+        for name in ("color", "outline", "box"):
+            color = getattr(self, name)
+            if color is not None or name == "color":
+                rgb = _rgb(name, color)
+                if not isinstance(color, str):
+                    object.__setattr__(self, name, rgb)
 
     @property
     def rgb(self) -> tuple[int, int, int]:
         """The colour as red, green, blue in 0..255."""
-        return _rgb(self.color)
+        return _rgb("color", self.color)
+
+    def as_dict(self) -> dict:
+        """Return the style as JSON keeps it; an outline or a box only where there is one."""
+        stored = {field.name: getattr(self, field.name) for field in fields(self)}
+        stored = {name: value for name, value in stored.items() if value is not None}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in stored.items()}
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> "NumberStyle":
+        """Return the style that `as_dict` stored.
+
+        Raises
+        ------
+        ValueError
+            For a name that no style has, or a value that it cannot have.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in stored if name not in known]:
+            raise ValueError(f"a style has {', '.join(known)}; got {', '.join(unknown)}")
+        return cls(**stored)
 
 
 def number_frames(
@@ -115,19 +155,24 @@ def number_frames(
     pages = out[None] if out.ndim == 3 else out
     height, width = pages.shape[1:3]
     for page, text in zip(pages, _texts(labels, len(pages), frames.ndim == 3), strict=True):
-        stamp = _stamp(text, style, width, height)
-        if stamp is not None:
-            box = page[stamp.rows, stamp.columns]
+        for layer in _stamps[text, style, width, height]:
+            box = page[layer.rows, layer.columns]
             # Pillow's own rounding of (background * (255 - alpha) + ink * alpha) / 255
-            blend = box * stamp.keep
-            blend += stamp.add
+            blend = box * layer.keep
+            blend += layer.add
             blend += blend >> 8
             np.right_shift(blend, 8, out=box, casting="unsafe")
     return out
 
 
-class _Stamp(NamedTuple):
-    """A rendered label: its box in the frame and the two terms of the blend (uint16)."""
+def ink_height(style: NumberStyle) -> float:
+    """Return how high the digits are in pixels, from the foot to the head of the ink."""
+    _, top, _, bottom = _font(1000).getbbox("0123456789")
+    return (bottom - top) / 1000 * style.size
+
+
+class _Layer(NamedTuple):
+    """One colour of a rendered label: its box in the frame, the terms of the blend (uint16)."""
 
     rows: slice
     columns: slice
@@ -135,24 +180,60 @@ class _Stamp(NamedTuple):
     add: np.ndarray  # [h, w, 3] ink * alpha + 128
 
 
-@lru_cache(maxsize=4096)
-def _stamp(text: str, style: NumberStyle, width: int, height: int) -> _Stamp | None:
-    """Render a label for frames of this size; None where no pixel of it shows."""
-    # White text on a black "L" picture of the frame's size is the alpha that Pillow blends with,
-    # also where the text is cut by the edge or stands at a fraction of a pixel.
+class _Stamps(dict):
+    """The layers of each (text, style, width, height), rendered once; bounded in bytes."""
+
+    held = 0
+
+    def __missing__(self, key: tuple) -> tuple[_Layer, ...]:
+        layers = tuple(_render(*key))
+        size = 500 + sum(layer.keep.nbytes + layer.add.nbytes for layer in layers)  # 500: the key
+        if self.held + size > _CACHE_BYTES:
+            self.clear()
+            self.held = 0
+        self.held += size
+        self[key] = layers
+        return layers
+
+
+_stamps = _Stamps()
+
+
+def _render(text: str, style: NumberStyle, width: int, height: int) -> Iterator[_Layer]:
+    """Yield what is to be blended into frames of this size, the lowest layer first."""
+    # White on a black "L" picture of the frame's size is the alpha that Pillow blends with, also
+    # where the text is cut by the edge or stands at a fraction of a pixel.
     page = Image.new("L", (width, height))
     draw = ImageDraw.Draw(page)
     font = _font(style.size)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    stroke = 0 if style.outline is None else max(1, round(style.size / 20))
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font, stroke_width=stroke)
     place = _place(style.position, width, height, right - left, bottom - top)
+    if style.box is not None and text.strip():
+        pad = max(1, round(style.size / 10))
+        left, top, right, bottom = draw.textbbox(place, text, font=font, stroke_width=stroke)
+        corners = floor(left) - pad, floor(top) - pad, ceil(right) + pad, ceil(bottom) + pad
+        draw.rectangle(corners, fill=255)
+        yield from _layer(page, style.box)
+    if stroke:
+        draw.text(place, text, font=font, fill=255, stroke_width=stroke)
+        yield from _layer(page, style.outline)
+        if style.rgb == _rgb("outline", style.outline):
+            return  # one colour: Pillow draws no text over it
     draw.text(place, text, font=font, fill=255)
-    box = page.getbbox()
-    if box is None:
-        return None
-    alpha = np.asarray(page.crop(box), dtype=np.uint16)[..., None]
-    keep = np.repeat(255 - alpha, 3, axis=2)
-    add = alpha * np.array(style.rgb, np.uint16) + np.uint16(128)
-    return _Stamp(slice(box[1], box[3]), slice(box[0], box[2]), keep, add)
+    yield from _layer(page, style.color)
+
+
+def _layer(page: Image.Image, color: Color) -> Iterator[_Layer]:
+    """Yield what was drawn as a layer, nothing where no pixel of it shows; wipe the picture."""
+    if box := page.getbbox():
+        alpha = np.asarray(page.crop(box))
+        keep = np.repeat(255 - alpha.astype(np.uint16), 3, axis=1)
+        add = (255 - keep) * np.tile(np.array(_rgb("color", color), np.uint16), alpha.shape[1])
+        add += 128
+        keep, add = (part.reshape(*alpha.shape, 3) for part in (keep, add))
+        yield _Layer(slice(box[1], box[3]), slice(box[0], box[2]), keep, add)
+        page.paste(0, box)
 
 
 def _place(position: str, width: int, height: int, w: float, h: float) -> tuple[float, float]:
@@ -170,15 +251,15 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(FONT, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _rgb(color: str | tuple[int, int, int]) -> tuple[int, int, int]:
+def _rgb(name: str, color: Color) -> tuple[int, int, int]:
     """Return a colour as Pillow draws it on an RGB picture."""
     if isinstance(color, str):
         try:
             return ImageColor.getcolor(color, "RGB")
         except ValueError as error:
-            raise ValueError(f"color must be a name or code that Pillow knows; {error}") from None
-    if len(color) != 3 or any(not 0 <= c <= 255 or c != int(c) for c in color):
-        raise ValueError(f"color must be a name, a code or three of 0..255; got {color!r}")
+            raise ValueError(f"{name} must be a name or code that Pillow knows; {error}") from None
+    if np.shape(color) != (3,) or any(c not in range(256) for c in color):
+        raise ValueError(f"{name} must be a name, a code or three of 0..255; got {color!r}")
     return tuple(int(c) for c in color)
 
 

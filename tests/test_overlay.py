@@ -1,11 +1,15 @@
 """Numbers on frames: pixel for pixel what one Pillow draw call a frame gives."""
 
+import json
+from math import ceil, floor
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from numpro import overlay
 from numpro.overlay import FONT, POSITIONS, NumberStyle, number_frames
 
 SIZES = {"published": (336, 336), "wide": (57, 31), "tall": (20, 90), "tiny": (5, 3)}
@@ -16,7 +20,8 @@ def pillow(frame, text, style):
     image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
     font = ImageFont.truetype(FONT, style.size, layout_engine=ImageFont.Layout.BASIC)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    stroke = max(1, round(style.size / 20)) if style.outline else 0
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font, stroke_width=stroke)
     w, h = right - left, bottom - top
     x, y = {
         "top_left": (0, 0),
@@ -25,7 +30,14 @@ def pillow(frame, text, style):
         "bottom_right": (image.width - w, image.height - h - h / 3),
         "center": ((image.width - w) // 2, (image.height - h) // 2),
     }[style.position]
-    draw.text((x, y), text, font=font, fill=style.color)
+    if style.box and text.strip():
+        around = max(1, round(style.size / 10))
+        corners = floor(x + left), floor(y + top), ceil(x + right), ceil(y + bottom)
+        corners = [c + around * side for c, side in zip(corners, (-1, -1, 1, 1), strict=True)]
+        draw.rectangle(corners, fill=style.box)
+    draw.text(
+        (x, y), text, font=font, fill=style.color, stroke_width=stroke, stroke_fill=style.outline
+    )
     return np.asarray(image)
 
 
@@ -50,17 +62,46 @@ def test_pixels_are_pillows(position, size, color):
         assert_like_pillow(frames, NumberStyle(position, size, color), [0, 17, -4, "12.5 s Äg"])
 
 
-@settings(max_examples=60, deadline=None)
+COLORS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@settings(max_examples=100)
 @given(
     position=st.sampled_from(POSITIONS),
     size=st.integers(1, 90) | st.floats(1, 90),
-    color=st.tuples(*[st.integers(0, 255)] * 3),
+    colors=st.tuples(COLORS, st.none() | COLORS, st.none() | COLORS),
     width=st.integers(1, 120),
     height=st.integers(1, 120),
     label=st.integers(0, 10**6) | st.text("0123456789abc:.\n ", max_size=8),
 )
-def test_pixels_are_pillows_for_any_style(position, size, color, width, height, label):
-    assert_like_pillow(noise(1, width, height), NumberStyle(position, size, color), [label])
+@example("top_left", 6, ((1, 0, 0), (1, 0, 0), None), 12, 12, 6)  # outlined in its own colour
+def test_pixels_are_pillows_for_any_style(position, size, colors, width, height, label):
+    if colors[1]:  # the outline of a line may reach into the line above it, which Pillow drew first
+        label = str(label).replace("\n", "")
+    assert_like_pillow(noise(1, width, height), NumberStyle(position, size, *colors), [label])
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("size", [20, 40])
+def test_outline_and_box_at_usual_sizes(position, size):
+    style = NumberStyle(position, size, outline="white", box="#000080")
+    assert_like_pillow(noise(3, 336, 336), style, [0, 88, "12.5s"])
+
+
+def test_an_outline_and_a_box_are_seen_around_the_same_digits():
+    frames = np.full((1, 100, 200, 3), 90, np.uint8)
+
+    def shares(style):
+        (page,) = number_frames(frames, style, [88])
+        found = {"red": (255, 0, 0), "white": (255, 255, 255), "blue": (0, 0, 255)}
+        return {name: int((page == rgb).all(axis=-1).sum()) for name, rgb in found.items()}
+
+    plain = shares(NumberStyle("top_left"))
+    outlined = shares(NumberStyle("top_left", outline="white"))
+    boxed = shares(NumberStyle("top_left", box="blue"))
+    assert plain["white"] == plain["blue"] == 0
+    assert outlined["white"] > 200 and outlined["red"] >= 0.9 * plain["red"]
+    assert boxed["blue"] > 800 and boxed["red"] == plain["red"]
 
 
 def test_defaults_are_the_published_style():
@@ -83,6 +124,25 @@ def test_the_input_is_never_changed():
     np.testing.assert_array_equal(frames, before)
     assert not np.shares_memory(pages, frames)
     assert (pages != frames).any()
+
+
+def test_a_label_is_rendered_once_and_the_cache_is_bounded(monkeypatch):
+    drawn, text = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda *a, **k: drawn.append(a[2]) or text(*a, **k)
+    )
+    monkeypatch.setattr(overlay, "_stamps", overlay._Stamps())
+    style, labels = NumberStyle(size=17), [3, 4, 3, 3]
+    for _ in range(2):
+        number_frames(noise(4, 64, 64), style, labels)
+    assert drawn == ["3", "4"]
+    monkeypatch.setattr(overlay, "_CACHE_BYTES", 20_000)
+    frames = noise(100, 64, 64)
+    assert_like_pillow(frames, style, range(100))
+    held = [p.nbytes for s in overlay._stamps.values() for layer in s for p in layer[2:]]
+    assert 0 < sum(held) < overlay._stamps.held <= 20_000
+    number_frames(frames, style, [" " * n for n in range(100)])
+    assert len(overlay._stamps) <= 40  # what shows nothing is held within the bound, too
 
 
 def test_out_is_drawn_into():
@@ -148,6 +208,10 @@ def test_bad_input(frames, options, error, words):
         ({"color": "reddish"}, "reddish"),
         ({"color": (1, 2)}, r"\(1, 2\)"),
         ({"color": (1, 2, 300)}, "300"),
+        ({"color": 7}, "color must be a name.*7"),
+        ({"color": None}, "color must be"),
+        ({"outline": "reddish"}, "outline must be.*reddish"),
+        ({"box": (1, 2.5, 3)}, "box must be.*2.5"),
     ],
     ids=str,
 )
@@ -158,3 +222,18 @@ def test_bad_style(options, words):
 
 def test_a_style_is_a_key():
     assert {NumberStyle(color=[255, 0, 0]): 1}[NumberStyle(color=(255, 0, 0))] == 1
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        NumberStyle(),
+        NumberStyle("center", np.int64(12), np.array([1, 2, 3]), outline="white", box=(0, 0, 9)),
+    ],
+    ids=["published", "other"],
+)
+def test_a_style_is_stored_as_json_and_read_back(style):
+    assert NumberStyle.from_dict(json.loads(json.dumps(style.as_dict()))) == style
+    assert list(NumberStyle().as_dict()) == ["position", "size", "color"]
+    with pytest.raises(ValueError, match="position, size, color, outline, box; got colour"):
+        NumberStyle.from_dict({"colour": "red"})

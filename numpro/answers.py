@@ -8,12 +8,12 @@ it and turns it into seconds.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from numpro.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
-from numpro.reading import AND, NUM, THE, TO, Item, clean_text, numbers_in
+from numpro.reading import NUM, Item, clean_text, numbers_in, words
+from numpro.spans import one_of
 
 EMPTY = "empty answer"
 EXAMPLE = "repeats the prompt's example"
@@ -21,6 +21,13 @@ NOT_PRESENT = "says it is not present"
 NO_SPAN = "no span found"
 NO_SCORES = "no highlight frames with scores found"
 UNFINISHED = "thinking not finished"
+# What others' scorers search for, so that their figures can be reproduced: NumPro's scorer, the
+# inference script that came with it, and VTimeLLM's, whose two digits are hundredths of the video.
+PATTERNS = {
+    "published": re.compile(r"from\s*(?:frame\s*)?(\d+)\s*to\s*(?:frame\s*)?(\d+)", re.IGNORECASE),
+    "published-strict": re.compile(r"from (\d+) to (\d+)"),
+    "vtimellm": re.compile(r"(\d{2}) (?:to|and) (\d{2})"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,39 +72,29 @@ class HighlightAnswer:
 
 
 # --- words ---
-_JOIN = re.compile(rf",? ?(?:all the way |right |up |on )?(?:{TO})(?: (?:{THE}))*")
-_BOTH = re.compile(rf"(?:{AND})(?: (?:{THE}))*")
-_BETWEEN = re.compile(r"(?:between|entre|zwischen|между|在)[^\d]{0,16}$")
-_FROM = re.compile(r"(?<![a-z])(?:from|between|de|von|с|从)[^\d,;.]{0,4}$")
-_LIST = re.compile(rf"[,;、]? ?(?:{AND}|or|then)?,? ?(?:from|between|at|in)?(?: (?:{THE}))*")
-_BEGINS = re.compile(r"(?<![a-z])(?:start|begin|appear|enter)")
-_ENDS = re.compile(r"(?<![a-z])(?:end|stop|finish|disappear|vanish|leav|exit|until|till)|结束|消失")
-_OPEN = re.compile(
-    r",? ?(?:onwards?|forwards?|on(?= ?[.,;!]|$)|以后|之后|起|and (?:on|later|after)"
-    rf"|(?:{TO}) ?(?:(?:the |la |le |el )?(?:very )?(?:end|last|final|fin|конца?)(?![a-z])|最后))"
+_JOIN = words(r"[,~]? ?(?:all the way |right |up |on )?@to(?: @the)* ?[:=]?")
+_BOTH = words("@and(?: @the)*")
+_BETWEEN = words(r"@between[^\d]{0,16}$")
+_FROM = words(r"(?<![a-z])@from[^\d,;.]{0,4}$")
+_LIST = words("[,;、]? ?(?:@and|or|then)?,? ?(?:from|between|at|in)?(?: @the)*")
+_BEGINS, _ENDS, _WHOLE, _ABSENT = (
+    words(f"@{name}") for name in ("begins", "ends", "whole", "absent")
 )
+_OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
 _NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
 _SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
-_TILL = re.compile(rf"(?:(?:beginning|start)\D{{0,24}}(?:{TO})|till?|up to|before)(?: the)? $")
-_WHOLE = re.compile(r"throughout|(?:whole|entire) video|(?:start|beginning) to (?:the )?end")
-_ABSENT = re.compile(
-    r"(?:not|n't|never|unable to|nowhere)(?: [a-z]{1,12}){0,2} (?:present|visible|appear|show|see"
-    r"|find|found|there|contain|occur|happen|depict|exist|any|in the)|没有|不存在|未出现|无法"
-    r"|(?<![a-z])(?:no (?:such|frames?|highlights?)|none|n/a|null|there (?:is|are) no)(?![a-z])"
-)
-_TURN = r"[.!?。;](?: |$)|(?<![a-z])(?:but|however|except|only|although|until|before)"
-_DENIED = re.compile(rf"(?:{_ABSENT.pattern})(?:(?!{_TURN}).){{0,80}}")
-_NO_NUMBERS = re.compile(r"from (?:frame )?x (?:seconds )?to (?:frame )?y")
-_ANSWER = re.compile(r"(?<!/)answer ?(?:is|:|=|\">|>)|boxed ?\{")
-_ONLY = re.compile(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
+_TILL = words(r"(?:@start\D{0,24}@to|till?|up to|before|during the first)(?: the)? ?$")
+_DENIED = words("@absent(?:(?!@turn).){0,80}")
+_NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
+_ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{")
+_ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
 _TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 
 
 # --- spans ---
-def _is_pair(text: str, a: Item, b: Item) -> bool:
-    """Tell whether two neighbouring numbers are the two ends of one span."""
-    gap, before = text[a.end : b.start].strip(), text[max(a.start - 24, 0) : a.start]
+def _is_pair(gap: str, before: str) -> bool:
+    """Tell whether two numbers are the ends of one span, by the words between and before them."""
     joined = _JOIN.fullmatch(gap) or (_BOTH.fullmatch(gap) and _BETWEEN.search(before))
     told = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
     return len(gap) <= 60 and bool(joined or told)
@@ -105,22 +102,21 @@ def _is_pair(text: str, a: Item, b: Item) -> bool:
 
 def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
     """Yield the pairs, open ends and single numbers of a text in order."""
-    rest = zip(numbers, [*numbers[1:], None], strict=False)
+    rest, floor = zip(numbers, [*numbers[1:], None], strict=False), 0
     for a, b in rest:
-        before = text[max(a.start - 48, 0) : a.start]
-        if b and _is_pair(text, a, b):
+        before = text[max(a.start - 48, floor) : a.start]
+        if b and _is_pair(text[a.end : b.start].strip(), before[-24:]):
             next(rest)
-            low, high = sorted((a.a, b.a))
-            unit, asked = b.unit or a.unit, bool(_FROM.search(before))
-            yield a._replace(a=low, b=high, unit=unit, end=b.end, pair=True, asked=asked)
+            (a.a, a.b), a.end, a.unit = sorted((a.a, b.a)), b.end, b.unit or a.unit
+            a.pair, a.asked = True, bool(_FROM.search(before))
         elif opened := _OPEN.match(text, a.end):
-            yield a._replace(b=None, end=opened.end(), pair=True, asked=True)
+            a.b, a.end, a.pair, a.asked = None, opened.end(), True, True
         elif _TILL.search(before) and (a.unit or a.anchored):
-            yield a._replace(a=min(0, a.a), pair=True)
+            a.a, a.pair = min(0, a.a), True
         elif _SINCE.search(before) and not (b and _gap(text, a.end, b.start)):
-            yield a._replace(b=None)
-        else:
-            yield a
+            a.b = None
+        floor = a.end
+        yield a
 
 
 def _gap(text: str, start: int, end: int) -> bool:
@@ -136,25 +132,31 @@ def _runs(text: str, items: Iterator[Item]) -> list[list[Item]]:
         last = runs[-1][-1] if runs else None
         same = last and (item.unit in (None, last.unit) or last.unit is None)
         if same and _gap(text, last.end, item.start):
-            runs[-1].append(item._replace(unit=item.unit or last.unit))
+            item.unit = item.unit or last.unit
+            runs[-1].append(item)
         else:
             runs.append([item])
-    return [[item._replace(unit=run[-1].unit) for item in run] for run in runs]
+    for run in runs:
+        for item in run:
+            item.unit = run[-1].unit
+    return runs
 
 
 def _merged(run: list[Item]) -> list[Item]:
     """Turn a list of single numbers into spans: neighbours of one step apart are one span."""
-    values, pair = [item.a for item in run], any(item.pair for item in run)
+    pair = any(item.pair for item in run)
     if len(run) < 2 or pair or any(item.b is None for item in run):
         # a single frame among spans counts as one of them
-        return [item._replace(pair=pair) for item in run]
-    if len(run) == 2:
-        return [run[0]._replace(a=min(values), b=max(values), pair=True)]
-    places = np.unique(values)
-    steps = np.diff(places).round(6)
-    step = steps[0] if len(set(steps)) == 1 else 1
-    spans = [part.tolist() for part in np.split(places, np.flatnonzero(steps != step) + 1)]
-    return [run[0]._replace(a=span[0], b=span[-1], pair=True) for span in spans]
+        return [replace(item, pair=pair) for item in run]
+    places, spans = sorted({item.a for item in run}), []
+    steps = {round(b - a, 6) for a, b in pairwise(places)}
+    step = steps.pop() if len(steps) == 1 else 1
+    for place in places:
+        if spans and round(place - spans[-1][1], 6) == step:
+            spans[-1][1] = place
+        else:
+            spans.append([place, place])
+    return [replace(run[0], a=a, b=b, pair=True) for a, b in spans]
 
 
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
@@ -164,16 +166,15 @@ def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | Non
     text = " ".join(text.translate(_BRACKETS).split())
     kept = []
     for run in _runs(text, _items(text, numbers_in(text))):
-        listed = len(run) > 2 and run[0].unit is not None
-        if only or listed or any(item.pair or item.anchored for item in run):
+        if only or (len(run) > 2 and run[0].unit) or any(x.pair or x.anchored for x in run):
             kept += _merged(run)
     # the best form first: two ends, a unit, and the words asked for; the rest of that form follows
     kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.asked))
-    best = [x[:2] for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
+    best = [(x.a, x.b) for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
     return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
 
 
-def parse_moment(text: str) -> MomentAnswer:
+def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
     """Read from a model's text when something happens.
 
     It reads "From Frame 3 to Frame 7", "3-7", clock times, percentages, JSON, lists, single
@@ -185,6 +186,9 @@ def parse_moment(text: str) -> MomentAnswer:
     ----------
     text
         Any text.
+    pattern
+        One of `PATTERNS`: only its first match counts, wherever it stands, with start and end
+        in the order said (so possibly reversed), in percent for "vtimellm", else in frames.
 
     Returns
     -------
@@ -201,12 +205,18 @@ def parse_moment(text: str) -> MomentAnswer:
     >>> parse_moment("I cannot see a red star.").reason
     'says it is not present'
     """
+    if pattern is not None:
+        one_of("pattern", pattern, PATTERNS)
+        if not (found := PATTERNS[pattern].search(text)):
+            return MomentAnswer(text, reason=NO_SPAN)
+        start, end = (int(digits[:300]) for digits in found.groups())
+        return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")
     clean, unfinished = clean_text(text)
     if unfinished or not clean:
         return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
     for part in dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean)):
         spans, unit = _spans(part)
-        if spans and any(a >= 0 for a, _ in spans):
+        if any(b is None or b >= 0 for _, b in spans):
             return MomentAnswer(text, spans, unit)
     absent = spans or _ABSENT.search(clean)
     reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else NO_SPAN
@@ -216,20 +226,20 @@ def parse_moment(text: str) -> MomentAnswer:
 
 
 # --- highlights ---
-_UNIT = r"(?: ?(?:s(?![a-z])|seconds?|frames?|帧|秒))?"
-_LABEL = rf"(?:frames? ?#?|第|t=)?{NUM}{_UNIT}"
-_LABELS = re.compile(rf"(?<![a-z\d.]){_LABEL}(?:(?: ?[,;、&]| and) ?(?:and |also )?{_LABEL})*")
-_INT = r"(\d{1,6})"
-_SPREAD = re.compile(rf"(?<![\d.]){_INT}{_UNIT} ?(?:-|to|~|到) ?(?:frames? )?{_INT}(?!\.?\d)")
-_SCORES = re.compile(rf"scores?[^\d]{{0,40}}({NUM}(?: ?,? ?(?:and )?{NUM})*)")
-_PAIRS = re.compile(rf"(?<!\d)({NUM}){_UNIT}\W{{0,3}}[:=(-]\W{{0,3}}(?:score)?\W{{0,3}}({NUM})")
-_OUT_OF = re.compile(r" ?/ ?(?:5|10)(?:\.0)?(?![\d.])")
+_UNIT = r"(?: ?(?:@second|@frame|s)(?![a-z]))?"
+_LABEL = rf"(?:@frame ?#?|第|t=)?{NUM}{_UNIT}"
+_LABELS = words(rf"(?<![a-z\d.]){_LABEL}(?:(?: ?[,;、&]| and) ?(?:and |also )?{_LABEL})*")
+_SPREAD = words(rf"(?<![\d.])(\d{{1,6}}){_UNIT} ?@to ?(?:frames? )?(\d{{1,6}})(?!\.?\d)")
+_SCORES = words(rf"scores?[^\d]{{0,40}}({NUM}(?: ?,? ?(?:and )?{NUM})*)")
+_PAIRS = words(rf"(?<!\d)({NUM}){_UNIT}\W{{0,3}}[:=(-]\W{{0,3}}(?:score)?\W{{0,3}}({NUM})")
+_OUT_OF = words(r" ?/ ?(?:5|10)(?:\.0)?(?![\d.])")
+_NAMED = words(r"(?P<second>@second|\d ?s(?![a-z])|time|t=)|(?P<frame>(?<![a-z])@frame(?![a-z]))")
 
 
 def _listed(match: re.Match) -> str:
-    """Write a range of labels as a list, of at most a thousand."""
+    """Write a range of labels as a list, of at most 500."""
     first, last = sorted(map(int, match.groups()))
-    return ", ".join(map(str, range(first, min(last, first + 1000) + 1)))
+    return ", ".join(map(str, range(first, min(last + 1, first + 500))))
 
 
 def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
@@ -238,9 +248,11 @@ def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
     for match in _SCORES.finditer(text):
         segment, at = text[at : match.start()], match.end()
         lists = reversed(_LABELS.findall(segment))
-        words = max(lists, key=lambda found: len(re.findall(NUM, found)), default="")
-        labels, scores = ([float(x) for x in re.findall(NUM, part)] for part in (words, match[1]))
-        yield labels, scores * len(labels) if len(scores) == 1 else scores, words + segment[-60:]
+        if said := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
+            labels, scores = (
+                [float(x) for x in re.findall(NUM, part)] for part in (said, match[1])
+            )
+            yield labels, scores * len(labels) if len(scores) == 1 else scores, said + segment[-60:]
 
 
 def parse_highlights(text: str) -> HighlightAnswer:
@@ -271,23 +283,16 @@ def parse_highlights(text: str) -> HighlightAnswer:
     clean, unfinished = clean_text(text)
     if unfinished or not clean:
         return HighlightAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)
-    found, example, words = {}, False, ""
-    for labels, scores, said in _pairs(clean):
-        if tuple(labels) == EXAMPLE_LABELS and tuple(scores) == EXAMPLE_SCORES[: len(scores)]:
-            example = True
-        elif labels:
-            words = words or said
-            for label, score in zip(labels, scores, strict=False):
-                found.setdefault(label, score)
-    if not found and not example:
-        words = clean
-        for label, score in _PAIRS.findall(clean):
-            found.setdefault(float(label), float(score))
-    found = {a: b for a, b in found.items() if max(a, b) < 1e9}
+    clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)[:8000]  # ranges written out
+    pairs = (([float(a)], [float(b)], clean) for a, b in _PAIRS.findall(clean))
+    rows, found = list(_pairs(clean)) or list(pairs), {}
+    own = [x for x in rows if (*x[0], *x[1]) != (*EXAMPLE_LABELS, *EXAMPLE_SCORES[: len(x[1])])]
+    for labels, scores, _ in own:
+        for label, score in zip(labels, scores, strict=False):
+            if max(label, score) < 1e9:
+                found.setdefault(int(label) if label.is_integer() else label, score)
     if not found:
         absent = NOT_PRESENT if _ABSENT.search(clean) else NO_SCORES
-        return HighlightAnswer(text, reason=EXAMPLE if example else absent)
-    unit = re.search(r"(?P<second>second|\d ?s(?![a-z])|time|t=|秒)|(?P<frame>frame|帧)", words)
-    whole = tuple(int(a) if a.is_integer() else a for a in found)
-    return HighlightAnswer(text, whole, tuple(found.values()), unit.lastgroup if unit else None)
+        return HighlightAnswer(text, reason=absent if own == rows else EXAMPLE)
+    unit = _NAMED.search(own[0][2])
+    return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -1,6 +1,7 @@
 """Datasets: one record type for all of them, one file for each of them.
 
-Truth is kept as annotated: nothing is dropped, clipped or put in order here.
+Truth is kept as annotated: nothing is dropped, clipped or put in order here (the one rule there
+is, for DiDeMo's several annotators, stands in its file). `DATASETS` names them all.
 """
 
 import hashlib
@@ -8,14 +9,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from importlib import import_module
-from pathlib import Path, PureWindowsPath
-from types import ModuleType
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpro.spans import Span, one_of
 
-# Name -> module in this package with SPLITS and load(split, data_root, limit).
-DATASETS = {"flipbook": "flipbook", "numpro-json": "numpro_json"}
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
+if TYPE_CHECKING:
+    from numpro.datasets.loading import Loader
+
+# Name -> the module in this package and in it the `Loader`.
+DATASETS = {
+    "flipbook": "flipbook.Flipbook",
+    "charades-sta": "charades_sta.CharadesSta",
+    "activitynet-captions": "activitynet_captions.ActivitynetCaptions",
+    "didemo": "didemo.Didemo",
+    "qvhighlights": "qvhighlights.Qvhighlights",
+    "timelens-bench": "timelens_bench.TimelensBench",
+    "grouped-json": "grouped_json.GroupedJson",
+    "numpro-json": "numpro_json.NumproJson",
+    "numpro-instructions": "conversations.NumproInstructions",
+    "vtimellm": "conversations.Vtimellm",
+    "folder": "folder.Folder",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,10 @@ class Saliency:
 
 @dataclass(frozen=True)
 class Query:
-    """A query about one video, with its true spans in seconds and its saliency, if any."""
+    """A query about one video, with its true spans in seconds and its saliency, if any.
+
+    No spans: the truth is not given (as in the test split of QVHighlights).
+    """
 
     qid: str
     text: str
@@ -46,20 +64,25 @@ class Query:
 
 @dataclass(frozen=True)
 class VideoQueries:
-    """One video and all its queries; `path` need not exist."""
+    """One video and all its queries.
+
+    `path` need not exist. `duration` is in seconds; None where the annotations do not state
+    it and there is no file to measure.
+    """
 
     video: str
     path: Path
-    duration: float
+    duration: float | None
     queries: tuple[Query, ...]
     dataset: str
     split: str
 
 
-def loader(name: str) -> ModuleType:
-    """Return the module that loads a dataset, with its ``SPLITS`` and ``load``."""
+def loader(name: str) -> "Loader":
+    """Return the loader of a dataset."""
     one_of("dataset", name, DATASETS)
-    return import_module(f"numpro.datasets.{DATASETS[name]}")
+    module, _, kind = DATASETS[name].partition(".")
+    return getattr(import_module(f"numpro.datasets.{module}"), kind)(name)
 
 
 def load_dataset(
@@ -74,50 +97,21 @@ def load_dataset(
     split
         One of the dataset's splits.
     data_root
-        Folder of the dataset (not needed for what is embedded).
+        Folder of the dataset, or an annotation file in it (not needed for what is embedded).
     limit
         At most this many videos, from the start; None is all.
 
     Raises
     ------
     ValueError
-        For an unknown name or split, a limit below 1, or malformed annotations.
+        For an unknown name or split, a limit below 1, or malformed annotations; the message
+        names the file and the row.
     FileNotFoundError
-        When the annotations are not there.
+        When the annotations are not there; the message says where to get them.
     """
-    module = loader(name)
-    one_of(f"split of {name}", split, module.SPLITS)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 video, or None for all; got {limit!r}")
-    return module.load(split, data_root, limit)
-
-
-def video_path(folder: Path, name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES) -> Path:
-    """Find a video by the name an annotation gives it, inside its folder only.
-
-    A name is data: it may hold dots, spaces or a leading dash, but never leads out of the
-    folder. Returned is the first file found with the name as it is or with one of the
-    suffixes; when there is none, the path it would have.
-
-    Raises
-    ------
-    ValueError
-        When the name is empty, absolute, or leads out of the folder.
-
-    Examples
-    --------
-    >>> video_path(Path("videos"), "-3MS.v2").as_posix()
-    'videos/-3MS.v2.mp4'
-    >>> video_path(Path("videos"), "../secret")
-    Traceback (most recent call last):
-    ValueError: a video's name must stay inside its folder; got '../secret'
-    """
-    path = PureWindowsPath(name)  # takes both kinds of slashes apart
-    if not name.strip() or "\0" in name or path.anchor or ".." in path.parts or not path.parts:
-        raise ValueError(f"a video's name must stay inside its folder; got {name!r}")
-    named = [folder / name] if name.lower().endswith(tuple(suffixes)) else []
-    paths = [*named, *(folder / f"{name}{suffix}" for suffix in suffixes)]
-    return next((path for path in paths if path.is_file()), paths[0])
+    return loader(name).load(split, data_root, limit)
 
 
 def fingerprint(videos: Sequence[VideoQueries]) -> str:

@@ -1,28 +1,74 @@
-"""What of a dataset is there: counts of queries and videos, and of those that can be read."""
+"""What of a dataset is there: counts of videos and queries, and what keeps videos from use."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from numpro.datasets import load_dataset, loader
+from numpro.datasets import VideoQueries, load_dataset, loader
+from numpro.datasets.sources import downloads, sources
+from numpro.paths import relative
+from numpro.video import VideoError, VideoInfo, probe
+from numpro.workers import Request, run_many
+
+FAULTS = ("missing", "unreadable", "too_short", "other_duration")
+TOLERANCE = 1.0  # seconds that a file may be longer or shorter than its annotation
+
+
+def other_duration(video: VideoQueries, seconds: float) -> str | None:
+    """Say that a video is not as long as annotated, with both figures; None where it is."""
+    if video.duration is None or abs(seconds - video.duration) <= TOLERANCE:
+        return None
+    return f"the film is {seconds:.2f} s long, annotated are {video.duration:.2f} s"
+
+
+def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str, str]:
+    """Return what is wrong with a video's file, with the reason; empty when nothing is.
+
+    ``missing``: no such file. ``unreadable``: no video, or it took too long to look at, or ended
+    the process that did. ``too_short``: a true span starts when the film is over, or there are
+    fewer than two frames. ``other_duration``: longer or shorter than annotated by more than a
+    second.
+    """
+    if not video.path.exists():
+        return {"missing": relative(video.path)}
+    if isinstance(info, VideoError):
+        return {"unreadable": info.reason}
+    found, length = {}, f"the film is {info.duration:.2f} s long"
+    latest = max((span.start for query in video.queries for span in query.spans), default=0.0)
+    if info.frames < 2 or latest >= info.duration:
+        found["too_short"] = f"{length}, has {info.frames} frames; a span starts at {latest:.2f} s"
+    if differs := other_duration(video, info.duration):
+        found["other_duration"] = differs
+    return found
 
 
 def check_dataset(
-    name: str, data_root: str | Path | None = None, splits: Sequence[str] = ()
+    name: str,
+    data_root: str | Path | None = None,
+    splits: Sequence[str] = (),
+    limit: float = 60.0,
+    workers: int | None = None,
 ) -> dict:
-    """Count per split how many videos are present and readable.
+    """Count per split the videos that are annotated, present, readable and as annotated.
 
     Parameters
     ----------
     name, data_root
         As in `numpro.datasets.load_dataset`.
     splits
-        Only these; by default all that have annotations.
+        Only these; by default all that have annotations (of those that share a file, one).
+    limit
+        Seconds after which a file that is still being looked at counts as unreadable.
+    workers
+        Processes that look (`numpro.workers.default_workers`); 0 looks here, without a limit.
 
     Returns
     -------
     dict
-        ``dataset``; ``splits``, rows with ``split, queries, videos, present, readable``; and
-        ``unreadable``, rows with ``split, video, reason``.
+        ``dataset``; ``splits``, rows with ``split, queries, videos, present, readable`` and the
+        counts of ``too_short`` and ``other_duration`` (see `video_faults`), and
+        ``published``, the counts that the whole split has (None: not stated); the splits
+        ``without_annotations``; for each fault the list of rows ``split, video, reason``; and
+        the ``source``.
 
     Raises
     ------
@@ -31,25 +77,54 @@ def check_dataset(
     FileNotFoundError
         When no split, or one asked for, has annotations.
     """
-    from numpro.video import VideoError, probe
+    from tqdm import tqdm
 
-    rows, unreadable, missing = [], [], []
-    for split in splits or loader(name).SPLITS:
+    source = sources().get(name, {})
+    rows, faults, absent, looked_at = [], {fault: [] for fault in FAULTS}, {}, set()
+    for split in splits or loader(name).files:
         try:
-            videos = load_dataset(name, split, data_root)
+            path = loader(name).find(split, data_root, None)
         except FileNotFoundError as error:
-            missing.append(error)
+            absent[split] = error
             continue
-        present = [video for video in videos if video.path.is_file()]
-        found = len(unreadable)
-        for video in present:
-            try:
-                probe(video.path)
-            except VideoError as error:
-                unreadable.append({"split": split, "video": video.video, "reason": error.reason})
-        queries = sum(len(video.queries) for video in videos)
-        row = {"split": split, "queries": queries, "videos": len(videos), "present": len(present)}
-        rows.append(row | {"readable": len(present) - len(unreadable) + found})
-    if missing and (splits or not rows):
-        raise missing[0]
-    return {"dataset": name, "splits": rows, "unreadable": unreadable}
+        if path in looked_at and not splits:
+            continue  # one file for all splits
+        looked_at.add(path)
+        videos = load_dataset(name, split, data_root)
+        counts = dict.fromkeys(FAULTS, 0)
+        looked = run_many(probe, [Request(video.path) for video in videos], workers, limit)
+        bar = tqdm(
+            looked, f"checking {split}", len(videos), unit="video", disable=None, leave=False
+        )
+        for video, (_, info) in zip(videos, bar, strict=True):
+            for fault, reason in video_faults(video, info).items():
+                counts[fault] += 1
+                faults[fault].append({"split": split, "video": video.video, "reason": reason})
+        queries, present = sum(len(v.queries) for v in videos), len(videos) - counts["missing"]
+        row = {"split": split, "queries": queries, "videos": len(videos), "present": present}
+        row |= {"readable": present - counts["unreadable"]}
+        row |= {fault: counts[fault] for fault in FAULTS[2:]}
+        rows.append(row | {"published": source.get("published", {}).get(split)})
+    if absent and (splits or not rows):
+        raise next(iter(absent.values()))
+    found = {"dataset": name, "splits": rows, "without_annotations": list(absent)}
+    return found | faults | {"source": source}
+
+
+def report_lines(found: dict, most: int = 10) -> list[str]:
+    """Return what `check_dataset` found as lines for people, `most` videos of each fault."""
+    import pandas as pd
+
+    table = pd.DataFrame(found["splits"])
+    published = table.pop("published")
+    counts = ["{videos}/{queries}".format(**p) if p else "not stated" for p in published]
+    table["published videos/queries"] = counts
+    lines = table.to_string(index=False).splitlines()
+    if absent := found["without_annotations"]:
+        lines.append(f"no annotations for: {', '.join(absent)}")
+    for fault in FAULTS:
+        rows = found[fault]
+        lines += [f"{fault}: {row['split']} {row['video']}: {row['reason']}" for row in rows[:most]]
+        if len(rows) > most:
+            lines.append(f"{fault}: {len(rows) - most} more; --json lists them all")
+    return lines + [f"to download: {line}" for line in downloads(found["dataset"])]

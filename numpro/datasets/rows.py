@@ -1,64 +1,154 @@
-"""Rows of annotation and prediction files; what is malformed is named with its file and row."""
+"""Rows of annotation and prediction files; what is malformed is named with its file and row.
 
+A file is read row by row and no row without a limit, so that an endless line costs nothing.
+"""
+
+import csv
 import json
-import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from numpro.paths import resolve
+from numpro.spans import Span
 
-_LONGEST = 16 * 2**20  # characters of one row; a longer one is no annotation and no prediction
+_LONGEST = 16 * 2**20  # bytes of one line; a longer one is no annotation and no prediction
+_LARGEST = 2**30  # bytes of a .json file, which can only be read whole
 _FAULTS = dict.fromkeys((UnicodeDecodeError, RecursionError), "cannot be read: ")
-_FAULTS[json.JSONDecodeError] = "not JSON: "
+_FAULTS |= {json.JSONDecodeError: "not JSON: ", csv.Error: "not CSV: "}
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Turn what goes wrong inside into a `ValueError` that begins with `where`."""
+    try:
+        yield
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise ValueError(f"{where}: {_FAULTS.get(type(error), '')}{error}") from error
+
+
+def row_name(key: int | str) -> str:
+    """Return how a row is called in messages: by its number from 1, or by its key."""
+    return f"row {key}" if isinstance(key, int) else f"row {key!r:.80}"
+
+
+# --- fields ---
+
+
+def need(row: Any, *keys: str) -> list[Any]:
+    """Return these values of a row that must be an object and have them all."""
+    if not isinstance(row, dict):
+        raise ValueError(f"must be an object; got {type(row).__name__}")
+    if missing := [key for key in keys if key not in row]:
+        raise ValueError(f"has no {', '.join(missing)}")
+    return [row[key] for key in keys]
 
 
 def number(value: Any, name: str, what: str = "a finite number") -> float:
     """Return a finite number from a row; anything else is a `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not abs(value) <= sys.float_info.max:  # so too for whole numbers without end
         raise ValueError(f"{name} must be {what}; got {value!r:.80}")
     return float(value)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the filled rows of a file as JSON texts, none of them endless."""
-    with path.open(encoding="utf-8") as file:
-        if path.suffix == ".json":
-            rows = json.load(file)
-            if not isinstance(rows, list) or not rows:
-                raise ValueError("must be a non-empty list of rows")
-            yield from ((n, json.dumps(row)) for n, row in enumerate(rows, 1))
-        lines = iter(lambda: file.readline(_LONGEST + 1), "")
-        yield from ((n, line) for n, line in enumerate(lines, 1) if line.strip())
+def seconds(value: Any, name: str) -> float:
+    """Return a number of seconds, which a text file holds as text."""
+    with suppress(ValueError):  # `number` says what was there instead
+        value = float(value) if isinstance(value, str) else value
+    return number(value, name, "a number of seconds")
 
 
-def read_rows(path: str | Path, read: Callable[[dict], Any]) -> dict[str, Any]:
-    """Read every row of a file, by its ``qid`` or ``id``.
-
-    A ``.json`` file is one list of rows; any other has one row a line.
-
-    Raises
-    ------
-    ValueError
-        For anything malformed; the message names the file and the row (from 1).
-    """
-    path, found, where = resolve(path), {}, ""
-    try:
-        for n, line in _lines(path):
-            where = f", row {n}"
-            if len(line) > _LONGEST:
-                raise ValueError(f"longer than {_LONGEST} characters")
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"must be an object; got {type(row).__name__}")
-            key = "id" if row.get("qid") is None else "qid"
-            if row.get(key) is None:
-                raise ValueError("has no qid or id")
-            if (qid := str(row[key])) in found:
-                raise ValueError(f"{key} {qid!r} is there twice")
-            found[qid], where = read(row), ""
-        if not found:
-            raise ValueError("is empty")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}{where}: {_FAULTS.get(type(error), '')}{error}") from error
+def positive(value: Any, name: str) -> float:
+    """Return a number above 0."""
+    if (found := seconds(value, name)) <= 0:
+        raise ValueError(f"{name} must be above 0; got {value!r}")
     return found
+
+
+def text(value: Any, name: str, empty: bool = False) -> str:
+    """Return a text from a row without the white space at its ends; `empty` lets it be empty."""
+    if not isinstance(value, str) or not (empty or value.strip()):
+        raise ValueError(f"{name} must be text; got {value!r:.80}")
+    value.encode()  # half a surrogate pair is no text
+    return value.strip()
+
+
+def items(value: Any, name: str) -> list:
+    """Return a list from a row."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list; got {value!r:.80}")
+    return value
+
+
+def spans(value: Any, name: str) -> tuple[Span, ...]:
+    """Return spans from ``[[start, end], ...]``, as they are: in any order, of any length."""
+    found = []
+    for pair in items(value, name):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"{name} must hold [start, end] in seconds; got {pair!r:.80}")
+        found.append(Span(*(number(second, name) for second in pair)))
+    return tuple(found)
+
+
+# --- files ---
+
+
+def text_rows(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the filled lines of a UTF-8 file with their numbers (from 1)."""
+    with path.open("rb") as file:
+        for n, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), 1):
+            with naming(row_name(n)):
+                if len(line) > _LONGEST:
+                    raise ValueError(f"longer than {_LONGEST} bytes")
+                # the byte order mark that spreadsheets write is no part of the text
+                line = line.decode("utf-8-sig" if n == 1 else "utf-8")
+            if line.strip():
+                yield n, line
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV file below its header, as dicts, numbered from 2."""
+    reader, n = csv.DictReader((line for _, line in text_rows(path)), strict=True), 1
+    while True:
+        n += 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(f"{row_name(n)}: not CSV: {error}") from error
+        if row is None:
+            return
+        if None in row:
+            raise ValueError(f"{row_name(n)}: has more values than the header has names")
+        yield n, row
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of a JSON text, which may give a key twice, and then means two things."""
+    if len(found := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r:.80} is there twice")
+    return found
+
+
+def json_rows(path: Path, keyed: bool = False) -> Iterator[tuple[int | str, Any]]:
+    """Yield rows with their number (from 1), or with `keyed` their key.
+
+    A ``.json`` file is one list of rows, or with `keyed` one object of them; any other file
+    has one row a line.
+    """
+    if not keyed and path.suffix.lower() != ".json":
+        for n, line in text_rows(path):
+            with naming(row_name(n)):
+                row = json.loads(line, object_pairs_hook=_unique)
+            yield n, row
+        return
+    if (size := path.stat().st_size) > _LARGEST:
+        raise ValueError(f"must be at most {_LARGEST} bytes; got {size}")
+    rows = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique)
+    if not isinstance(rows, dict if keyed else list) or not rows:
+        wanted = "object of rows by video" if keyed else "list of rows"
+        raise ValueError(f"must be a non-empty {wanted}; got {type(rows).__name__}")
+    yield from rows.items() if keyed else enumerate(rows, 1)

@@ -1,0 +1,372 @@
+"""Instruction data: the questions and true answers a model is fine-tuned on, also as files.
+
+`question` and `answer_text` are what `numpro.finetune` learns from; `build_samples` makes them of
+any dataset, and `export` writes them for other trainers, each sample a row about one video. The
+formats, as their tools document them:
+
+- ``conversations``: a JSON list of ``video, source, conversations``, what the loader in NumPro's
+  ``longva/train/train.py`` reads (github.com/yongliang-wu/NumPro; VTimeLLM's stage 2 and 3 have the
+  same turns, github.com/huangb23/VTimeLLM, ``docs/data.md``). It knows the sources ``anet``,
+  ``didemo`` and ``internvid``, a folder each, and appends ``.mp4`` to ``video``. ``fps`` and
+  ``duration`` are ours; with them `numpro.datasets` reads labels back as seconds.
+- ``ms-swift``: JSON Lines of ``messages`` and ``videos``
+  (swift.readthedocs.io/en/latest/Customization/Custom-dataset.html, "Supervised Fine-tuning" and
+  "Multimodal": one ``<video>`` for each file, absolute paths preferred).
+- ``llama-factory``: a JSON list in the sharegpt format with ``videos``, and its entry in
+  ``dataset_info.json`` (github.com/hiyouga/LLaMA-Factory, ``data/README.md``, "Multimodal Video
+  Dataset": as many ``<video>`` as files; human in odd places, gpt in even ones).
+
+Let the trainer sample the videos at the fps of the export, or its frames have other numbers.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from numpro import prompts, spans
+from numpro.datasets import Query, VideoQueries
+from numpro.datasets.loading import VideoFiles
+from numpro.datasets.rows import items, json_rows, naming, need, row_name, text
+from numpro.overlay import NumberStyle, number_frames
+from numpro.paths import write_whole
+from numpro.prompts import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt
+from numpro.spans import ROUNDINGS, Span, one_of
+from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
+
+# text between frames has no place in rows that say <video> once
+EXPORTED_ENCODINGS = tuple(name for name in TIME_ENCODINGS if not name.startswith("text"))
+SOURCES = {"activitynet-captions": "anet", "didemo": "didemo"}  # the others go by their own name
+
+
+_SHAREGPT = ("conversations", "from", "value", "human", "gpt")
+# the suffix of a file, what stands for the video, the keys of turns and of their parts, and who
+# asks and answers
+FORMATS = {
+    "conversations": (".json", "<video>\n", *_SHAREGPT),
+    "ms-swift": (".jsonl", "<video>", "messages", "role", "content", "user", "assistant"),
+    "llama-factory": (".json", "<video>", *_SHAREGPT),
+}
+
+
+@dataclass(frozen=True)
+class InstructionConfig:
+    """How a video is shown and asked about in training; templates are by task."""
+
+    time_encoding: str = "overlay-index"
+    fps: float = 1.0
+    highlight_fps: float = 0.5
+    size: tuple[int, int] | None = (336, 336)
+    max_frames: int | None = 240
+    style: NumberStyle = field(default_factory=NumberStyle)
+    rounding: str = "nearest"
+    templates: dict = field(default_factory=dict)
+
+    def sampling(self, task: str) -> dict:
+        """Return what `read_clip` and `sampling_times` are given for a task."""
+        fps = self.fps if task == "moment_retrieval" else self.highlight_fps
+        return {"fps": fps, "max_frames": self.max_frames}
+
+
+class Shown(NamedTuple):
+    """When a video's frames are sampled, and how long it is: of a clip what labels need."""
+
+    seconds: np.ndarray
+    duration: float
+
+
+class Sample(NamedTuple):
+    """One question about one video with its true answer."""
+
+    video: VideoQueries
+    query: Query
+    path: Path
+    question: str
+    answer: str
+    shown: Shown
+    fps: float
+
+
+def unlearnable(query: Query, task: str, duration: float | None) -> str | None:
+    """Say why a query can teach nothing; None when it can.
+
+    Parameters
+    ----------
+    query, task
+        What is asked; a moment's first span counts.
+    duration
+        Seconds of the video; None where unknown.
+    """
+    if task != "moment_retrieval":
+        return None if query.saliency and query.saliency.clip_ids else "has no saliency to learn"
+    if not query.spans:
+        return "has no span to learn"
+    start, end = query.spans[0]
+    if end < start:
+        return f"has a span that ends before it starts: {start:g} to {end:g} s"
+    outside = end < 0 or (duration is not None and start >= duration)
+    return f"has a span outside the video: {start:g} to {end:g} s" if outside else None
+
+
+def question(query: Query, clip: Any, task: str, config: InstructionConfig) -> Prompt:
+    """Return the question about a clip (its ``seconds`` and ``duration``), as models are asked."""
+    return build_prompt(
+        query.text,
+        clip.seconds,
+        task,
+        config.time_encoding,
+        duration=clip.duration,
+        template=config.templates.get(task),
+        color=config.style.color if isinstance(config.style.color, str) else "small",
+    )
+
+
+def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -> str:
+    """Return the true answer to a query in the words the model is to learn.
+
+    A moment is the first of several; a highlight frame's score is 1 plus the annotators' mean.
+
+    Raises
+    ------
+    ValueError
+        When the query has no truth for the task, or no span inside the video.
+    """
+    if reason := unlearnable(query, task, clip.duration):
+        raise ValueError(f"query {query.qid!r} {reason}")
+    if task == "moment_retrieval":
+        start, end = query.spans[0]
+        if asked_unit(config.time_encoding) == "frame":
+            start, end = spans.seconds_to_labels((start, end), clip.seconds, config.rounding)
+        return prompts.format_moment(start, end, config.time_encoding)
+    graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
+    frames = [i for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
+    scores = [1 + float(np.mean(graded[int(clip.seconds[i] // 2)])) for i in frames]
+    if asked_unit(config.time_encoding) == "second":
+        frames = [float(clip.seconds[i]) for i in frames]
+    return prompts.format_highlights(frames, scores, config.time_encoding)
+
+
+def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, float]:
+    """Return what saying moments in labels costs under each rounding rule.
+
+    Parameters
+    ----------
+    samples
+        A true span in seconds with the times of the sampled frames, for each query.
+
+    Returns
+    -------
+    dict
+        Rule of `numpro.spans.ROUNDINGS` -> mean temporal IoU lost against the truth, in percent.
+
+    Examples
+    --------
+    >>> rounding_cost([(Span(0.9, 4.0), [0.0, 1.0, 2.0, 3.0, 4.0])])["nearest"].__round__(2)
+    3.23
+    """
+    lost, truth = {}, [span for span, _ in samples]
+    for rule in ROUNDINGS if samples else ():
+        said = [
+            spans.labels_to_seconds(spans.seconds_to_labels(x, times, rule), times)
+            for x, times in samples
+        ]
+        lost[rule] = 100 * (1 - float(np.mean(spans.temporal_iou(said, truth))))
+    return lost
+
+
+def build_samples(
+    videos: Iterable[VideoQueries],
+    task: str = "moment_retrieval",
+    config: InstructionConfig | None = None,
+    numbered: Path | None = None,
+    need_videos: bool = True,
+) -> tuple[list[Sample], dict]:
+    """Turn a dataset into questions with true answers.
+
+    Parameters
+    ----------
+    videos
+        From `numpro.datasets.load_dataset`.
+    task
+        One of `numpro.prompts.TASKS`.
+    config
+        How videos are shown and asked about.
+    numbered
+        Folder to write the videos to as the model is to see them: sampled, resized, numbered.
+        Without it samples name the videos as they are.
+    need_videos
+        False also takes videos that are not there, with the duration of the annotations.
+
+    Returns
+    -------
+    samples
+        In the order of the dataset.
+    report
+        ``samples``, ``videos`` (with samples), ``skipped`` (rows ``video, qid, reason``; no qid
+        where the video is at fault), ``rounding``, and ``cost`` as of `rounding_cost` (empty where
+        no labels are said).
+    """
+    config, samples, skipped = config or InstructionConfig(), [], []
+    one_of("time_encoding of an export", config.time_encoding, EXPORTED_ENCODINGS)
+    one_of("rounding", config.rounding, ROUNDINGS)
+    one_of("task", task, TASKS)
+    fps = config.sampling(task)["fps"]
+    for video in tqdm(videos, "instructions", unit="video", disable=None):
+        try:
+            shown, path = _shown(video, task, config, numbered, need_videos)
+        except VideoError as error:
+            skipped.append({"video": video.video, "qid": None, "reason": error.reason})
+            continue
+        for query in video.queries:
+            if reason := unlearnable(query, task, shown.duration):
+                skipped.append({"video": video.video, "qid": query.qid, "reason": reason})
+                continue
+            asked, answer = (say(query, shown, task, config) for say in (question, answer_text))
+            samples.append(Sample(video, query, path, asked.text, answer, shown, fps))
+    labelled = task == "moment_retrieval" and asked_unit(config.time_encoding) == "frame"
+    cost = rounding_cost([(s.query.spans[0], s.shown.seconds) for s in samples if labelled])
+    report = {"samples": len(samples), "videos": len({id(s.video) for s in samples})}
+    return samples, report | {"skipped": skipped, "rounding": config.rounding, "cost": cost}
+
+
+def _shown(
+    video: VideoQueries, task: str, config: InstructionConfig, numbered: Path | None, needed: bool
+) -> tuple[Shown, Path]:
+    """Return the times of a video's sampled frames and its file, the numbered one if asked."""
+    sampling = config.sampling(task)
+    if numbered is None:
+        absent = not (needed or video.path.is_file())
+        seconds = (absent and video.duration) or probe(video.path).duration
+        return Shown(sampling_times(seconds, **sampling), seconds), video.path
+    path = VideoFiles([numbered]).find(f"{video.video.removesuffix('.mp4')}.mp4")
+    if path.resolve() == video.path.resolve():
+        raise ValueError(
+            f"numbered videos need another folder than {numbered}: {path.name} is there"
+        )
+    clip = read_clip(video.path, size=config.size, **sampling)
+    frames = clip.frames
+    labels = question(Query("", "", ()), clip, task, config).frame_labels
+    if labels is not None:
+        frames = number_frames(frames, style=config.style, labels=labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, frames, seconds=clip.seconds, duration=clip.duration)
+    return Shown(clip.seconds, clip.duration), path
+
+
+# --- files ---
+
+
+def _row(sample: Sample, name: str) -> dict:
+    """Return a sample as a row of a format."""
+    _, tag, turns, who, said, asks, answers = FORMATS[name]
+    pair = ((asks, tag + sample.question), (answers, sample.answer))
+    talk = {turns: [{who: role, said: words} for role, words in pair]}
+    if name != "conversations":
+        return talk | {"videos": [str(sample.path.absolute())]}
+    video = sample.video.video.removesuffix(".mp4")  # the loader appends it
+    source = SOURCES.get(sample.video.dataset, sample.video.dataset)
+    facts = {"fps": sample.fps, "duration": sample.shown.duration}
+    return {"video": video, "source": source} | facts | talk
+
+
+def _info(path: Path) -> dict:
+    """Return the entry of a file in LLaMA-Factory's ``dataset_info.json``."""
+    columns = {"messages": FORMATS["llama-factory"][2], "videos": "videos"}
+    return {"file_name": path.name, "formatting": "sharegpt", "columns": columns}
+
+
+def _listed(path: Path) -> dict:
+    """Return the ``dataset_info.json`` beside a file; {} where there is none."""
+    info = path.with_name("dataset_info.json")
+    with naming(info):
+        found = json.loads(info.read_text(encoding="utf-8")) if info.exists() else {}
+        need(found)
+    return found
+
+
+def export(samples: Sequence[Sample], path: Path, name: str) -> Path:
+    """Write samples for a trainer and check what was written.
+
+    For ``llama-factory`` the file is also entered, by its name without suffix, in the
+    ``dataset_info.json`` beside it.
+
+    Parameters
+    ----------
+    samples
+        From `build_samples`.
+    path
+        The file; its suffix is that of the format.
+    name
+        One of `FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        For no samples, another suffix, a query that the format cannot hold (one with ``<video>``
+        in it), or a ``dataset_info.json`` that is not one; nothing is written then.
+    """
+    one_of("format", name, FORMATS)
+    if not samples:
+        raise ValueError("there are no samples to write")
+    if path.suffix != (suffix := FORMATS[name][0]):
+        raise ValueError(f"a file for {name} must end in {suffix}; got {path.name}")
+    lines = []
+    for sample in samples:
+        with naming(f"query {sample.query.qid!r}"):
+            _check_row(row := _row(sample, name), name)
+        lines.append(json.dumps(row, ensure_ascii=False))
+    whole = "\n".join(lines) if suffix == ".jsonl" else "[" + ",\n ".join(lines) + "]"
+    listed = _listed(path) | {path.stem: _info(path)} if name == "llama-factory" else None
+    write_whole(path, whole + "\n")
+    if listed:
+        write_whole(path.with_name("dataset_info.json"), json.dumps(listed, indent=2) + "\n")
+    check_export(path, name)
+    return path
+
+
+def check_export(path: Path, name: str) -> int:
+    """Check a file against the rules of its format, and return its number of rows.
+
+    Raises
+    ------
+    ValueError
+        For the first row that breaks a rule, named with its file and number.
+    """
+    one_of("format", name, FORMATS)
+    count = 0
+    with naming(path):
+        for key, row in json_rows(path):
+            with naming(row_name(key)):
+                _check_row(row, name)
+            count += 1
+        if not count:
+            raise ValueError("is empty")
+        if name == "llama-factory" and _listed(path).get(path.stem) != _info(path):
+            raise ValueError(f"dataset_info.json beside it must hold it as {_info(path)}")
+    return count
+
+
+def _check_row(row: Any, name: str) -> None:
+    """Refuse a row that breaks a rule of its format."""
+    _, _, turns, who, said, *roles = FORMATS[name]
+    talk = [need(turn, who, said) for turn in items(need(row, turns)[0], turns)]
+    talk = talk[1:] if talk and talk[0][0] == "system" else talk
+    if not talk or len(talk) % 2:
+        raise ValueError(f"{turns} must be questions with answers; got {len(talk)} turns")
+    for n, (role, words) in enumerate(talk):
+        if role != roles[n % 2]:
+            raise ValueError(f"{who} must be {roles[n % 2]!r} in turn {n + 1}; got {role!r:.80}")
+        text(words, said)
+    if name == "conversations":
+        files = [text(need(row, key)[0], key) for key in ("video", "source")][:1]
+    else:
+        files = [text(file, "videos") for file in items(need(row, "videos")[0], "videos")]
+    tags = re.findall("<(?:video|image|audio)>", "".join(words for _, words in talk))
+    if tags != ["<video>"] * len(files):
+        got = f"{' '.join(tags) or 'none'} for {len(files)}"
+        raise ValueError(f"{turns} must have one <video> for each video; got {got}")

@@ -1,0 +1,340 @@
+"""Each dataset in its own format, with made-up files; and the published files, where they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from numpro import write_video
+from numpro.datasets import Saliency, load_dataset
+from numpro.datasets.conversations import conversation, moments
+from numpro.datasets.didemo import one_span
+from numpro.datasets.sources import sources
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+reference = pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason="the field's annotation files (../shared/reference) are absent"
+)
+
+
+def put(folder: Path, name: str, content) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory) -> bytes:
+    """Four seconds of black, as a file."""
+    import numpy as np
+
+    frames = np.zeros((8, 32, 32, 3), np.uint8)
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", frames, fps=2).read_bytes()
+
+
+def show(path: Path, film: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(film)
+    return path
+
+
+def said(videos):
+    """Return (video, duration, [(qid, text, spans)]) of each record."""
+    return [(v.video, v.duration, [(q.qid, q.text, q.spans) for q in v.queries]) for v in videos]
+
+
+# --- Charades-STA ---
+
+STA = "3MSZA 24.3 30.4##person turn a light on.\nAMT7R  4 12.5 ##a ## b\n3MSZA 9 5##late.\n"
+
+
+def test_charades_sta_with_the_official_lengths(tmp_path):
+    put(tmp_path, "charades_sta_test.txt", STA)
+    table = 'id,subject,script,length\n3MSZA,X,"a, ""b""\nc",30.96\nAMT7R,Y,d,30.08\n'
+    put(tmp_path, "Charades/Charades_v1_test.csv", table)
+    assert said(load_dataset("charades-sta", "test", tmp_path)) == [
+        ("3MSZA", 30.96, [("0", "person turn a light on.", ((24.3, 30.4),)),
+                          ("2", "late.", ((9.0, 5.0),))]),
+        ("AMT7R", 30.08, [("1", "a ## b", ((4.0, 12.5),))]),
+    ]  # fmt: skip
+
+
+def test_charades_sta_with_lengths_from_the_videos(tmp_path, film):
+    put(tmp_path, "charades_sta_test.txt", STA.replace("\n", "\r\n"))
+    path = show(tmp_path / "Charades_v1_480" / "AMT7R.mp4", film)
+    first, second = load_dataset("charades-sta", "test", tmp_path)
+    assert (first.duration, first.path) == (None, tmp_path / "videos" / "3MSZA.mp4")
+    assert (second.duration, second.path) == (pytest.approx(4.0), path)
+    assert second.queries[0].text == "a ## b"
+    show(path, b"no film")
+    assert [v.duration for v in load_dataset("charades-sta", "test", tmp_path)] == [None, None]
+    put(tmp_path, "durations.csv", "video,duration\n3MSZA,31\n")
+    assert [v.duration for v in load_dataset("charades-sta", "test", tmp_path)] == [31.0, None]
+
+
+def test_a_malformed_table_of_lengths_is_named(tmp_path):
+    put(tmp_path, "charades_sta_test.txt", STA)
+    put(tmp_path, "Charades_v1_test.csv", "id,length\n3MSZA,long\n")
+    with pytest.raises(ValueError, match="test.csv: row 2: length must be a number.*'long'"):
+        load_dataset("charades-sta", "test", tmp_path)
+    put(tmp_path, "Charades_v1_test.csv", "name,length\n3MSZA,long\n")
+    with pytest.raises(ValueError, match="test.csv: row 2: has no id"):
+        load_dataset("charades-sta", "test", tmp_path)
+
+
+# --- by video ---
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "file", "keys"),
+    [
+        ("activitynet-captions", "val_2", "val_2.json", ("timestamps", "sentences")),
+        ("timelens-bench", "charades", "charades-timelens.json", ("spans", "queries")),
+        ("grouped-json", "train", "train.json", ("spans", "queries")),
+    ],
+)
+def test_grouped_by_video(tmp_path, film, name, split, file, keys):
+    texts, times = ["One.", "  Two\n"], [[0, 4.14], [4, 3]]
+    videos = {
+        "v_-a": {"duration": 55.15, keys[0]: times, keys[1]: texts, "phrases": 1},
+        "v_b": {"duration": 5, keys[0]: [], keys[1]: []},
+    }
+    put(tmp_path, file, videos)
+    path = show(tmp_path / "videos" / "v_-a.mp4", film)
+    found = load_dataset(name, split, tmp_path)
+    assert said(found) == [
+        ("v_-a", 55.15, [("v_-a_0", "One.", ((0.0, 4.14),)), ("v_-a_1", "Two", ((4.0, 3.0),))]),
+        ("v_b", 5.0, []),
+    ]
+    assert found[0].path == path
+
+
+def test_grouped_with_several_spans_and_an_empty_sentence(tmp_path):
+    row = {"duration": 9, "spans": [[[0, 1], [4, 5]], [2, 3]], "queries": ["a", ""]}
+    put(tmp_path, "test.json", {"x": row})
+    (video,) = load_dataset("grouped-json", "test", tmp_path)
+    assert [(q.text, q.spans) for q in video.queries] == [
+        ("a", ((0.0, 1.0), (4.0, 5.0))),
+        ("", ((2.0, 3.0),)),
+    ]
+
+
+def test_each_timelens_set_has_its_own_videos(tmp_path, film):
+    row = {"duration": 9, "spans": [[0, 1]], "queries": ["a"]}
+    for split in ("charades", "qvhighlights"):
+        put(tmp_path, f"{split}-timelens.json", {"x": row})
+        show(tmp_path / "videos" / split / "x.mp4", film)
+        (video,) = load_dataset("timelens-bench", split, tmp_path)
+        assert video.path == tmp_path / "videos" / split / "x.mp4"
+
+
+# --- QVHighlights ---
+
+
+def test_qvhighlights_with_and_without_truth(tmp_path):
+    row = {"qid": 1, "query": "a dog", "duration": 126, "vid": "-P5_660.0_810.0"}
+    truth = {"relevant_windows": [[0, 4], [8, 10]], "relevant_clip_ids": [0, 4]}
+    truth |= {"saliency_scores": [[4, 1, 1], [0, 2, 3]]}
+    rows = [row | truth, row | {"qid": 2, "query": "a cat"}]
+    put(tmp_path, "highlight_test_release.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    (video,) = load_dataset("qvhighlights", "test", tmp_path)
+    first, second = video.queries
+    assert (video.video, video.duration, video.path.name) == (
+        "-P5_660.0_810.0", 126.0, "-P5_660.0_810.0.mp4",
+    )  # fmt: skip
+    assert first.spans == ((0.0, 4.0), (8.0, 10.0))
+    assert first.saliency == Saliency((0, 4), ((4, 1, 1), (0, 2, 3)))
+    assert (second.spans, second.saliency) == ((), None)
+    put(tmp_path, "highlight_test_with_gt.jsonl", json.dumps(rows[0]))
+    assert len(load_dataset("qvhighlights", "test", tmp_path)[0].queries) == 1
+
+
+# --- DiDeMo ---
+
+
+@pytest.mark.parametrize(
+    ("times", "span"),
+    [
+        pytest.param([[4, 4], [0, 0], [4, 4], [4, 5]], (20, 25), id="most"),
+        pytest.param([[0, 0], [0, 0], [3, 5], [4, 5], [3, 4]], (0, 5), id="most-not-the-middle"),
+        pytest.param([[0, 0], [5, 5], [4, 5], [0, 0], [5, 5]], (25, 30), id="tie-by-iou"),
+        pytest.param([[0, 0], [1, 1], [2, 2], [3, 3]], (0, 5), id="tie-by-place"),
+        pytest.param([[3, 3], [0, 0]], (15, 20), id="tie-by-place-not-by-time"),
+        pytest.param([[1, 4]], (5, 25), id="one"),
+    ],
+)
+def test_didemo_has_one_span(times, span):
+    assert one_span(times) == span
+
+
+def test_didemo_ends_with_the_film(tmp_path, film):
+    row = {"description": "a dog", "num_segments": 6, "times": [[0, 1]] * 4}
+    names = ["1@N0_22_ff.mov", "1@N0_23_ff.", "1@N0_24_ff.avi", "1@N0_25_ff.mov"]
+    rows = [row | {"annotation_id": i, "video": name} for i, name in enumerate(names)]
+    rows[3] |= {"times": [[1, 1]] * 4}
+    put(tmp_path, "test_data.json", rows)
+    put(tmp_path, "yfcc100m_hash.txt", "23\tabc\n24\tdef\n")
+    for name in ("1@N0_22_ff.mov.mp4", "abc.mp4", "1@N0_25_ff.mp4"):
+        show(tmp_path / "videos" / name, film)
+    videos = load_dataset("didemo", "test", tmp_path)
+    assert [(v.path.name, v.duration, v.queries[0].spans) for v in videos] == [
+        ("1@N0_22_ff.mov.mp4", pytest.approx(4.0), ((0.0, pytest.approx(4.0)),)),
+        ("abc.mp4", pytest.approx(4.0), ((0.0, pytest.approx(4.0)),)),
+        ("1@N0_24_ff.avi", 30.0, ((0.0, 10.0),)),
+        ("1@N0_25_ff.mp4", pytest.approx(4.0), ((5.0, 10.0),)),  # not on this film at all
+    ]
+
+
+# --- conversations ---
+
+
+def talk(*turns, **meta):
+    turns = [{"from": who, "value": text} for who, text in turns]
+    times = {"<s0>": 0, "<e0>": 9.4, "<s1>": 49.4, "<e1>": 53.2}
+    row = {"id": "-x", "source": "anet", "conversations": turns}
+    return row | {"meta": {"duration": 54.2, "token": times} | meta}
+
+
+ASKED = "<video>\nDuring which frames can we see a man run?"
+FIRST, SECOND = (0.0, 9.4), (49.4, 53.2)
+
+
+@pytest.mark.parametrize(
+    ("turns", "found"),
+    [
+        pytest.param(
+            [("human", "<video>\nTell all."),
+             ("gpt", "From <s0> to <e0>, a woman counts. From <s1> to <e1>, two people talk.")],
+            {"a woman counts.": [FIRST], "two people talk.": [SECOND]}, id="captions-behind",
+        ),
+        pytest.param(
+            [("human", "Tell."), ("gpt", "She walks from <s0> to <e0>. Then, she jumps "
+                                         "between <s1> and <e1>.")],
+            {"She walks": [FIRST], "she jumps": [SECOND]}, id="captions-before",
+        ),
+        pytest.param(
+            [("human", "Tell."), ("gpt", "Sure! From <s0> to <e0>, a b.")],
+            {"a b.": [FIRST]}, id="a-word-first",
+        ),
+        pytest.param([("human", ASKED), ("gpt", "From <s0> to <e0>.")],
+                     {"a man run": [FIRST]}, id="published-question"),
+        pytest.param([("human", "<video>\nWhen?"), ("gpt", "From <s0> to <e0> and <s1> to <e1>.")],
+                     {"When?": [FIRST, SECOND]}, id="any-question-two-spans"),
+        pytest.param(
+            [("human", "What happens between <s0> and <e0>?"), ("gpt", "He runs."),
+             ("human", "And from <s1> to <e1>?"), ("gpt", "He sits.")],
+            {"He runs.": [FIRST], "He sits.": [SECOND]}, id="times-in-the-question",
+        ),
+        pytest.param([("human", "And from <s0> to <e0>?"), ("gpt", "From <s0> to <e0>, a b.")],
+                     {"a b.": [FIRST]}, id="times-in-both"),
+        pytest.param([("human", "Why?"), ("gpt", "From 1 to 3 men.")], {}, id="no-times"),
+    ],
+)  # fmt: skip
+def test_moments_of_vtimellm(turns, found):
+    assert moments(conversation(talk(*turns))) == found
+
+
+def test_vtimellm_as_a_dataset(tmp_path, film):
+    cut = talk(("human", ASKED), ("gpt", "From <s0> to <e0>."), split=[129.8, 184.0])
+    plain = {"id": "b", "source": "anet", "conversations": [{"from": "human", "value": "Why?"}]}
+    put(tmp_path, "stage2.json", [cut, plain])
+    show(tmp_path / "videos" / "anet" / "-x_129.8_184.0.mp4", film)
+    show(tmp_path / "videos" / "-x.mp4", film)  # the whole film is not the part
+    videos = load_dataset("vtimellm", "stage2", tmp_path)
+    assert said(videos) == [
+        ("-x_129.8_184.0", 54.2, [("1_0", "a man run", (FIRST,))]),
+        ("b", None, []),
+    ]
+    assert videos[0].path == tmp_path / "videos" / "anet" / "-x_129.8_184.0.mp4"
+    assert conversation(cut)[:2] == ("-x_129.8_184.0", "anet")
+    assert conversation(plain).turns == (("human", "Why?"),)
+
+
+def test_numpro_instructions_as_a_dataset(tmp_path, film):
+    ask = "<image>\nThe red numbers ....During which frames can we see {a dog}? Answer so."
+    turns = [{"from": "human", "value": ask}, {"from": "gpt", "value": "From 3 to 7."}]
+    row = {"video": "v_a", "source": "anet", "conversations": turns}
+    put(tmp_path, "train_sft.json", [row, row | {"fps": 2, "duration": 9, "video": "v_b"}])
+    show(tmp_path / "videos" / "v_a.mp4", film)
+    assert said(load_dataset("numpro-instructions", "train", tmp_path)) == [
+        ("v_a", pytest.approx(4.0), [("1_0", "{a dog}", ((6.0, 14.0),))]),
+        ("v_b", 9.0, [("2_0", "{a dog}", ((1.5, 3.5),))]),
+    ]
+
+
+# --- a folder of one's own ---
+
+
+def test_a_folder_with_a_csv(tmp_path, film):
+    show(tmp_path / "sea.mp4", film)
+    show(tmp_path / "videos" / "hill.mov", film)
+    cells = 'sea.mp4,"a dog, wet",1.5,3,\nhill,a cat,,,\nsea.mp4,a boat,0,2,b\n'
+    put(tmp_path, "queries.csv", "\ufeffvideo,query,start,end,qid\n" + cells)
+    for split in ("test", "train"):
+        videos = load_dataset("folder", split, tmp_path)
+        assert said(videos) == [
+            ("sea.mp4", pytest.approx(4.0), [("2", "a dog, wet", ((1.5, 3.0),)),
+                                             ("b", "a boat", ((0.0, 2.0),))]),
+            ("hill", pytest.approx(4.0), [("3", "a cat", ())]),
+        ]  # fmt: skip
+    assert [v.path.name for v in videos] == ["sea.mp4", "hill.mov"]
+    put(tmp_path, "train.csv", "video,query\nhill,a cow\n")
+    assert len(load_dataset("folder", "train", tmp_path)) == 1
+    assert len(load_dataset("folder", "val", tmp_path / "queries.csv")) == 2
+
+
+def test_a_folder_with_jsonl(tmp_path):
+    row = {"video": "a", "duration": 9}
+    rows = [row | {"query": "x", "spans": [[1, 2], [4, 5]]}]
+    rows += [row | {"query": "y", "start": 1, "end": 2, "qid": 7}]
+    put(tmp_path, "queries.jsonl", "\n".join(map(json.dumps, rows)))
+    assert said(load_dataset("folder", "test", tmp_path)) == [
+        ("a", 9.0, [("1", "x", ((1.0, 2.0), (4.0, 5.0))), ("7", "y", ((1.0, 2.0),))])
+    ]
+
+
+# --- the published files ---
+
+
+@reference
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("charades-sta", "train"),
+        ("charades-sta", "test"),
+        ("activitynet-captions", "val_2"),
+        ("didemo", "test"),
+        ("qvhighlights", "val"),
+    ],
+)
+def test_the_published_files_have_the_published_counts(name, split):
+    folder = {"charades-sta": "charades_sta", "activitynet-captions": "activitynet"}
+    videos = load_dataset(name, split, REFERENCE / folder.get(name, name))
+    queries = [query for video in videos for query in video.queries]
+    published = sources()[name]["published"][split]
+    assert (len(videos), len(queries)) == (published["videos"], published["queries"])
+    assert all(query.text and query.spans for query in queries)
+    assert len({query.qid for query in queries}) == len(queries)
+    reversed_spans = sum(s.start > s.end for query in queries for s in query.spans)
+    assert reversed_spans == (4 if (name, split) == ("charades-sta", "train") else 0)
+
+
+@reference
+def test_charades_rows_agree_with_lighthouse():
+    folder = REFERENCE / "charades_sta"
+    ours = load_dataset("charades-sta", "test", folder)
+    theirs = load_dataset("qvhighlights", "test", folder / "lighthouse_charades_test_release.jsonl")
+    late = 0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.video == other.video and mine.duration is None and other.duration > 0
+        for a, b in zip(mine.queries, other.queries, strict=True):
+            (said,), (clipped,) = a.spans, b.spans
+            assert (a.text, said.start) == (b.text, clipped.start)
+            assert min(said.end, other.duration) == clipped.end
+            late += said.end > other.duration
+    assert late == 562
+    train = load_dataset(
+        "qvhighlights", "train", folder / "lighthouse_charades_train_release.jsonl"
+    )
+    assert (len(train), sum(len(v.queries) for v in train)) == (5336, 12404)

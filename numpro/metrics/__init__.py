@@ -2,11 +2,15 @@
 
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval, paired_difference
-from numpro.metrics.files import evaluate_highlight_predictions, evaluate_moment_predictions
+from numpro.metrics.breakdown import breakdown
+from numpro.metrics.files import CONVENTIONS, evaluate_moment_predictions
 from numpro.metrics.highlight_detection import highlight_detection, highlight_values
 from numpro.metrics.moment_retrieval import moment_ious, moment_retrieval
-from numpro.metrics.paper import PAPER_ROWS
+from numpro.metrics.official import evaluate_highlight_predictions, write_moment_detr
+from numpro.metrics.paper import PAPER_ROWS, PAPER_STUDIES, beside_paper
 
-__all__ = ["PAPER_ROWS", "baselines", "bootstrap_interval", "evaluate_highlight_predictions"]
-__all__ += ["evaluate_moment_predictions", "highlight_detection", "highlight_values"]
-__all__ += ["moment_ious", "moment_retrieval", "paired_difference"]
+__all__ = ["CONVENTIONS", "PAPER_ROWS", "PAPER_STUDIES", "baselines", "beside_paper"]
+__all__ += ["bootstrap_interval", "breakdown", "evaluate_highlight_predictions"]
+__all__ += ["evaluate_moment_predictions"]
+__all__ += ["highlight_detection", "highlight_values", "moment_ious", "moment_retrieval"]
+__all__ += ["paired_difference", "write_moment_detr"]

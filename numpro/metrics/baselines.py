@@ -13,13 +13,16 @@ from numpro.metrics.highlight_detection import CLIP_SECONDS
 from numpro.spans import Span, labels_to_seconds, seconds_to_labels, temporal_iou
 
 
-def _flat(videos: Sequence[VideoQueries]) -> list[tuple[VideoQueries, Query]]:
+def flat(videos: Sequence[VideoQueries]) -> list[tuple[VideoQueries, Query]]:
+    """Return every query with its video, whose length must be known."""
+    if odd := [video.video for video in videos if not video.duration]:
+        raise ValueError(f"the duration of {len(odd)} videos is not known, first {odd[0]!r}")
     return [(video, query) for video in videos for query in video.queries]
 
 
 def _fractions(train: Sequence[VideoQueries]) -> list[np.ndarray]:
     """Return the true spans ``[K, 2]`` of each training query as fractions of its video."""
-    found = [np.array(query.spans) / video.duration for video, query in _flat(train) if query.spans]
+    found = [np.array(query.spans) / video.duration for video, query in flat(train) if query.spans]
     if not found:
         raise ValueError("train has no query with a true span")
     return found
@@ -27,7 +30,7 @@ def _fractions(train: Sequence[VideoQueries]) -> list[np.ndarray]:
 
 def _stretched(videos: Sequence[VideoQueries], windows: Iterable[Sequence[float]]) -> list[Span]:
     """Return one window, given in fractions of the video, for each query."""
-    pairs = zip(_flat(videos), windows, strict=False)
+    pairs = zip(flat(videos), windows, strict=False)
     return [Span(a * video.duration, b * video.duration) for (video, _), (a, b) in pairs]
 
 
@@ -76,7 +79,7 @@ def random_moment(
 ) -> list[Span]:
     """Answer a random training query's moment, stretched to the video's length."""
     moments = np.concatenate(_fractions(train))
-    drawn = np.random.default_rng(seed).integers(len(moments), size=len(_flat(videos)))
+    drawn = np.random.default_rng(seed).integers(len(moments), size=len(flat(videos)))
     return _stretched(videos, moments[drawn].tolist())
 
 
@@ -107,7 +110,7 @@ def frame_grid(
     if not fps > 0:
         raise ValueError(f"fps must be above 0; got {fps!r}")
     said = []
-    for video, query in _flat(videos):
+    for video, query in flat(videos):
         # 1e-9: a frame at the very end of the video is not there
         frames = max(int(np.ceil(video.duration * fps - 1e-9)), 1)
         if not query.spans:
@@ -122,7 +125,26 @@ def frame_grid(
     return said
 
 
+def unparsed(videos: Sequence[VideoQueries]) -> list[None]:
+    """Answer nothing that could be read: the lowest score, for highlights above 0."""
+    return [None for _ in flat(videos)]
+
+
+def _clips(video: VideoQueries) -> np.ndarray:
+    """Return the numbers of a video's 2-second clips."""
+    return np.arange(max(int(video.duration // CLIP_SECONDS), 1))
+
+
 def centre_prior(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
     """Score every 2-second clip by its nearness to the middle of the video, for highlights."""
-    clips = [max(int(video.duration // CLIP_SECONDS), 1) for video, _ in _flat(videos)]
-    return [-np.abs(np.arange(n) - (n - 1) / 2) for n in clips]
+    return [-np.abs(_clips(video) - (len(_clips(video)) - 1) / 2) for video, _ in flat(videos)]
+
+
+def perfect_windows(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
+    """Score the clips of the true spans 1 and all others 0: perfect windows, flat scores."""
+    said = []
+    for video, query in flat(videos):
+        starts = CLIP_SECONDS * _clips(video)[:, None]
+        first, last = np.array(query.spans).reshape(-1, 2).T
+        said.append(((starts < last) & (starts + CLIP_SECONDS > first)).any(axis=1).astype(float))
+    return said

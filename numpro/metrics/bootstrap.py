@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 Groups = Sequence[Hashable] | None
+_AT_ONCE = 64  # resamples; what is drawn for them stays in the processor's cache
 
 
 def bootstrap_interval(
@@ -16,7 +17,7 @@ def bootstrap_interval(
     Parameters
     ----------
     values
-        One row per query, one column per metric ``[N, M]``.
+        One row per query, one column per metric ``[N, M]``; NaN is not counted.
     groups
         The video of each query; None treats each query as its own.
     resamples, seed
@@ -27,7 +28,7 @@ def bootstrap_interval(
     Returns
     -------
     numpy.ndarray
-        Low and high ``[M, 2]``.
+        Low and high ``[M, 2]``; NaN for a metric that counts nothing in some resample.
 
     Examples
     --------
@@ -44,12 +45,17 @@ def bootstrap_interval(
         raise ValueError(f"one group per value is needed: {len(groups)} groups, {n} values")
     groups = range(n) if groups is None else groups
     place = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    sums = np.zeros((len(place), values.shape[1] + 1))
-    np.add.at(sums, [place[group] for group in groups], np.column_stack([values, np.ones(n)]))
-    rng, videos, tail = np.random.default_rng(seed), len(sums), (1 - level) / 2
-    drawn = (rng.integers(videos, size=videos) for _ in range(resamples))
-    total = np.array([np.bincount(again, minlength=videos) @ sums for again in drawn])
-    return np.quantile(total[:, :-1] / total[:, -1:], [tail, 1 - tail], axis=0).T
+    counted, rng, tail = ~np.isnan(values), np.random.default_rng(seed), (1 - level) / 2
+    sums = np.zeros((len(place), 2, values.shape[1]))
+    np.add.at(sums, [place[g] for g in groups], np.stack([np.nan_to_num(values), counted], axis=1))
+    videos, means = len(sums), []
+    for at in range(0, resamples, _AT_ONCE):
+        rows = min(_AT_ONCE, resamples - at)
+        drawn = rng.integers(videos, size=(rows, videos)) + videos * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * videos).reshape(rows, videos)
+        total, count = np.tensordot(times.astype(float), sums, 1).swapaxes(0, 1)
+        means.append(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
+    return np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0).T
 
 
 def score_table(predicted: Sequence[Any], columns: dict[str, np.ndarray], *bootstrap: Any) -> dict:

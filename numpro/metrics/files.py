@@ -1,153 +1,246 @@
-"""Scores of prediction files; whatever is malformed is named with its file and row."""
+"""Scores of prediction files, one's own and others'; what is malformed is named with its row."""
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpro.datasets import Saliency
-from numpro.datasets.rows import number, read_rows
-from numpro.metrics.highlight_detection import highlight_values, saliency_matrix
+from numpro.datasets import Query, VideoQueries, load_dataset
+from numpro.datasets.rows import naming, number, row_name
+from numpro.metrics import baselines
 from numpro.metrics.moment_retrieval import moment_retrieval
+from numpro.metrics.read import check_same_queries, is_object, read_file, windows_of
 from numpro.paths import resolve
-from numpro.spans import Span
+from numpro.spans import Span, one_of
+
+CONVENTIONS = ("default", "published", "published-strict", "vtimellm")
+# where a row may have its windows, the best place first: ours, moment_detr's, TimeChat's
+_SAID = ("pred", "pred_relevant_windows", "timestamp")
+_TRUE = ("truth", "relevant_windows")
+# and a span in two values, as the NumPro repository's test JSON and its result files have it
+_ENDS = (("start_time", "end_time"), ("gt_start", "gt_end"))
+_VIDEO = re.compile(r"\.(?:mp4|mkv|webm|avi|mov|m4v)$", re.IGNORECASE)
 
 
-def _list(row: dict, key: str) -> list:
-    """Return a list from a row."""
-    if not isinstance(row.get(key), list):
-        raise ValueError(f"{key} must be a list; got {row.get(key)!r:.80}")
-    return row[key]
+class _Row(NamedTuple):
+    """A query of a file, whatever the format; `spans` may be the raw response."""
+
+    name: Any
+    video: str
+    query: str
+    duration: float | None
+    spans: Any
 
 
-def _windows(row: dict, key: str) -> list[Span]:
-    """Return the windows of a row; a third value (a confidence) is passed over."""
-    spans = []
-    for window in _list(row, key):
-        if not isinstance(window, list) or len(window) not in (2, 3):
-            raise ValueError(f"{key} must hold [start, end] in seconds; got {window!r:.80}")
-        spans.append(Span(*(number(value, key) for value in window[:2])))
-    return spans
+def _row(name: Any, row: dict, spans: Any) -> _Row:
+    """Return a row with its video, query and duration, as far as it tells them."""
+    duration = row.get("duration")
+    if duration is not None and number(duration, "duration") <= 0:
+        raise ValueError(f"duration must be above 0; got {duration!r}")
+    video = row.get("vid") if row.get("video") is None else row["video"]
+    return _Row(name, str(video or ""), str(row.get("query") or ""), duration, spans)
 
 
-def _truth(row: dict) -> list[Span]:
-    """Return the true spans of a row of ours, of the NumPro JSON, or of QVHighlights."""
-    if "start_time" in row:
-        return [Span(*(number(row.get(k), k) for k in ("start_time", "end_time")))]
-    key = next((k for k in ("truth", "relevant_windows", "spans") if k in row), None)
-    if key is None:
+# --- moment retrieval ---
+
+
+def _true_row(name: Any, row: dict) -> _Row:
+    """Return a row with its true spans, as annotated: reversed ones too."""
+    if ends := next((keys for keys in _ENDS if keys[0] in row), None):
+        return _row(name, row, (Span(*(number(row.get(k), k) for k in ends)),))
+    if (key := next((k for k in _TRUE if k in row), None)) is None:
         raise ValueError("has no truth, relevant_windows, or start_time and end_time")
-    if not (spans := _windows(row, key)):
+    if not (spans := windows_of(row[key], key, ordered=False).tolist()):
         raise ValueError(f"{key} is empty")
-    return spans
+    return _row(name, row, tuple(Span(*span[:2]) for span in spans))
 
 
-def _moment(row: dict) -> tuple[str, Span | None]:
-    """Return the video of a row and the first span predicted."""
-    if "pred" not in row:
-        raise ValueError("has no pred")
-    spans = [] if row["pred"] is None else _windows(row, "pred")
-    if late := [tuple(span) for span in spans if span.start > span.end]:
-        raise ValueError(f"pred has a window that ends before it starts: {late[0]}")
-    return str(row.get("video", row.get("vid", ""))), spans[0] if spans else None
+def _said_row(name: Any, row: dict, convention: str) -> _Row:
+    """Return a row with what is predicted: windows, or for others' scorers the raw response."""
+    key = next((k for k in _SAID if k in row and convention == "default"), "response")
+    if key not in row:
+        windows = f"{', '.join(_SAID)} or " if convention == "default" else ""
+        raise ValueError(f"has no {windows}response")
+    if row[key] is None:
+        return _row(name, row, ())
+    if key != "response":
+        return _row(name, row, [Span(*w[:2]) for w in windows_of(row[key], key).tolist()])
+    if not isinstance(row[key], str):
+        raise ValueError(f"response must be text; got {row[key]!r:.80}")
+    return _row(name, row, row[key])
 
 
-def _same_queries(said: dict, true: dict, said_path: Any, true_path: Any) -> None:
-    """Refuse predictions that leave out queries or bring others."""
-    for there, others, path in ((true, said, said_path), (said, true, true_path)):
-        if missing := [qid for qid in there if qid not in others]:
-            count = f"{len(missing)} of {len(there)} queries"
-            raise ValueError(f"{resolve(path)}: has no row for {count}, first qid {missing[0]!r}")
+def _truth(path: Path, dataset: str | None) -> dict[str, _Row]:
+    """Read annotations in the form of one of the datasets, or as rows with their truth."""
+    if not dataset and path.suffix.lower() == ".txt":
+        dataset = "charades-sta"
+    if not (dataset := dataset or ("grouped-json" if is_object(path) else None)):
+        return read_file(path, _true_row)
+    videos = load_dataset(dataset, "train" if "train" in path.stem else "test", path)
+    rows = [_Row(q.qid, v.video, q.text, v.duration, q.spans) for v in videos for q in v.queries]
+    if blind := [row.name for row in rows if not row.spans]:
+        raise ValueError(f"{path}: {len(blind)} queries have no true span, first {blind[0]!r}")
+    return {row.name: row for row in rows}
 
 
-def evaluate_moment_predictions(path: str | Path, annotations: str | Path | None = None) -> dict:
-    """Score a ``predictions.jsonl`` of `numpro.predict` for moment retrieval.
+def _by_text(rows: Iterable[tuple[str, _Row]]) -> dict[tuple, str]:
+    """Return the qids by video and query (of equal ones by their place); none if one lacks them."""
+    seen, found = Counter(), {}
+    for qid, row in rows:
+        text = _VIDEO.sub("", row.video), " ".join(row.query.casefold().split()).rstrip(".")
+        if not all(text):
+            return {}
+        seen[text] += 1
+        found[*text, seen[text]] = qid
+    return found
 
-    Of each row ``pred`` ([[start, end], ...] in seconds; empty or null is unparsed) the first
-    span counts.
+
+def _paired(said: dict, true: dict, said_path: Path, true_path: Path) -> list[tuple[_Row, _Row]]:
+    """Pair rows by video and query where both files tell the same ones, else by qid."""
+    order = sorted if said.keys() == true.keys() else list  # makes the places of equal ones agree
+    texts, others = (_by_text(order(rows.items())) for rows in (said, true))
+    if texts and texts.keys() == others.keys():
+        return [(said[qid], true[others[text]]) for text, qid in texts.items()]
+    check_same_queries(said, true, said_path, true_path)
+    names = {qid: _VIDEO.sub("", row.video) for qid, row in true.items()}
+    known = set(names.values()) - {""}
+    for qid, row in said.items():  # files may call videos differently, but not mix them up
+        if (video := _VIDEO.sub("", row.video)) != names[qid] and video in known:
+            told = f"is of video {video!r}, in {true_path} of {names[qid]!r}"
+            raise ValueError(f"{said_path}, {row_name(row.name)}: qid {qid!r} {told}")
+    return [(said[qid], true[qid]) for qid in said]
+
+
+def _span(said: _Row, duration: float | None, convention: str, step: float | None) -> Span | None:
+    """Return the first span predicted, in seconds; None where nothing could be read."""
+    if not isinstance(said.spans, str):
+        return said.spans[0] if said.spans else None
+    from numpro.answers import parse_moment
+
+    answer = parse_moment(said.spans, None if convention == "default" else convention)
+    if not answer.spans:
+        return None
+    unit = answer.unit or "frame"
+    whole, parts = {"frame": (step, 1), "percent": (duration, 100)}.get(unit, (1, 1))
+    ends = answer.spans[0]
+    if whole is None or (duration is None and None in ends):
+        needed = "label_seconds" if unit == "frame" and step is None else "a duration"
+        raise ValueError(f"needs {needed} to be read in seconds: {said.spans!r:.60}")
+    start, end = (duration if t is None else t * whole / parts for t in ends)
+    if convention == "default" and duration is not None:
+        start, end = (min(max(t, 0.0), duration) for t in (start, end))
+    return Span(start, end)
+
+
+def _videos(rows: Sequence[_Row]) -> list[VideoQueries]:
+    """Return rows as a dataset of one query a record."""
+    return [
+        VideoQueries(r.video, Path(), r.duration, (Query(str(r.name), "", r.spans),), "", "")
+        for r in rows
+    ]
+
+
+def _guesses(rows: Sequence[_Row], train: Sequence[_Row], step: float | None) -> dict[str, dict]:
+    """Score answers that never look at the video, and the best that frame labels can say."""
+    videos, fitted = _videos(rows), _videos(train)
+    said = {"whole-video": baselines.whole_video(videos)}
+    if train:
+        said["best-fixed-window"] = baselines.fixed_window(
+            videos, baselines.best_fixed_window(fitted)
+        )
+        said["random-moment"] = baselines.random_moment(videos, fitted)
+    if step:
+        said["frame-grid"] = baselines.frame_grid(videos, 1 / step)
+    truth = [row.spans for row in rows]
+    scores = {name: moment_retrieval(spans, truth, resamples=1) for name, spans in said.items()}
+    return {name: _split(score)[0] for name, score in scores.items()}
+
+
+def _split(scores: dict) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the values of scores, and their intervals."""
+    found = {name: value for name, value in scores.items() if isinstance(value, list)}
+    return {k: v[0] for k, v in found.items()}, {k: v[1:] for k, v in found.items()}
+
+
+def evaluate_moment_predictions(
+    path: str | Path,
+    annotations: str | Path | None = None,
+    convention: str = "default",
+    label_seconds: float | None = None,
+    train: str | Path | None = None,
+    dataset: str | None = None,
+) -> dict:
+    """Score a file of predictions for moment retrieval, one's own or another's.
+
+    A row (of JSON Lines, or of one list or object in a ``.json`` file) has its windows in
+    seconds as ``pred`` (`numpro.predict`), ``pred_relevant_windows`` (moment_detr) or
+    ``timestamp`` (TimeChat), of which the first counts and none is unparsed; or it has the raw
+    ``response`` (the NumPro repository), which is parsed here.
 
     Parameters
     ----------
     path
-        JSONL with qid, video, pred and, without `annotations`, truth.
+        The predictions.
     annotations
-        Where the truth is taken from instead: the NumPro repository's test JSON
-        (``start_time``, ``end_time``) or QVHighlights' JSONL (``relevant_windows``).
+        Where the truth is, if not in the same rows (``truth``, ``gt_start`` and ``gt_end``):
+        rows of any form (``relevant_windows``, ``start_time`` and ``end_time``), Charades-STA's
+        text lines, JSON grouped by video, or what `dataset` says. Rows are paired by video and
+        query where both files tell the same ones, else by qid.
+    convention
+        "default": spans as `numpro.answers.parse_moment` reads them, clipped to the video; of
+        several true spans the one that fits best. The others take the raw response as others'
+        scorers do (`numpro.answers.PATTERNS`) and clip nothing: "published" as the NumPro
+        repository's, "published-strict" as its inference script, "vtimellm" in hundredths of
+        the video and with the IoU rounded to two decimals.
+    label_seconds
+        Seconds from one frame label to the next, for raw responses in labels.
+    train
+        Annotations to fit the floors on.
+    dataset
+        One of `numpro.datasets.DATASETS`: the form of `annotations` and `train`.
 
     Returns
     -------
     dict
-        ``n``, ``unparsed``; ``R@0.3``, ``R@0.5``, ``R@0.7`` and ``mIoU`` in percent; and the
-        95 % ``intervals`` of each (bootstrap by video).
+        ``n``, ``unparsed``; ``R@0.3``, ``R@0.5``, ``R@0.7`` and ``mIoU`` in percent; the 95 %
+        ``intervals`` of each (bootstrap by video); ``convention``; ``reversed_truth``, the
+        true spans that end before they start, which nothing overlaps; and where every duration
+        is known, ``beside``: the scores of floors, and of the frame grid with `label_seconds`.
 
     Raises
     ------
     ValueError
         For a malformed file, named with its row; for queries missing on either side.
     """
-    said, true = read_rows(path, _moment), read_rows(annotations or path, _truth)
-    _same_queries(said, true, path, annotations or path)
+    one_of("convention", convention, CONVENTIONS)
+    if label_seconds is not None and not 0 < label_seconds < np.inf:
+        raise ValueError(f"label_seconds must be above 0; got {label_seconds!r}")
+    path, true_path = resolve(path), resolve(annotations or path)
+    said = read_file(path, partial(_said_row, convention=convention))
+    true = _truth(true_path, dataset) if annotations else read_file(path, _true_row)
+    pairs = _paired(said, true, path, true_path)
+    rows = [true._replace(duration=true.duration or row.duration) for row, true in pairs]
+    parts = convention == "vtimellm"  # it counts in parts of the video, from 0 to 1
+    spans, truth = [], []
+    for (row, _), true in zip(pairs, rows, strict=True):
+        with naming(path), naming(row_name(row.name)):
+            if parts and not true.duration:
+                raise ValueError(f"has no duration, which {convention} needs")
+            length, whole = (1.0, true.duration) if parts else (true.duration, 1.0)
+            spans.append(_span(row, length, convention, label_seconds))
+            truth.append([(start / whole, end / whole) for start, end in true.spans])
     # a row without a video stands for itself
-    videos = [video or f"query {qid}" for qid, (video, _) in said.items()]
-    spans, truth = [span for _, span in said.values()], [true[qid] for qid in said]
-    scores = moment_retrieval(spans, truth, videos)
-    metrics = {name: value for name, value in scores.items() if isinstance(value, list)}
-    intervals = {name: value[1:] for name, value in metrics.items()}
-    return scores | {name: value[0] for name, value in metrics.items()} | {"intervals": intervals}
-
-
-def _saliency(row: dict) -> tuple[Saliency, float]:
-    """Return the saliency and duration of a QVHighlights annotation row."""
-    ids, rated = _list(row, "relevant_clip_ids"), _list(row, "saliency_scores")
-    if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
-        raise ValueError("relevant_clip_ids must be whole numbers")
-    if len(ids) != len(rated) or any(not isinstance(s, list) or len(s) != 3 for s in rated):
-        raise ValueError("saliency_scores must hold three scores for each relevant clip")
-    scores = tuple(tuple(number(x, "saliency_scores") for x in s) for s in rated)
-    truth, duration = Saliency(tuple(ids), scores), number(row.get("duration"), "duration")
-    saliency_matrix(truth, duration)  # refuses clips outside the video
-    return truth, duration
-
-
-def _scores(row: dict) -> np.ndarray | None:
-    """Return the clip scores of a prediction row; None where there are none."""
-    key = "pred_saliency_scores"
-    if key not in row:
-        raise ValueError(f"has no {key}")
-    return None if row[key] in (None, []) else np.array([number(x, key) for x in _list(row, key)])
-
-
-def evaluate_highlight_predictions(predictions: str | Path, annotations: str | Path) -> dict:
-    """Score predictions for highlight detection as the official QVHighlights scorer does.
-
-    Parameters
-    ----------
-    predictions
-        JSONL with qid and pred_saliency_scores, one score per 2-second clip; null or empty is
-        an unparsed answer: all zeros, and counted.
-    annotations
-        QVHighlights' JSONL: qid, duration, relevant_clip_ids, saliency_scores.
-
-    Returns
-    -------
-    dict
-        ``n``, ``unparsed`` and the official scorer's keys ``brief`` and ``HL-min-Fair``,
-        ``HL-min-Good``, ``HL-min-VeryGood`` with ``HL-mAP`` and ``HL-Hit1``, in percent with
-        two decimals as it prints them.
-
-    Raises
-    ------
-    ValueError
-        For a malformed file, named with its row; for queries missing on either side.
-    """
-    said, true = read_rows(predictions, _scores), read_rows(annotations, _saliency)
-    _same_queries(said, true, predictions, annotations)
-    truth, durations = zip(*(true[qid] for qid in said), strict=True)
-    values = highlight_values(list(said.values()), truth, durations)
-    brief, levels = {}, {}
-    for level, value in values.items():
-        ap, hit = (float(f"{x:.2f}") for x in 100 * value.mean(axis=0))
-        brief |= {f"HL-min-{level}-mAP": ap, f"HL-min-{level}-Hit1": hit}
-        levels[f"HL-min-{level}"] = {"HL-mAP": ap, "HL-Hit1": hit}
-    unparsed = sum(scores is None for scores in said.values())
-    return {"n": len(said), "unparsed": unparsed, "brief": brief, **levels}
+    videos = [row.video or true.video or f"query {row.name}" for row, true in pairs]
+    scores = moment_retrieval(spans, truth, videos, decimals=2 if parts else None)
+    values, intervals = _split(scores)
+    told = {"n": scores["n"], "unparsed": scores["unparsed"], **values, "intervals": intervals}
+    told["convention"] = convention
+    told["reversed_truth"] = sum(span[0] > span[1] for row in rows for span in row.spans)
+    fitted = [*_truth(resolve(train), dataset).values()] if train else []
+    if train or all(row.duration for row in rows):
+        told["beside"] = _guesses(rows, fitted, label_seconds)
+    return told

@@ -21,8 +21,10 @@ def saliency_matrix(truth: Any, duration: float) -> np.ndarray:
     Raises
     ------
     ValueError
-        When a clip lies outside the video, or has not three scores.
+        When the video has no clip, or a clip lies outside it or has not three scores.
     """
+    if not duration >= CLIP_SECONDS:
+        raise ValueError(f"a video of {duration} s has no {CLIP_SECONDS}-s clip")
     clips = int(duration // CLIP_SECONDS)
     ids = np.asarray(truth.clip_ids, int)
     scores = np.asarray(truth.scores if len(ids) else np.zeros((0, 3)), float)
@@ -42,25 +44,44 @@ def _average_precision(predicted: np.ndarray, positive: np.ndarray) -> np.ndarra
     Equal scores share one threshold. The mean is over the thresholds at which recall rises,
     each counted once, as in the official scorer; none positive is 0, all positive is 1.
     """
+    clips = predicted.shape[1]
     order = np.argsort(-predicted, axis=1, kind="stable")
     ranked = np.take_along_axis(predicted, order, axis=1)
-    hits = np.take_along_axis(positive, order[..., None], axis=1).cumsum(axis=1)
-    clips = predicted.shape[1]
-    ends_tie = np.diff(ranked, axis=1, append=-np.inf)[..., None] != 0
-    precision = hits * ends_tie / np.arange(1, clips + 1)[:, None]
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    rises = np.diff(np.maximum.accumulate(hits * ends_tie, axis=1), axis=1, prepend=0) > 0
-    ap = (best * rises).sum(axis=1) / np.maximum(rises.sum(axis=1), 1)
-    return np.where(hits[:, -1] == clips, 1.0, ap)
+    # clips last: all that follows runs along them
+    hits = np.take_along_axis(positive.swapaxes(1, 2), order[:, None], axis=2)
+    hits = hits.cumsum(axis=2, dtype=np.int32)
+    total = hits[..., -1]
+    hits *= (np.diff(ranked, axis=1, append=-np.inf) != 0)[:, None]  # counted where a tie ends
+    precision = hits / np.arange(1, clips + 1, dtype=np.int32)
+    best = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
+    rises = np.diff(np.maximum.accumulate(hits, axis=2), axis=2, prepend=0) > 0
+    ap = (best * rises).sum(axis=2) / np.maximum(np.count_nonzero(rises, axis=2), 1)
+    return np.where(total == clips, 1.0, ap)
 
 
-def _fit(predicted: np.ndarray | None, clips: int, query: int) -> tuple[np.ndarray, int]:
-    """Return scores cut or filled with zeros to `clips`, and the clip ranked first."""
-    said = np.zeros(1) if predicted is None else np.asarray(predicted, float)
-    if said.ndim != 1 or not said.size or not np.isfinite(said).all():
-        accepted = "a non-empty list of finite numbers, or None"
-        raise ValueError(f"query {query}: scores must be {accepted}")
-    return np.pad(said[:clips], (0, max(clips - said.size, 0))), int(said.argmax())
+def matrix_values(
+    predicted: Sequence[np.ndarray | None], matrices: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return `highlight_values` for truth given by `saliency_matrix`."""
+    values = {level: np.zeros((len(predicted), 2)) for level in LEVELS}
+    said = [np.zeros(1) if scores is None else np.asarray(scores, float) for scores in predicted]
+    alike: dict[tuple, list[int]] = {}  # queries that can be scored at once
+    for i, (scores, matrix) in enumerate(zip(said, matrices, strict=True)):
+        alike.setdefault((scores.shape, len(matrix)), []).append(i)
+    for (shape, clips), index in alike.items():
+        scores, stacked = (np.array([part[i] for i in index]) for part in (said, matrices))
+        if len(shape) != 1 or not scores.size or not np.isfinite(scores).all():
+            accepted = "a non-empty list of finite numbers, or None"
+            raise ValueError(f"query {index[0]} or one like it: scores must be {accepted}")
+        fitted = np.zeros((len(index), clips))
+        fitted[:, : shape[0]] = scores[:, :clips]
+        positive = np.concatenate([stacked >= least for least in LEVELS.values()], axis=2)
+        ap = _average_precision(fitted, positive).reshape(len(index), len(LEVELS), -1).mean(axis=2)
+        first = scores.argmax(axis=1)  # past the end of the video it is a miss
+        top = stacked[np.arange(len(index)), np.minimum(first, clips - 1)].max(axis=1)
+        for i, (level, least) in enumerate(LEVELS.items()):
+            values[level][index] = np.stack([ap[:, i], (first < clips) & (top >= least)], axis=1)
+    return values
 
 
 def highlight_values(
@@ -70,21 +91,7 @@ def highlight_values(
     counts = len(predicted), len(truth), len(durations)
     if len(set(counts)) > 1:
         raise ValueError("{} predictions, {} truths and {} durations".format(*counts))
-    values = {level: np.zeros((len(predicted), 2)) for level in LEVELS}
-    by_length: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
-    for i, (said, true, duration) in enumerate(zip(predicted, truth, durations, strict=True)):
-        matrix = saliency_matrix(true, duration)
-        if not len(matrix):
-            raise ValueError(f"query {i}: a video of {duration} s has no {CLIP_SECONDS}-s clip")
-        fitted, first = _fit(said, len(matrix), i)
-        by_length.setdefault(len(matrix), []).append((i, fitted, matrix, first))
-    for clips, rows in by_length.items():
-        index, fitted, matrices, first = (np.array(column) for column in zip(*rows, strict=True))
-        top = matrices[np.arange(len(rows)), np.minimum(first, clips - 1)].max(axis=1)
-        for level, least in LEVELS.items():
-            values[level][index, 0] = _average_precision(fitted, matrices >= least).mean(axis=1)
-            values[level][index, 1] = (first < clips) & (top >= least)
-    return values
+    return matrix_values(predicted, list(map(saliency_matrix, truth, durations)))
 
 
 def highlight_detection(

@@ -47,6 +47,7 @@ def moment_retrieval(
     thresholds: Sequence[float] = THRESHOLDS,
     resamples: int = 2000,
     seed: int = 0,
+    decimals: int | None = None,
 ) -> dict:
     """Score one predicted span per query.
 
@@ -65,6 +66,8 @@ def moment_retrieval(
         IoU thresholds of the recalls.
     resamples, seed
         Of the bootstrap.
+    decimals
+        Round each IoU before it is counted, as VTimeLLM's scorer does (2).
 
     Returns
     -------
@@ -83,5 +86,7 @@ def moment_retrieval(
     (2, 1, [40.0, 40.0, 40.0], [50.0, 50.0, 50.0])
     """
     ious = moment_ious(predicted, truth)
+    if decimals is not None:
+        ious = np.array([round(iou, decimals) for iou in ious.tolist()])
     columns = {"mIoU": ious} | {f"R@{t:g}": ious >= t for t in thresholds}
     return score_table(predicted, columns, videos, resamples, seed)

@@ -1,0 +1,67 @@
+"""Rows of prediction files and of their truth, whatever the format."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpro.datasets.rows import json_rows, naming, need, row_name
+
+
+def is_object(path: Path) -> bool:
+    """Tell whether a file is one JSON object, of rows by their key."""
+    if path.suffix.lower() != ".json":
+        return False
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+
+
+def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
+    """Read every row of a file by its ``qid`` or ``id``, or by its key in the file."""
+    found, keyed = {}, is_object(path)
+    with naming(path):
+        for name, row in json_rows(path, keyed):
+            with naming(row_name(name)):
+                need(row)
+                key = "id" if row.get("qid") is None else "qid"
+                qid = name if keyed else row.get(key)
+                if qid is None:
+                    raise ValueError("has no qid or id")
+                if str(qid) in found:
+                    raise ValueError(f"{key} {str(qid)!r} is there twice")
+                found[str(qid)] = read(name, row)
+        if not found:
+            raise ValueError("is empty")
+    return found
+
+
+def array_of(value: Any, key: str, what: str, *widths: int) -> np.ndarray:
+    """Return a list of numbers as an array ``[N]``, or ``[N, width]`` of one of the widths."""
+    if not isinstance(value, list):
+        raise ValueError(f"{key} must be a list; got {value!r:.80}")
+    try:
+        array = np.array(value) if value else np.zeros((0, *widths[:1]))
+    except (ValueError, OverflowError):  # rows of unequal length; a number without end
+        array = np.array(None)
+    if array.dtype.kind not in "iuf" or array.shape[1:] not in ([(w,) for w in widths] or [()]):
+        raise ValueError(f"{key} must hold {what}; got {value!r:.80}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{key} must hold finite numbers; got {value!r:.80}")
+    return array.astype(float)
+
+
+def windows_of(value: Any, key: str, ordered: bool = True) -> np.ndarray:
+    """Return windows ``[K, 2 or 3]``; with `ordered` none may end before it starts."""
+    windows = array_of(value, key, "[start, end] in seconds", 2, 3)
+    if ordered and (late := windows[windows[:, 0] > windows[:, 1]]).size:
+        raise ValueError(f"{key} has a window that ends before it starts: {late[0, :2].tolist()}")
+    return windows
+
+
+def check_same_queries(said: dict, true: dict, said_path: Path, true_path: Path) -> None:
+    """Refuse predictions that leave out queries or bring others."""
+    for there, others, path in ((true, said, said_path), (said, true, true_path)):
+        if missing := [qid for qid in there if qid not in others]:
+            count = f"{len(missing)} of {len(there)} queries"
+            raise ValueError(f"{path}: has no row for {count}, first qid {missing[0]!r}")

@@ -8,11 +8,18 @@
 ``text-index``      the frame's number stands as text before it
 ``text-seconds``    the frame's time stands as text before it (UniTime, arXiv 2506.18883)
 ============== ============================================================================
+
+`MOMENT`, `HIGHLIGHTS` and their sentence on numbers are as published, and so is the text before a
+frame in ``text-seconds``. The other sentences are our own, and so is the unit "seconds" in the two
+questions where seconds are asked for: one question for all five, so that they can be compared.
+What others published instead goes in as a template (`MOMENT_TIMELENS`, or a file: `read_template`).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from numpro.spans import one_of
 
@@ -44,7 +51,26 @@ HIGHLIGHTS_FT = (
     f"{_FIND}a sentence query, determining{_SCALE} Now I will give you the sentence query: "
     "{query}. Please return the query-based highlight frames and salient scores."
 )
+# Published, with the times as text (TimeLens repository, evaluation scripts): the whole prompt.
+MOMENT_TIMELENS = (
+    "{whole}You are given a video with multiple frames. The numbers before each video frame "
+    "indicate its sampling timestamp (in seconds). Please find the visual event described by the "
+    "sentence '{query}', determining its starting and ending times. The format should be: 'The "
+    "event happens in <start time> - <end time> seconds'."
+)
+# Published text before a frame (UniTime).
 _UNITIME = "timestamp: {} seconds "
+# What a template may hold, each in braces, and what it stands for.
+FIELDS = {
+    "query": "what is looked for; {} is the same",
+    "numbers": "the sentence that says what the numbers are, which then stands here only",
+    "whole": "nothing; with it the template is the whole prompt, without that sentence",
+    "n": "how many frames there are",
+    "first": "the lowest frame number",
+    "last": "the highest frame number",
+    "duration": "length of the video in seconds",
+    "color": "colour of the numbers drawn",
+}
 
 # Encoding -> the sentence that says what the numbers are (our own wording where nothing was
 # published), and what is drawn on each frame or written before it.
@@ -70,11 +96,14 @@ class Prompt:
         The text to draw on each frame; None draws nothing.
     frame_texts
         The text to put before each frame; None puts nothing.
+    seconds
+        The true time of each frame, for models whose input carries times of its own.
     """
 
     text: str
     frame_labels: tuple[str, ...] | None = None
     frame_texts: tuple[str, ...] | None = None
+    seconds: tuple[float, ...] | None = None
 
 
 def asked_unit(time_encoding: str) -> str:
@@ -95,9 +124,72 @@ def _question(task: str, time_encoding: str, template: str | None) -> str:
     if asked_unit(time_encoding) == "second" and template is None:
         body = body.replace("Frame x to Frame y", "x seconds to y seconds")
         body = re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", body)
+    numbers = _ENCODINGS[time_encoding][0]
+    if "{numbers}" in body or "{whole}" in body:
+        return body.replace("{numbers}", numbers).replace("{whole}", "").strip()
     # the published moment question follows the sentence on numbers without a space
     glued = task == "moment_retrieval" and time_encoding == "overlay-index"
-    return _ENCODINGS[time_encoding][0] + ("" if glued else " ") + body.strip()
+    return numbers + ("" if glued else " ") + body.strip()
+
+
+def _check_template(template: str, named: str = "template") -> None:
+    if not re.search(r"\{(query)?\}", template):
+        raise ValueError(f"{named} must have {{query}} in it; got {template!r}")
+
+
+def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> str:
+    """Read a question of your own from a file, to be given as `template`.
+
+    Parameters
+    ----------
+    path
+        A text file with the question; or YAML (.yaml, .yml) with one for each task::
+
+            moment_retrieval: "When does {query} happen? Answer: from x to y."
+            highlight_detection: "{whole}Which of the {n} frames show {query}? ..."
+
+        The fields in braces are those of `FIELDS`. Other braces, as in JSON, stay.
+    task
+        One of `TASKS`.
+
+    Raises
+    ------
+    ValueError
+        For no question for the task, a question without ``{query}`` or with an unknown field,
+        or a file that is no text or no such YAML.
+    OSError
+        When the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "mine.yaml")
+    ...     _ = file.write_text("moment_retrieval: When is {query}?")
+    ...     read_template(file)
+    'When is {query}?'
+    """
+    one_of("task", task, TASKS)
+    text = Path(path).read_text(encoding="utf-8")
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            given = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+            raise ValueError(f"{path} must map tasks ({', '.join(TASKS)}) to questions")
+        for name in given:
+            one_of(f"a question in {path}", name, TASKS)
+        if task not in given:
+            raise ValueError(f"{path} has no question for {task}; it has {', '.join(given)}")
+        text = given[task]
+    _check_template(text, str(path))
+    if unknown := sorted(set(re.findall(r"\{(\w+)\}", text)) - set(FIELDS)):
+        known = ", ".join(f"{{{name}}}" for name in FIELDS)
+        raise ValueError(f"{path} has unknown fields {', '.join(unknown)}; known are {known}")
+    return text.strip()
 
 
 def _times(seconds: Sequence[float]) -> list[str]:
@@ -132,7 +224,8 @@ def build_prompt(
         Whole numbers to use for the frames instead of 0..T-1 (not for times in seconds).
     template
         Another question with ``{query}`` in it (``{}`` is the same), put after the sentence
-        that says what the numbers are: `MOMENT_2024`, `HIGHLIGHTS_FT` or your own words.
+        that says what the numbers are: `MOMENT_2024`, `HIGHLIGHTS_FT`, `MOMENT_TIMELENS` or
+        your own words, with the fields of `FIELDS`.
     color
         The colour word of the numbers drawn, as in the `NumberStyle` used.
 
@@ -159,8 +252,10 @@ def build_prompt(
     timed = asked_unit(time_encoding) == "second"
     if not len(seconds):
         raise ValueError("seconds must hold the time of at least one frame; got none")
-    if template is not None and not re.search(r"\{(query)?\}", template):
-        raise ValueError(f"template must have {{query}} in it; got {template!r}")
+    if template is not None:
+        _check_template(template)
+    if duration is None and "{duration}" in (template or ""):
+        raise ValueError("the template states the {duration}; give the duration of the video")
     if labels is not None and timed:
         raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
     if labels is not None and len(labels) != len(seconds):
@@ -169,12 +264,47 @@ def build_prompt(
     lasting = "" if duration is None else f", and lasts {duration:.1f} seconds"
     fields = {"query": query.strip(), "color": color, "n": len(numbers), "lasting": lasting}
     fields |= {"first": min(numbers), "last": max(numbers), "": fields["query"]}
+    if duration is not None:
+        fields["duration"] = f"{duration:.1f}"
     # in one pass, so that braces in a query stay as they are
     question = _question(task, time_encoding, template)
     text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
     mark = _ENCODINGS[time_encoding][1]
     marks = tuple(mark.format(n) for n in (_times(seconds) if timed else numbers)) if mark else None
-    return Prompt(text, None, marks) if time_encoding[:4] == "text" else Prompt(text, marks)
+    shown = (None, marks) if time_encoding[:4] == "text" else (marks, None)
+    return Prompt(text, *shown, seconds=tuple(float(t) for t in seconds))
+
+
+def render_prompt(prompt: Prompt, frames: int) -> str:
+    """Write a prompt as one text, with ``<frame>`` for each frame: what a run keeps of it.
+
+    What is drawn on a frame stands in its ``<frame>``; what is written before it stands there. A
+    chat template puts its own words around this.
+
+    Parameters
+    ----------
+    prompt
+        From `build_prompt`.
+    frames
+        How many there are.
+
+    Examples
+    --------
+    >>> asked = "During which frames can we see {query}?"
+    >>> print(render_prompt(build_prompt("a cat", [0.0, 2.0], template="{whole}" + asked), 2))
+    <frame 0><frame 1>
+    During which frames can we see a cat?
+    >>> print(render_prompt(Prompt("When?", None, ("Frame 0: ", "Frame 1: ")), 2))
+    Frame 0: <frame>Frame 1: <frame>
+    When?
+    """
+    drawn = prompt.frame_labels or ("",) * frames
+    written = prompt.frame_texts or ("",) * frames
+    if not len(drawn) == len(written) == frames:
+        there = len(prompt.frame_labels or prompt.frame_texts)
+        raise ValueError(f"the prompt is for {there} frames; got {frames}")
+    shown = (f"{text}<{f'frame {d}'.strip()}>" for text, d in zip(written, drawn, strict=True))
+    return "".join(shown) + "\n" + prompt.text
 
 
 def _numbers(values: Sequence[float], unit: str) -> list[str]:

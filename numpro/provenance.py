@@ -33,7 +33,8 @@ def provenance() -> dict:
     with suppress(OSError):
         # the two above name only the kind of processor on Linux
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        processor = re.search(r"^model name\s*:\s*(.*)|$", about, re.MULTILINE)[1] or processor
+        named = re.search(r"^model name\s*:\s*(.+)$", about, re.MULTILINE)
+        processor = named[1] if named else processor
     machine = {"processor": processor, "cores": cores, "accelerators": names}
     # a repository around the project says nothing about it
     ours = git("rev-parse", "--show-toplevel") == str(root())

@@ -12,7 +12,8 @@ from PIL import Image
 
 from numpro import NumberStyle, number_frames
 from numpro.models import VideoModel, load_model
-from numpro.models.base import ADAPTER_NOTES, as_dict, pick_dtype, read_notes
+from numpro.models.base import ADAPTER_NOTES, as_dict, read_notes
+from numpro.models.loading import pick_dtype
 from numpro.models.longva_model import (
     LORA_TARGETS,
     PROJECTOR,
@@ -175,10 +176,12 @@ def test_an_untied_head_is_saved_too(tokenizer, tmp_path):
 
 
 def test_generate_is_greedy(longva, ids, pixels):
+    image = longva.model.config.image_token_id  # random weights may say it; it has no frame then
     with torch.no_grad():
         said = ids
         for _ in range(6):
             logits = longva.model(input_ids=said, pixel_values=pixels, use_cache=False).logits
+            logits[..., image] = -torch.inf
             said = torch.cat([said, logits[:, -1:].argmax(-1)], 1)
         for cached in (True, False):
             out = longva.model.generate(
@@ -188,6 +191,7 @@ def test_generate_is_greedy(longva, ids, pixels):
                 do_sample=False,
                 max_new_tokens=6,
                 eos_token_id=None,
+                suppress_tokens=[image],
                 use_cache=cached,
             )
             assert out.tolist() == said.tolist()
@@ -262,6 +266,7 @@ def test_questions_about_one_video_are_answered_as_one_by_one(longva, clip, prom
     longva.batch_size = 3
     assert longva.respond(frames, prompts, 8) == together
     assert longva.respond(frames, prompts[::-1], 8) == together[::-1]
+    assert longva.respond(frames, [], 8) == longva.answer(clip, []) == []
 
 
 def test_answers_equal_greedy_steps_without_any_cache(longva, clip, prompts):
@@ -421,7 +426,9 @@ def test_what_is_not_there_is_named(longva_dir, tmp_path):
 
 def test_a_model_of_another_type_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ValueError, match="model type must be one of longva; .* is 'qwen2'"):
+    with pytest.raises(
+        ValueError, match="model type must be one of .*longva, qwen2_5_vl.*is 'qwen2'$"
+    ):
         load_model(str(tmp_path))
 
 
@@ -433,6 +440,11 @@ def test_device_and_type_are_as_asked(longva_dir, tmp_path):
     assert pick_dtype("auto", "cpu") in (torch.bfloat16, torch.float32)
     with pytest.raises(ValueError, match="dtype must be one of auto, float32.*'int8'"):
         load_model(str(longva_dir), dtype="int8")
+    with pytest.raises(ValueError, match="options quantization, attention; got frames_as"):
+        load_model(str(longva_dir), device="cpu", frames_as="video")
+    model = load_model(str(longva_dir), device="cpu", dtype="float32", attention="eager")
+    said = {"dtype": "float32", "quantization": None, "attention": "eager"}
+    assert model.state() == said and model.lora_targets() == LORA_TARGETS
 
 
 def test_notes_of_an_adapter(tmp_path):

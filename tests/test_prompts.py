@@ -1,18 +1,27 @@
 """Questions: the published wording to the letter, and fair wording where nothing is drawn."""
 
+import re
+
+import numpy as np
 import pytest
 
+from numpro import Clip
 from numpro.answers import parse_highlights, parse_moment
 from numpro.prompts import (
+    FIELDS,
     HIGHLIGHTS_FT,
     MOMENT_2024,
+    MOMENT_TIMELENS,
     TASKS,
     TIME_ENCODINGS,
     asked_unit,
     build_prompt,
     format_highlights,
     format_moment,
+    read_template,
+    render_prompt,
 )
+from numpro.spans import highlight_scores, to_seconds
 
 SECONDS = [0.0, 2.0, 4.004]
 MIDDLE = (
@@ -121,6 +130,7 @@ def test_any_query_stays_as_it_is(query):
         pytest.param({"seconds": []}, "at least one frame", id="no-frames"),
         pytest.param({"template": "When?"}, "must have {query}", id="template"),
         pytest.param({"labels": [1]}, "1 for 3 frames", id="labels"),
+        pytest.param({"template": "{} of {duration} s"}, "give the duration", id="duration"),
         pytest.param(
             {"labels": [1, 2, 3], "time_encoding": "text-seconds"}, "gives times", id="labels-times"
         ),
@@ -155,3 +165,98 @@ def test_answers_are_read_back_and_echoes_are_failures(time_encoding):
 def test_every_label_needs_a_score():
     with pytest.raises(ValueError, match="2 and 1"):
         format_highlights([1, 2], [3.0])
+
+
+def test_what_timelens_published_is_a_whole_prompt_and_its_answer_is_read():
+    prompt = build_prompt("a dog", SECONDS, time_encoding="text-seconds", template=MOMENT_TIMELENS)
+    assert prompt.text == (
+        "You are given a video with multiple frames. The numbers before each video frame indicate "
+        "its sampling timestamp (in seconds). Please find the visual event described by the "
+        "sentence 'a dog', determining its starting and ending times. The format should be: 'The "
+        "event happens in <start time> - <end time> seconds'."
+    )
+    answer = parse_moment("The event happens in 2.0 - 4.0 seconds.")
+    assert (answer.spans, answer.unit) == (((2, 4),), "second")
+    assert parse_moment(prompt.text).reason
+
+
+@pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
+def test_an_answer_in_the_unit_asked_for_is_looked_up_in_the_seconds_of_the_frames(time_encoding):
+    # a part of a film, at uneven times: no arithmetic on labels gives these
+    clip = Clip(np.zeros((4, 8, 8, 3), np.uint8), np.array([10.0, 12.5, 13.0, 20.5]),
+                np.arange(4), {"duration": 30.0})  # fmt: skip
+    prompt = build_prompt("a dog", clip.seconds, time_encoding=time_encoding)
+    shown = prompt.frame_labels or prompt.frame_texts or ("0", "1", "2", "3")
+    first, last = (float(re.search(r"\d+(\.\d+)?", shown[frame])[0]) for frame in (1, 3))
+    for text in (format_moment(first, last, time_encoding), f"{first} to {last}"):
+        spans = to_seconds(parse_moment(text), clip, unit=asked_unit(time_encoding))
+        assert spans == ((12.5, 20.5),)
+    said = parse_highlights(format_highlights([first, last], [2.0, 4.0], time_encoding))
+    scores = highlight_scores(said, clip, unit=asked_unit(time_encoding))
+    assert scores.tolist() == [0] * 6 + [2, 0] + [4] * 7, "clips of 2 s, by the nearest frame"
+
+
+@pytest.mark.parametrize(
+    ("time_encoding", "video"),
+    [
+        ("none", "<frame><frame><frame>"),
+        ("overlay-index", "<frame 0><frame 1><frame 2>"),
+        ("overlay-seconds", "<frame 0.0s><frame 2.0s><frame 4.0s>"),
+        ("text-index", "Frame 0: <frame>Frame 1: <frame>Frame 2: <frame>"),
+        ("text-seconds", "timestamp: 0.0 seconds <frame>timestamp: 2.0 seconds <frame>"
+                         "timestamp: 4.0 seconds <frame>"),
+    ],
+)  # fmt: skip
+def test_a_prompt_is_written_out_whole(time_encoding, video):
+    prompt = build_prompt("a dog", SECONDS, time_encoding=time_encoding, duration=6.0)
+    assert render_prompt(prompt, 3) == f"{video}\n{prompt.text}"
+    if time_encoding != "none":
+        with pytest.raises(ValueError, match="for 3 frames; got 2"):
+            render_prompt(prompt, 2)
+
+
+@pytest.mark.parametrize(
+    ("template", "asked"),
+    [
+        ("When is {query}?", "The red numbers on each frame represent the frame number.When is x?"),
+        ("{whole} {n}: {query}?", "3: x?"),
+        ("{query}? {numbers}", "x? The red numbers on each frame represent the frame number."),
+        ('{whole}{} in {first}-{last} of {duration} s: {"a": 1}', 'x in 0-2 of 6.0 s: {"a": 1}'),
+        ("{whole}{color} {query}", "red x"),
+    ],
+)
+def test_a_template_from_a_file_is_asked(tmp_path, template, asked):
+    file = tmp_path / "question.txt"
+    file.write_text(template + "\n")
+    assert read_template(file) == template
+    assert build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text == asked
+    for name in FIELDS:
+        file.write_text(f"{{query}} {{{name}}}")
+        said = build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text
+        assert "{" not in said, "every field named is filled in"
+
+
+def test_a_yaml_template_has_a_question_for_each_task(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("moment_retrieval: When is {query}?\nhighlight_detection: |\n  Where: {}?\n")
+    assert [read_template(file, task) for task in TASKS] == ["When is {query}?", "Where: {}?"]
+    with pytest.raises(ValueError, match="task must be one of"):
+        read_template(file, "captioning")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.txt", "When?", r"a\.txt must have {query} in it; got 'When\?'"),
+        ("a.txt", "{query} by {start}", "unknown fields start; known are {query}, {numbers}"),
+        ("a.yml", "moment: '{query}'", "a question in .*a.yml must be one of moment_retrieval"),
+        ("a.yml", "highlight_detection: '{query}'", "no question for moment_retrieval; it has"),
+        ("a.yml", "moment_retrieval: [1]", "must map tasks"),
+        ("a.yml", "- '{query}'", "must map tasks"),
+        ("a.yml", "a: 'b", "a.yml is not YAML"),
+    ],
+)
+def test_a_template_file_that_cannot_be_asked_is_refused(tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=says):
+        read_template(tmp_path / name)

@@ -4,19 +4,32 @@ from numpro.models.base import VideoModel
 
 __all__ = ["VideoModel", "load_model"]
 
+_VLM = ("numpro.models.transformers_vlm", "TransformersVlm")
 # model_type of the checkpoint's config -> (module, class)
-_CLASSES = {"longva": ("numpro.models.longva", "Longva")}
+_CLASSES = {
+    "longva": ("numpro.models.longva", "Longva"),
+    "llava_qwen": ("numpro.models.longva_original", "OriginalLongva"),
+    "qwen2_vl": _VLM,
+    "qwen2_5_vl": _VLM,
+    "qwen3_vl": _VLM,
+    "llava_onevision": _VLM,
+    "llava_next_video": _VLM,
+}
+_SERVED = "openai:"
 
 
 def load_model(
-    name_or_path: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto"
+    name: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto", **options
 ) -> VideoModel:
     """Load a video LLM, with a fine-tuned adapter when one is given.
 
+    A checkpoint that brings code of its own is refused: none is ever run.
+
     Parameters
     ----------
-    name_or_path
-        A checkpoint folder, an embedded model such as ``flipbook/longva``, or a hub id.
+    name
+        A checkpoint folder, an embedded model such as ``flipbook/longva``, a hub id, or
+        ``openai:MODEL`` for a model behind an OpenAI-compatible server.
     adapter
         A peft adapter folder or an embedded one such as ``flipbook/numpro-ft``; None or ``""``
         loads none.
@@ -25,29 +38,45 @@ def load_model(
     dtype
         ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``auto`` is bfloat16 on a GPU; on a
         CPU it is what a short matrix product shows to be faster.
+    **options
+        Of every local model: ``quantization`` (None, ``8bit``, ``4bit``) and ``attention``
+        (``sdpa``, ``flash_attention_2``, ``eager``). Of transformers' own: ``frames_as``
+        (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame. Of a server:
+        ``base_url``.
 
     Raises
     ------
     FileNotFoundError
         When the model or adapter is not there.
     ValueError
-        When the checkpoint's class is not one that can be asked here.
+        When the checkpoint's class is not one that can be asked here, or for an unknown option.
+    ImportError
+        When an option needs a package that is not installed.
     """
     from importlib import import_module
 
-    from transformers import AutoConfig
+    name = str(name)
+    module, cls = (
+        ("numpro.models.openai_api", "ServedModel") if name.startswith(_SERVED) else _class(name)
+    )
+    made = getattr(import_module(module), cls)
+    return made.load(name, adapter=adapter or None, device=device, dtype=dtype, **options)
 
-    import numpro.models.longva_model  # noqa: F401  (registers "longva" with the Auto classes)
+
+def _class(name: str) -> tuple[str, str]:
+    """Return module and class for a checkpoint, as its configuration says."""
+    from transformers import PreTrainedConfig
+
     from numpro.paths import find_model
 
-    folder = find_model(name_or_path)
     try:
-        kind = AutoConfig.from_pretrained(folder).model_type
+        config, _ = PreTrainedConfig.get_config_dict(find_model(name))
     except OSError as error:
-        raise FileNotFoundError(f"no model at {name_or_path!r}: {error}") from error
-    if kind not in _CLASSES:
-        known = ", ".join(sorted(_CLASSES))
-        raise ValueError(f"model type must be one of {known}; {name_or_path!r} is {kind!r}")
-    module, cls = _CLASSES[kind]
-    made = getattr(import_module(module), cls)
-    return made.load(str(name_or_path), adapter=adapter or None, device=device, dtype=dtype)
+        raise FileNotFoundError(f"no model at {name!r}: {error}") from error
+    kind = config.get("model_type")
+    if kind in _CLASSES:
+        return _CLASSES[kind]
+    own = "; it brings its own code, which is not run" if "auto_map" in config else ""
+    raise ValueError(
+        f"model type must be one of {', '.join(sorted(_CLASSES))}; {name!r} is {kind!r}{own}"
+    )

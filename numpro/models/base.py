@@ -1,22 +1,34 @@
 """The protocol of a video LLM: numbered frames and questions in, parsed answers out."""
 
-import hashlib
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from numpro.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
+from numpro.models.loading import fingerprint_files
 from numpro.overlay import NumberStyle, number_frames
-from numpro.paths import find_model
 from numpro.prompts import Prompt, build_prompt
 
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
 MAX_NEW_TOKENS = {"moment_retrieval": 32, "highlight_detection": 256}
+
+
+class NoAnswer(str):
+    """What `respond` gives for a query that got no answer: an empty text with the reason."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> "NoAnswer":
+        """Make the empty text that carries `reason`."""
+        made = super().__new__(cls, "")
+        made.reason = reason
+        return made
 
 
 class VideoModel(ABC):
@@ -30,11 +42,19 @@ class VideoModel(ABC):
         The adapter on top of it.
     notes : dict
         The adapter's own notes (number style, fps, time encoding, templates); {} without.
+    usage : mapping
+        Running totals that a model may keep: ``prompt_tokens``, ``cached_tokens`` (those that
+        were not run again for a further question), ``answer_tokens``.
     """
 
     name: str
     adapter: str | None = None
     notes: dict
+    usage: Mapping[str, int] = {}
+
+    def state(self) -> dict:
+        """Return what identifies the model beside name, adapter and weights, as JSON has it."""
+        return {}
 
     @property
     def fingerprint(self) -> str:
@@ -55,6 +75,11 @@ class VideoModel(ABC):
             One per question, with the same `frame_texts`.
         max_new_tokens
             Where an answer is cut.
+
+        Returns
+        -------
+        list of str
+            One per question; a `NoAnswer` where there is none.
         """
 
     def answer(
@@ -85,7 +110,7 @@ class VideoModel(ABC):
         template
             The question, with ``{query}``; default: the adapter's own, else the published one.
         max_new_tokens
-            Where an answer is cut (32 for moments, 256 for highlights).
+            Where an answer is cut; default: `answer_tokens`.
 
         Returns
         -------
@@ -97,8 +122,24 @@ class VideoModel(ABC):
         ValueError
             For no frames, or an unknown task or time encoding.
         """
+        frames, prompts = self.prepare(clip, queries, task, time_encoding, style, labels, template)
+        if not prompts:
+            return []
+        most = max_new_tokens or answer_tokens(task, len(frames))
+        texts = self.respond(frames, prompts, most)
+        parse = parse_moment if task == "moment_retrieval" else parse_highlights
+        answers = [parse(text) for text in texts]
+        return [
+            replace(answer, text="", reason=text.reason) if isinstance(text, NoAnswer) else answer
+            for answer, text in zip(answers, texts, strict=True)
+        ]
+
+    def prepare(
+        self, clip, queries, task, time_encoding, style=None, labels=None, template=None
+    ) -> tuple[np.ndarray, list[Prompt]]:
+        """Return the frames as the model sees them, and its prompts (see `answer`)."""
         style = style or NumberStyle()
-        self._check_asked(time_encoding, style)
+        self._check_asked(clip, task, time_encoding, style)
         template = template or self.notes.get("templates", {}).get(task)
         prompts = [
             build_prompt(
@@ -113,36 +154,31 @@ class VideoModel(ABC):
             )
             for query in queries
         ]
-        if not prompts:
-            return []
-        frames = clip.frames
-        if prompts[0].frame_labels is not None:
-            frames = number_frames(frames, style=style, labels=prompts[0].frame_labels)
-        texts = self.respond(frames, prompts, max_new_tokens or MAX_NEW_TOKENS[task])
-        parse = parse_moment if task == "moment_retrieval" else parse_highlights
-        return [parse(text) for text in texts]
+        if not prompts or prompts[0].frame_labels is None:
+            return clip.frames, prompts
+        return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
 
-    def _check_asked(self, time_encoding: str, style: NumberStyle) -> None:
-        trained = self.notes.get("time_encoding")
-        if trained and trained != time_encoding:
-            warnings.warn(
-                f"adapter {self.adapter} was trained with time encoding {trained!r}, "
-                f"it is asked with {time_encoding!r}",
-                stacklevel=3,
-            )
-        drawn = self.notes.get("style")
-        if drawn and trained == time_encoding == "overlay-index" and drawn != as_dict(style):
-            warnings.warn(
-                f"adapter {self.adapter} was trained with numbers {drawn}, "
-                f"it is asked with {as_dict(style)}",
-                stacklevel=3,
-            )
+    def _check_asked(self, clip, task: str, time_encoding: str, style: NumberStyle) -> None:
+        from numpro.adapters import asked_otherwise
+
+        for line in asked_otherwise(self.notes, task, time_encoding, style.as_dict(), clip.seconds):
+            warnings.warn(f"adapter {self.adapter} {line}", stacklevel=4)
+
+
+def answer_tokens(task: str, frames: int) -> int:
+    """Return where an answer is cut: highlights may name every frame, with a score.
+
+    Examples
+    --------
+    >>> answer_tokens("moment_retrieval", 75), answer_tokens("highlight_detection", 75)
+    (32, 900)
+    """
+    return max(MAX_NEW_TOKENS[task], 12 * frames) if task != "moment_retrieval" else 32
 
 
 def as_dict(style: NumberStyle) -> dict:
     """Return a style as it is stored in an adapter's notes."""
-    color = style.color if isinstance(style.color, str) else list(style.color)  # as JSON has it
-    return {"position": style.position, "size": style.size, "color": color}
+    return style.as_dict()
 
 
 def read_notes(folder: str | Path) -> dict:
@@ -162,60 +198,47 @@ def read_notes(folder: str | Path) -> dict:
         raise ValueError(f"{path} must be JSON; {error}") from error
 
 
-def fingerprint_files(names: Iterable[str]) -> str:
-    """Hash the weight files in folders: their names, sizes and both ends of their content."""
-    digest = hashlib.sha256()
-    for name in names:
-        for path in sorted(Path(find_model(name)).glob("*.safetensors")):
-            size = path.stat().st_size
-            digest.update(f"{path.name} {size}".encode())
-            with open(path, "rb") as file:
-                digest.update(file.read(1 << 20))
-                file.seek(max(0, size - (1 << 20)))
-                digest.update(file.read())
-    return digest.hexdigest()[:16]
+def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:
+    """Ask for items in batches; a batch that does not fit into memory is halved.
 
+    Parameters
+    ----------
+    ask
+        Turns a list of items into as many results.
+    items
+        What is asked for.
+    size
+        Items a batch, until memory runs out.
 
-def pick_device(device: str = "auto") -> str:
-    """Return a torch device name; ``auto`` is a GPU where there is one."""
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def pick_dtype(dtype: str, device: str):
-    """Return a torch dtype; ``auto`` measures a matrix product on the CPU.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not float32, bfloat16, float16 or auto.
+    Returns
+    -------
+    list
+        A result for each item; a `NoAnswer` for one that does not fit even alone.
     """
-    import time
+    done: list = []
+    while len(done) < len(items):
+        part, failed = list(items[len(done) : len(done) + size]), None
+        try:
+            done += ask(part)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            failed = str(error).partition("\n")[0] or type(error).__name__
+        if failed is not None:  # outside of except, where the error still holds the tensors
+            _free_memory()
+            if len(part) == 1:
+                done.append(NoAnswer(f"out of memory: {failed}"))
+            size = max(1, len(part) // 2)
+    return done
 
+
+def _is_out_of_memory(error: Exception) -> bool:
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _free_memory() -> None:
     import torch
 
-    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype in names:
-        return names[dtype]
-    if dtype != "auto":
-        raise ValueError(f"dtype must be one of auto, {', '.join(names)}; got {dtype!r}")
-    if device != "cpu":
-        return torch.bfloat16
-    spent = {}
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = (torch.ones(256, 256, dtype=kind) for _ in range(2))
-        left @ right
-        tries = []
-        for _ in range(5):
-            began = time.perf_counter()
-            for _ in range(8):
-                left @ right
-            tries.append(time.perf_counter() - began)
-        spent[kind] = min(tries)
-    # bf16 costs accuracy, so it must be clearly faster
-    return torch.bfloat16 if 2 * spent[torch.bfloat16] < spent[torch.float32] else torch.float32
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,72 +1,52 @@
-"""LongVA checkpoints: prompts, the shared prefix of a video, greedy answers."""
+"""LongVA checkpoints: how they are loaded, and what their prompts look like."""
 
-import copy
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from numpro.models.base import VideoModel, pick_device, pick_dtype, read_notes
+from numpro.models.loading import LOCAL_OPTIONS, finish, pick_device, refuse_unknown, weight_options
+from numpro.models.local import LocalModel
+from numpro.models.sharing import Prefix
+from numpro.models.training import pad_batch, sequence
 from numpro.paths import find_model
 from numpro.prompts import Prompt
 
 
-class Longva(VideoModel):
-    """A LongVA checkpoint with its tokenizer and image processor.
-
-    The visual tokens and the words before the question are run once per video; the questions
-    follow as a left-padded batch from a copy of that cache.
-    """
+class Longva(LocalModel):
+    """A LongVA checkpoint with its tokenizer and image processor."""
 
     def __init__(self, name, model, tokenizer, image_processor, adapter=None, notes=None):
-        self.name, self.adapter, self.notes = name, adapter, notes or {}
-        self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
-        self.batch_size = 16
+        super().__init__(name, model, tokenizer, adapter, notes)
+        self.image_processor = image_processor
         self.before, self.after = self._chat_halves()
 
     @classmethod
-    def load(cls, name: str, adapter: str | None = None, device="auto", dtype="auto") -> "Longva":
+    def load(
+        cls,
+        name: str,
+        adapter: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        quantization: str | None = None,
+        attention: str = "sdpa",
+        **unknown,
+    ) -> "Longva":
         """Load a checkpoint folder (see `numpro.models.load_model`)."""
         from transformers import AutoTokenizer, CLIPImageProcessorPil
-        from transformers.utils import logging
 
         from numpro.models.longva_model import LongvaForConditionalGeneration
 
-        folder = find_model(name)
-        device = pick_device(device)
-        logging.disable_progress_bar()
-        model = LongvaForConditionalGeneration.from_pretrained(
-            folder, dtype=pick_dtype(dtype, device)
-        )
-        notes = {}
-        if adapter:
-            from peft import PeftConfig, PeftModel
-
-            where = find_model(adapter)
-            try:
-                PeftConfig.from_pretrained(where)
-            except (OSError, ValueError) as error:
-                raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
-            notes = read_notes(where)
-            model = PeftModel.from_pretrained(model, where)
-        return cls(
-            name,
-            model.to(device).eval(),
-            AutoTokenizer.from_pretrained(folder),
-            CLIPImageProcessorPil.from_pretrained(folder),
-            adapter,
-            notes,
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model lies."""
-        return next(self.model.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating type it runs in."""
-        return next(self.model.parameters()).dtype
+        refuse_unknown(cls, unknown, LOCAL_OPTIONS)
+        folder, device = find_model(name), pick_device(device)
+        options = weight_options(device, dtype, quantization, attention)
+        model = LongvaForConditionalGeneration.from_pretrained(folder, **options)
+        model, notes = finish(name, model, adapter, device)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        pictures = CLIPImageProcessorPil.from_pretrained(folder)
+        return cls(name, model, tokenizer, pictures, adapter, notes)
 
     def _chat_halves(self) -> tuple[str, str]:
         """Return the chat's text before the video and after the question."""
@@ -75,10 +55,6 @@ class Longva(VideoModel):
         )
         before, _, after = text.partition("\0")
         return before, after
-
-    def encode(self, text: str) -> list[int]:
-        """Tokenize text as it is, without added special tokens."""
-        return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
         """Return the tokens up to the end of the video: `count` frames, in order."""
@@ -93,12 +69,44 @@ class Longva(VideoModel):
 
     def question_ids(self, text: str) -> list[int]:
         """Return the tokens of a question and of the turn to the answer."""
-        for special in self.tokenizer.all_special_tokens:
-            text = text.replace(special, " ")  # a query is words, never a control token
-        return self.encode("\n" + text + self.after)
+        return self.encode("\n" + self.words(text) + self.after)
+
+    def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
+        """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+        return self.video_ids(shape[0], prompt.frame_texts) + self.question_ids(prompt.text)
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a whole frame as the model sees it."""
+        side = self.model.config.vision_config.image_size
+        if not self.image_processor.do_center_crop:
+            return side, side
+        scale = side / min(height, width)
+        return round(height * scale), round(width * scale)
+
+    def is_visual(self, token: int) -> bool:
+        """Return whether a token stands for a part of a picture."""
+        return token == self.model.config.image_token_id
+
+    @torch.inference_mode()
+    def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
+        """Run the tokens that hold the video."""
+        cache = self.model(
+            input_ids=torch.tensor([ids], device=self.device),
+            pixel_values=self.pixels(frames),
+            use_cache=True,
+            logits_to_keep=1,
+        ).past_key_values
+        return Prefix(cache, len(ids), len(ids))
 
     def pixels(self, frames: np.ndarray) -> torch.Tensor:
         """Prepare uint8 frames [T, H, W, 3] as CLIP does: [T, 3, S, S]."""
+        height, width = frames.shape[1:3]
+        if self.image_processor.do_center_crop and height != width:
+            warnings.warn(
+                f"{self.name} sees the middle square of frames of {width} x {height}, and may miss "
+                "numbers outside it; give square frames, such as size=(336, 336)",
+                stacklevel=2,
+            )
         made = self.image_processor(list(frames), return_tensors="pt")["pixel_values"]
         return made.to(self.device, self.dtype)
 
@@ -107,46 +115,29 @@ class Longva(VideoModel):
         """Run the frozen vision tower on uint8 frames [T, H, W, 3]: [T, patches, D]."""
         return self.model.patch_features(self.pixels(frames))
 
-    @torch.inference_mode()
-    def respond(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
-        """Answer questions about one video (see `VideoModel.respond`)."""
-        prefix = torch.tensor([self.video_ids(len(frames), prompts[0].frame_texts)])
-        prefix = prefix.to(self.device)
-        cache = self.model(
-            input_ids=prefix, pixel_values=self.pixels(frames), use_cache=True, logits_to_keep=1
-        ).past_key_values
-        texts: list[str] = []
-        for first in range(0, len(prompts), self.batch_size):
-            asked = [self.question_ids(p.text) for p in prompts[first : first + self.batch_size]]
-            texts += self._continue(prefix, cache, asked, max_new_tokens)
-        return texts
+    def training_example(self, frames, prompt, answers, patches=None) -> dict:
+        """Return one sample of training: the loss is on the answer and the token that ends it.
 
-    def _continue(self, prefix, cache, asked: list[list[int]], max_new_tokens: int) -> list[str]:
-        length = max(len(ids) for ids in asked)
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (length - len(a)) + a for a in asked], device=self.device)
-        mask = torch.tensor(
-            [[0] * (length - len(a)) + [1] * len(a) for a in asked], device=self.device
-        )
-        many = copy.deepcopy(cache)
-        many.batch_repeat_interleave(len(asked))
-        whole = torch.cat([prefix.expand(len(asked), -1), ids], 1)
-        seen = torch.cat([torch.ones_like(prefix).expand(len(asked), -1), mask], 1)
-        out = self.model.generate(
-            input_ids=whole,
-            attention_mask=seen,
-            past_key_values=many,
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=pad,
-        )
-        return self.tokenizer.batch_decode(out[:, whole.shape[1] :], skip_special_tokens=True)
+        Parameters
+        ----------
+        frames : uint8 [T, H, W, 3]
+            As the model is to see them; only how many they are counts where `patches` are given.
+        prompt, answers
+            A question with its answer; or lists of both, which then share the frames in one
+            sequence, each attending to the video and to itself only, at the positions it would
+            have alone. The loss is that of separate samples; the frames are run once.
+        patches
+            What `patch_features` gave for the frames, so that the tower need not run again.
+        """
+        shared = not isinstance(prompt, Prompt)
+        prompts, said = (prompt, answers) if shared else ([prompt], [answers])
+        video = self.video_ids(len(frames), prompts[0].frame_texts)
+        asked = [self.question_ids(p.text) for p in prompts]
+        end = [self.tokenizer.eos_token_id]
+        turns = [(q, self.encode(a) + end) for q, a in zip(asked, said, strict=True)]
+        seen = self.patch_features(frames).cpu() if patches is None else patches
+        return sequence(video, turns, shared) | {"image_patches": seen}
 
-    def respond_singly(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
-        """Answer each question with the whole video run anew: the plain way, for comparison."""
-        return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
+    def collate(self, samples: Sequence[dict]) -> dict:
+        """Return the batch of samples of `training_example`, padded on the right."""
+        return pad_batch(samples, self.tokenizer.pad_token_id)

@@ -154,13 +154,14 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         ValueError
             When the number of image tokens is not the number of visual tokens.
         """
-        embeds = self.get_input_embeddings()(input_ids)
+        here = input_ids == self.config.image_token_id
+        # the image token need not have a row: a vocabulary may end before it
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(here, 0))
         if pixel_values is None and image_patches is None:
             return embeds
         if image_patches is None:
             image_patches = self.patch_features(pixel_values)
         visual = self.projector(image_patches).flatten(0, 1).to(embeds.dtype)
-        here = input_ids == self.config.image_token_id
         if int(here.sum()) != len(visual):
             raise ValueError(
                 f"the prompt has {int(here.sum())} image tokens, the frames give {len(visual)}; "

@@ -1,0 +1,277 @@
+"""How fast questions about a video are answered when they share it: ``--help`` tells how to run it.
+
+Models with random weights in the shape of LongVA and of Qwen2-VL: on the CPU of 50 to 100 million
+parameters, on a GPU (``--shape 7b``) of their real size in bfloat16. Every question is answered
+with the same number of tokens. On a CPU seconds are of CPU time, on a GPU of the clock on the wall.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+MODELS = ("longva", "qwen2_vl")
+QUESTIONS = (1, 3, 4, 10)
+SMALL = {
+    "side": 112,
+    "text": {
+        "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 14,
+        "num_attention_heads": 8, "num_key_value_heads": 2,
+    },
+    "longva": {
+        "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 7,
+        "num_attention_heads": 4,
+    },
+    "qwen2_vl": {"embed_dim": 256, "hidden_size": 512, "depth": 6, "num_heads": 4, "mlp_ratio": 4},
+}  # fmt: skip
+NANO = {
+    "side": 56,
+    "text": {
+        "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1,
+    },
+    "longva": {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+    "qwen2_vl": {"embed_dim": 32, "hidden_size": 64, "depth": 1, "num_heads": 2, "mlp_ratio": 1},
+}  # fmt: skip
+REAL = {
+    "side": 336,
+    "text": {
+        "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,
+    },
+    "longva": {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    },
+    "qwen2_vl": {
+        "embed_dim": 1280, "hidden_size": 3584, "depth": 32, "num_heads": 16, "mlp_ratio": 4,
+    },
+}  # fmt: skip
+
+
+def build(kind, shape, device, dtype):
+    """Return a model with random weights that was never on a disk."""
+    import torch
+    from tiny_models import QWEN_CHAT, make_tokenizer, qwen_config
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        made = (_longva if kind == "longva" else _qwen)(
+            shape, make_tokenizer(QWEN_CHAT), qwen_config
+        )
+        torch.set_default_dtype(before)
+    made.model.eval()
+    return made
+
+
+def _longva(shape, tokenizer, _):
+    from transformers import CLIPImageProcessorPil
+
+    from numpro.models.longva import Longva
+    from numpro.models.longva_model import LongvaConfig, LongvaForConditionalGeneration
+
+    config = LongvaConfig(
+        vision_config={"image_size": shape["side"], "patch_size": 14, **shape["longva"]},
+        text_config={"vocab_size": 400, "max_position_embeddings": 65536, **shape["text"]},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content'] is string", "true"
+    )
+    side = {"height": shape["side"], "width": shape["side"]}
+    pictures = CLIPImageProcessorPil(size=side, do_center_crop=False)
+    return Longva("random LongVA", LongvaForConditionalGeneration(config), tokenizer, pictures)
+
+
+def _qwen(shape, tokenizer, qwen_config):
+    from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+    from numpro.models.families import Qwen
+    from numpro.models.positions import correct_positions
+    from numpro.models.transformers_vlm import TransformersVlm
+
+    text = {**shape["text"], "head_dim": None}
+    width = text["hidden_size"] // text["num_attention_heads"] // 2
+    sections = [width // 4, (width - width // 4) // 2, (width - width // 4) // 2]
+    text["rope_parameters"] = {
+        "rope_type": "default", "rope_theta": 1e6, "mrope_section": sections,
+    }  # fmt: skip
+    del text["head_dim"]
+    config = qwen_config("qwen2_vl", tokenizer, text, shape["qwen2_vl"])
+    config.text_config.head_dim = None
+    model = Qwen2VLForConditionalGeneration(config)
+    correct_positions(model)
+    pictures = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 1 << 20})
+    family = Qwen("", config, tokenizer, pictures, False, None, None)
+    return TransformersVlm("random Qwen2-VL", model, tokenizer, family, None)
+
+
+def flops(model, patches, tokens, text_parameters, tower_parameters):
+    """Return the products and sums of a prefill: weights, and attention below the diagonal."""
+    text = model.model.config.get_text_config()
+    attention = 2 * text.num_hidden_layers * tokens**2 * text.hidden_size
+    return 2 * text_parameters * tokens + attention + 2 * tower_parameters * patches
+
+
+def matrix_rate(device, dtype, clock, size):
+    """Return the best measured rate of a square matrix product, in FLOP/s."""
+    import torch
+
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        began = clock()
+        left @ right
+        seconds.append(clock() - began)
+    return 2 * size**3 / min(seconds)
+
+
+def measure(kind, frames, shape_name, tokens, threads, repeats):
+    """Measure one model on one length of video; in a process of its own, for its peak memory."""
+    import torch
+
+    torch.set_num_threads(threads)
+    gpu = torch.cuda.is_available() and shape_name == "7b"
+    device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
+
+    def clock():
+        if not gpu:
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    shape = REAL if shape_name == "7b" else SMALL
+    rate = matrix_rate(device, dtype, clock, 8192 if gpu else 1024)
+    _ask(build(kind, NANO, device, dtype), _film(2, NANO), 2, 2, clock, 1)  # loads what is needed
+    empty = 0 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    model = build(kind, shape, device, dtype)
+    parts = {"all": sum(p.numel() for p in model.model.parameters())}
+    tower = getattr(model.model, "vision_tower", None) or model.model.model.visual
+    parts["tower"] = sum(p.numel() for p in tower.parameters())
+    rows = [_ask(model, _film(frames, shape), count, tokens, clock, repeats) for count in QUESTIONS]
+    alone = rows[0]
+    for row in rows:
+        q = row["questions"]
+        row["alone_s"] = q * (alone["prefill_s"] + alone["decode_s"])
+        row["speedup"] = row["alone_s"] / (row["prefill_s"] + row["decode_s"])
+        row["prefill_share"] = row["prefill_s"] / (q * alone["prefill_s"])
+        row["questions_per_s"] = q / (row["prefill_s"] + row["decode_s"])
+    words = parts["all"] - parts["tower"] - model.model.get_input_embeddings().weight.numel()
+    patches = frames * (shape["side"] // 14) ** 2
+    work = flops(model, patches, alone["prompt_tokens"], words, parts["tower"])
+    peak = torch.cuda.max_memory_allocated() if gpu else None
+    peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - empty
+    return {
+        "model": kind, "parameters": parts["all"], "frames": frames, "device": device,
+        "dtype": str(dtype).removeprefix("torch."), "matrix_gflops": rate / 1e9,
+        "prefill_gflops": work / alone["prefill_s"] / 1e9,
+        "matrix_share": work / alone["prefill_s"] / rate,
+        "peak_gib": peak / 2**30, "predicted_gib": rows[-1]["predicted_gib"], "rows": rows,
+    }  # fmt: skip
+
+
+def _film(frames, shape):
+    side = shape["side"]
+    return np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), np.uint8)
+
+
+def _ask(model, frames, count, tokens, clock, repeats):
+    from numpro.models.cost import predict_cost
+    from numpro.models.sharing import decode
+    from numpro.prompts import build_prompt
+
+    wanted = [f"a red star number {i} spins and {'grows ' * (i % 3)}" for i in range(count)]
+    prompts = [build_prompt(query, np.arange(len(frames)) * 2.0) for query in wanted]
+    ids, shared = model.encode_prompts(frames.shape, prompts)
+    rest = [each[shared:] for each in ids]
+    times = []
+    for _ in range(repeats):
+        marks = [clock()]
+        prefix = model.prefill(ids[0][:shared], frames, prompts[0])
+        for most in (1, tokens):
+            marks.append(clock())
+            decode(model.model, prefix, rest, most, (), 0)
+        marks.append(clock())
+        prefill, first, whole = np.diff(marks)
+        times.append((prefill + first, max(0.0, whole - first)))
+        del prefix
+    visual = sum(map(model.is_visual, ids[0]))
+    counts = shared, visual, len(frames), tokens, model.batch_size
+    cost = predict_cost(model.model, ids, *counts, model.seen(*frames.shape[1:3]))
+    prefill, decoding = np.min(times, axis=0)
+    return {
+        "questions": count, "prompt_tokens": len(ids[0]), "shared_tokens": shared,
+        "answer_tokens": tokens, "prefill_s": prefill, "decode_s": decoding,
+        "predicted_gib": cost.memory / 2**30,
+    }  # fmt: skip
+
+
+def at_three_and_a_half(rows, field):
+    """Return the mean of 3 and 4 questions: Charades-STA has about 3.5 a video."""
+    return float(np.mean([row[field] for row in rows if row["questions"] in (3, 4)]))
+
+
+def show(found):
+    print(f"{'model':9} frames  q   prefill   decode  speed-up  prefill share (goal)  questions/s")
+    for one in found:
+        for row in one["rows"]:
+            q, goal = row["questions"], 1 / row["questions"] + 0.1
+            print(
+                f"{one['model']:9} {one['frames']:6} {q:2} {row['prefill_s']:7.2f} s "
+                f"{row['decode_s']:6.2f} s {row['speedup']:8.2f}x {row['prefill_share']:13.2f} "
+                f"({goal:.2f}) {row['questions_per_s']:13.2f}"
+            )
+        print(
+            f"{'':9} 3.5 questions a video: {at_three_and_a_half(one['rows'], 'speedup'):.2f}x "
+            f"(goal 2.5x); prefill {one['prefill_gflops']:.0f} GFLOP/s, "
+            f"{one['matrix_share']:.0%} of the matrix rate {one['matrix_gflops']:.0f} (goal on a "
+            f"GPU 50%); peak {one['peak_gib']:.2f} GiB, predicted {one['predicted_gib']:.2f}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=("small", "7b"), default="small")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--frames", nargs="+", type=int, default=(32, 64, 120))
+    parser.add_argument("--tokens", type=int, default=16, help="of each answer")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--repeats", type=int, default=1, help="the best is taken")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("inference.json"))
+    asked = parser.parse_args()
+    import torch
+
+    from numpro.provenance import provenance
+
+    if asked.shape == "7b" and not torch.cuda.is_available():
+        parser.error("--shape 7b needs a GPU; there is none here")
+    found = []
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
+        for kind in asked.models:
+            for frames in asked.frames:
+                how = (kind, frames, asked.shape, asked.tokens, asked.threads, asked.repeats)
+                found.append(processes.submit(measure, *how).result())
+                show(found[-1:])
+    about = provenance()
+    report = {"machine": about["machine"], "versions": about["versions"], "threads": asked.threads}
+    report |= {"shape": asked.shape, "repeats": asked.repeats, "found": found}
+    asked.out.write_text(json.dumps(report, indent=1, default=float) + "\n")
+    print(f"wrote {asked.out.name}")
+
+
+if __name__ == "__main__":
+    main()

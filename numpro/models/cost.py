@@ -1,0 +1,109 @@
+"""What a question about a clip will cost, told before it is asked: tokens and memory."""
+
+from dataclasses import dataclass
+
+# What is held beside the parts that are counted: measured peaks were 14 to 20 % above their sum
+# (benchmarks/inference.json).
+MARGIN = 1.2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens and predicted memory of asking about one clip.
+
+    Attributes
+    ----------
+    frames, queries
+        How many frames are shown, and how many questions are asked of them.
+    seen
+        Height and width of a frame as the model sees it.
+    tokens_per_frame
+        Visual tokens a frame becomes (half a pair's where frames go in by pairs).
+    shared_tokens
+        Tokens that are run once: the video and the words all questions begin with.
+    question_tokens
+        Tokens of the longest question after that, and of the longest answer.
+    batch
+        How many questions are answered at once.
+    weights, cache, work
+        Bytes: the weights; keys and values of the prefix and of a batch; the largest step.
+    where
+        Device and number format.
+    """
+
+    frames: int
+    queries: int
+    seen: tuple[int, int]
+    tokens_per_frame: float
+    shared_tokens: int
+    question_tokens: int
+    batch: int
+    weights: int
+    cache: int
+    work: int
+    where: str
+
+    @property
+    def memory(self) -> int:
+        """Predicted need in bytes: the parts and a fifth more (`MARGIN`)."""
+        return round(MARGIN * (self.weights + self.cache + self.work))
+
+    def __str__(self) -> str:
+        parts = (self.memory, self.weights, self.cache, self.work)
+        whole, weights, cache, work = (f"{part / 2**30:.2f}" for part in parts)
+        return (
+            f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {self.seen[1]} x "
+            f"{self.seen[0]} pixels; {self.shared_tokens} tokens run once for {self.queries} "
+            f"questions; about {whole} GiB on {self.where} ({weights} weights, {cache} cache of "
+            f"{self.batch} at once, {work} for the largest step, and a fifth more, as measured)"
+        )
+
+
+def predict_cost(
+    model, asked, shared: int, images: int, frames: int, most: int, batch: int,
+    seen: tuple[int, int],
+) -> Cost:  # fmt: skip
+    """Work out the cost of asking a transformers model.
+
+    Parameters
+    ----------
+    model
+        With ``config``, a text part (``get_text_config``) and a ``vision_config``.
+    asked
+        Tokens of each whole prompt.
+    shared, images
+        How many tokens are run once, and how many visual ones are among them.
+    frames, most, batch
+        Frames shown; tokens an answer may have; questions answered at once.
+    seen
+        Height and width of a frame as the model sees it.
+    """
+    text, vision = model.config.get_text_config(), model.config.vision_config
+    each = model.dtype.itemsize
+    batch = max(1, min(batch, len(asked)))
+    rest = max(len(ids) for ids in asked) - shared + most
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    token = 2 * text.num_hidden_layers * heads * width * each
+    # the widest moments of a layer: residual, queries, keys and values, or the inner states
+    step = shared * (4 * text.hidden_size + 3 * text.intermediate_size) * each
+    inner = getattr(vision, "intermediate_size", None)
+    side = getattr(vision, "embed_dim", None) or vision.hidden_size
+    inner = inner or int(vision.mlp_ratio * side)
+    tower = 4 * images * (6 * side + 2 * inner) * each  # patches become tokens 2 x 2 by 2 x 2
+    if model.config._attn_implementation == "eager":
+        step += 2 * text.num_attention_heads * shared**2 * 4
+    logits = batch * text.vocab_size * 4
+    return Cost(
+        frames=frames,
+        queries=len(asked),
+        seen=seen,
+        tokens_per_frame=round(images / frames, 1),
+        shared_tokens=shared,
+        question_tokens=rest,
+        batch=batch,
+        weights=sum(p.numel() * p.element_size() for p in model.parameters()),
+        cache=token * (shared * (1 + batch) + batch * rest),
+        work=max(step, tower) + logits,
+        where=f"{model.device} in {str(model.dtype).removeprefix('torch.')}",
+    )

@@ -1,0 +1,292 @@
+"""How the frames of a video go into each family of models: pixels, and their place in the prompt.
+
+Frames come decoded and numbered and none is left out, added or moved. As images each frame has
+tokens of its own. As a video, Qwen's models join frames by pairs, so that two numbers meet in the
+same tokens; it costs half as many.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A video's place in a prompt.
+
+    Attributes
+    ----------
+    kind : {"image", "video"}
+        What the chat template is told there is.
+    block : str
+        What it writes for one of them.
+    texts : list of str
+        What stands there instead, one a frame or one for a whole video: with one placeholder
+        token for each in `counts`.
+    counts : list of int
+        How many visual tokens each placeholder stands for, in order.
+    """
+
+    kind: str
+    block: str
+    texts: list[str]
+    counts: list[int]
+
+
+class Family:
+    """What differs between families.
+
+    Parameters
+    ----------
+    name
+        The checkpoint: folder or hub id.
+    config, tokenizer, processor
+        Its configuration, tokenizer and image processor.
+    as_video
+        Give the frames as one video instead of one image each.
+    min_pixels, max_pixels
+        Between what areas a frame may go in; None: as the image processor says.
+    """
+
+    projector: str  # the module between vision tower and language model
+    sizes = False  # whether min_pixels and max_pixels can be chosen
+    join = 0  # along which dimension the pixels of several samples are put together
+
+    def __init__(self, name, config, tokenizer, processor, as_video, min_pixels, max_pixels):
+        self.name, self.config, self.processor, self.as_video = name, config, processor, as_video
+        self.token = {
+            kind: tokenizer.convert_ids_to_tokens(getattr(config, f"{kind}_token_id"))
+            for kind in ("image", "video")
+        }
+        if not self.sizes and (min_pixels or max_pixels):
+            raise ValueError(
+                f"{config.model_type} always sees frames at {self.side} x {self.side} pixels; "
+                "min_pixels and max_pixels cannot be chosen"
+            )
+
+    @property
+    def side(self) -> int:
+        """Side of the square the vision tower sees."""
+        return self.config.vision_config.image_size
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a frame as the vision tower sees it."""
+        scale = self.side / max(height, width)
+        return round(height * scale), round(width * scale)
+
+    def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
+        """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
+        raise NotImplementedError
+
+    def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
+        """Return the model's visual inputs for frames [T, H, W, 3]."""
+        raise NotImplementedError
+
+    @cached_property
+    def video_processor(self):
+        """The checkpoint's own video processor.
+
+        Raises
+        ------
+        ImportError
+            Without torchvision.
+        """
+        if not find_spec("torchvision"):
+            raise ImportError(
+                f"frames_as='video' needs torchvision for {self.config.model_type}; install the "
+                "one that belongs to your torch, or use frames_as='images'"
+            )
+        from transformers import AutoVideoProcessor
+
+        return AutoVideoProcessor.from_pretrained(self.name, trust_remote_code=False)
+
+    def video_pixels(self, frames: np.ndarray) -> torch.Tensor:
+        """Return what the video processor makes of frames that are sampled already."""
+        made = self.video_processor(
+            videos=[list(frames)], do_sample_frames=False, return_tensors="pt"
+        )
+        return made["pixel_values_videos"]
+
+
+class Qwen(Family):
+    """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: a frame keeps its shape and is cut into patches."""
+
+    projector = "merger"
+    sizes = True
+
+    def __init__(self, name, config, tokenizer, processor, as_video, min_pixels, max_pixels):
+        super().__init__(name, config, tokenizer, processor, as_video, min_pixels, max_pixels)
+        vision = config.vision_config
+        self.patch, self.pair = vision.patch_size, vision.temporal_patch_size
+        self.merge = vision.spatial_merge_size
+        least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
+        self.least, self.most = min_pixels or least, max_pixels or most
+        self.least = min(self.least, self.most)
+        self.marks = [
+            tokenizer.convert_ids_to_tokens(getattr(config, f"vision_{end}_token_id"))
+            for end in ("start", "end")
+        ]
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return a multiple of patches whose area is allowed, in about the frame's shape."""
+        unit = self.patch * self.merge
+        rows, columns = (round(side / unit) * unit for side in (height, width))
+        if rows * columns > self.most:
+            scale = math.sqrt(height * width / self.most)
+            return tuple(max(unit, math.floor(s / scale / unit) * unit) for s in (height, width))
+        if rows * columns < self.least:
+            scale = math.sqrt(self.least / (height * width))
+            return tuple(math.ceil(s * scale / unit) * unit for s in (height, width))
+        return rows, columns
+
+    def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
+        """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
+        rows, columns = self.seen(*shape[1:3])
+        each = rows * columns // (self.patch * self.merge) ** 2
+        start, end = self.marks
+        if not self.as_video:
+            block = f"{start}{self.token['image']}{end}"
+            return Layout("image", block, [block] * shape[0], [each] * shape[0])
+        block = f"{start}{self.token['video']}{end}"
+        steps = math.ceil(shape[0] / self.pair)
+        if self.config.model_type == "qwen3_vl":  # a time before each pair: the mean of the two
+            times = [f"<{t:.1f} seconds>" for t in self._pairs(seconds).mean(1)]
+            whole = "".join(f"{time}{block}" for time in times)
+            return Layout("video", block, [f"{start}{whole}{end}"], [each] * steps)
+        return Layout("video", block, [block], [each * steps])
+
+    def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
+        """Return the model's visual inputs for frames [T, H, W, 3]."""
+        if not self.as_video:
+            size = {"shortest_edge": self.least, "longest_edge": self.most}
+            made = self.processor(list(frames), size=size, return_tensors="pt")
+            return {name: made[name] for name in ("pixel_values", "image_grid_thw")}
+        pixels, grid = self._patches(frames)
+        made = {"pixel_values_videos": pixels, "video_grid_thw": grid}
+        if self.config.model_type == "qwen2_5_vl":
+            pairs = self._pairs(seconds)[:, 0]
+            step = np.diff(pairs).mean() if len(pairs) > 1 else float(self.pair)
+            made["second_per_grid_ts"] = torch.tensor([step], dtype=torch.float32)
+        return made
+
+    def _pairs(self, seconds: Sequence[float] | None) -> np.ndarray:
+        """Return the times of the frames that are joined, [steps, pair]; the last is repeated."""
+        if seconds is None:
+            raise ValueError("frames_as='video' needs the frames' times; prompts must have seconds")
+        times = list(seconds) + [seconds[-1]] * (-len(seconds) % self.pair)
+        return np.reshape(times, (-1, self.pair))
+
+    def _patches(self, frames: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what Qwen's video processor makes of frames, without torchvision: the same bits.
+
+        Resizing is torchvision's for bytes: bicubic, antialiased, rounded.
+        """
+        rows, columns = self.seen(*frames.shape[1:3])
+        video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        if video.shape[2:] != (rows, columns):
+            video = torch.nn.functional.interpolate(
+                video, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
+            )
+        mean, std = (
+            torch.tensor(getattr(self.processor, name))[:, None, None] * 255
+            for name in ("image_mean", "image_std")
+        )
+        video = (video.float() - mean) / std
+        if missing := -len(video) % self.pair:
+            video = torch.cat([video, video[-1:].expand(missing, -1, -1, -1)])
+        grid = len(video) // self.pair, rows // self.patch, columns // self.patch
+        merge, patch = self.merge, self.patch
+        split = video.view(
+            grid[0], self.pair, 3, grid[1] // merge, merge, patch, grid[2] // merge, merge, patch
+        )
+        flat = split.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(math.prod(grid), -1)
+        return flat, torch.tensor([grid])
+
+
+class LlavaOnevision(Family):
+    """LLaVA-OneVision: a frame is padded to a square; as a video its tokens are pooled 2 x 2."""
+
+    projector = "multi_modal_projector"
+
+    def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
+        """Return where frames of a shape [T, H, W, 3] stand."""
+        grid = self.side // self.config.vision_config.patch_size
+        if self.as_video:  # and one token that ends the video
+            block = f"{self.token['video']}\n"
+            return Layout("video", block, [block], [shape[0] * math.ceil(grid / 2) ** 2 + 1])
+        block = f"{self.token['image']}\n"
+        return Layout("image", block, [block] * shape[0], [grid**2 + 1] * shape[0])
+
+    def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
+        """Return the model's visual inputs for frames [T, H, W, 3]."""
+        if self.as_video:
+            return {"pixel_values_videos": self.video_pixels(frames)}
+        # one image alone would be cut into tiles; two or more are not, and none of a video is
+        count = max(2, len(frames))
+        shown = list(frames) + list(frames)[: count - len(frames)]
+        made = self.processor([shown], return_tensors="pt")
+        return {
+            "pixel_values": made["pixel_values"][: len(frames)],
+            "image_sizes": torch.as_tensor(made["image_sizes"])[: len(frames)],
+            "batch_num_images": torch.tensor([count]),
+        }
+
+
+class LlavaNextVideo(Family):
+    """LLaVA-NeXT-Video: every frame is pooled, as its training had it, and none is tiled.
+
+    Its image input would cut a frame into tiles (1,176 tokens at 336 x 336 and not 144), so the
+    frames go in by its video input in both ways. The one prepares them with Pillow, the other
+    with the checkpoint's video processor; they differ by at most one grey level.
+    """
+
+    projector = "multi_modal_projector"
+    join = 1
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a frame as it is before its middle is cut out."""
+        scale = self.side / min(height, width)
+        return round(height * scale), round(width * scale)
+
+    def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
+        """Return where frames of a shape [T, H, W, 3] stand."""
+        grid = self.side // self.config.vision_config.patch_size
+        each, video = (grid // self.config.spatial_pool_stride) ** 2, self.token["video"]
+        block = f"{video}\n"
+        if self.as_video:
+            return Layout("video", block, [block], [each * shape[0]])
+        texts = [video] * (shape[0] - 1) + [block]
+        return Layout("video", block, texts, [each] * shape[0])
+
+    def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
+        """Return the model's visual inputs for frames [T, H, W, 3]."""
+        if frames.shape[1] != frames.shape[2]:
+            warnings.warn(
+                f"llava_next_video cuts the middle square out of frames of {frames.shape[2]} x "
+                f"{frames.shape[1]}, and numbers at their edge with the rest; read the clip with "
+                f"size=({self.side}, {self.side})",
+                stacklevel=2,
+            )
+        if self.as_video:
+            return {"pixel_values_videos": self.video_pixels(frames)}
+        from transformers import CLIPImageProcessorPil
+
+        same = ("size", "crop_size", "resample", "image_mean", "image_std")
+        plain = CLIPImageProcessorPil(**{name: getattr(self.processor, name) for name in same})
+        pixels = plain(list(frames), return_tensors="pt")["pixel_values"]
+        return {"pixel_values_videos": pixels[None]}
+
+
+FAMILIES = {
+    "qwen2_vl": Qwen,
+    "qwen2_5_vl": Qwen,
+    "qwen3_vl": Qwen,
+    "llava_onevision": LlavaOnevision,
+    "llava_next_video": LlavaNextVideo,
+}

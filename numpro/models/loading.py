@@ -1,0 +1,177 @@
+"""Getting a local checkpoint into memory: where it lies, which device, which numbers."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+from numpro.paths import find_model
+from numpro.spans import one_of
+
+QUANTIZATIONS = ("8bit", "4bit")
+LOCAL_OPTIONS = ("quantization", "attention")  # of every model that runs in this process
+ATTENTIONS = ("sdpa", "flash_attention_2", "eager")
+# what lies between vision tower and language model: in LongVA, LLaVA, Qwen-VL
+PROJECTORS = ("projector", "multi_modal_projector", "merger", "deepstack_merger_list")
+
+
+def weights_folder(name: str) -> Path:
+    """Return the folder a checkpoint lies in: its own, or the hub cache's for a hub id."""
+    found = Path(find_model(name))
+    if found.is_dir():
+        return found
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("config.json", "adapter_config.json"):
+        cached = try_to_load_from_cache(name, file)
+        if isinstance(cached, str):
+            return Path(cached).parent
+    return found
+
+
+def fingerprint_files(names: Iterable[str]) -> str:
+    """Hash the weight files in folders: their names, sizes and both ends of their content."""
+    digest = hashlib.sha256()
+    for name in names:
+        folder = weights_folder(name)
+        for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}".encode())
+            with open(path, "rb") as file:
+                digest.update(file.read(1 << 20))
+                file.seek(max(0, size - (1 << 20)))
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def pick_device(device: str = "auto") -> str:
+    """Return a torch device name; ``auto`` is a GPU where there is one."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(dtype: str, device: str):
+    """Return a torch dtype; ``auto`` measures a matrix product on the CPU.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not float32, bfloat16, float16 or auto.
+    """
+    import time
+
+    import torch
+
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype in names:
+        return names[dtype]
+    if dtype != "auto":
+        raise ValueError(f"dtype must be one of auto, {', '.join(names)}; got {dtype!r}")
+    if device != "cpu":
+        return torch.bfloat16
+    spent = {}
+    for kind in (torch.float32, torch.bfloat16):
+        left, right = (torch.ones(256, 256, dtype=kind) for _ in range(2))
+        left @ right
+        tries = []
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(8):
+                left @ right
+            tries.append(time.perf_counter() - began)
+        spent[kind] = min(tries)
+    # bf16 costs accuracy, so it must be clearly faster
+    return torch.bfloat16 if 2 * spent[torch.bfloat16] < spent[torch.float32] else torch.float32
+
+
+def weight_options(device: str, dtype: str, quantization: str | None, attention: str) -> dict:
+    """Return what ``from_pretrained`` is told: numbers, quantization, attention, no foreign code.
+
+    Parameters
+    ----------
+    device, dtype
+        As `pick_device` gave it; as `pick_dtype` takes it.
+    quantization
+        None, ``8bit`` or ``4bit`` (bitsandbytes, NF4 with double quantization).
+    attention
+        ``sdpa``, ``flash_attention_2`` (where it is installed) or ``eager``.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of these.
+    ImportError
+        When bitsandbytes or flash-attention is asked for and is not installed.
+    """
+    from transformers.utils import logging as library
+
+    one_of("attention", attention, ATTENTIONS)
+    library.disable_progress_bar()
+    kind = pick_dtype(dtype, device)
+    options = {"dtype": kind, "attn_implementation": attention, "trust_remote_code": False}
+    if attention == "flash_attention_2" and not find_spec("flash_attn"):
+        raise ImportError(
+            "attention='flash_attention_2' needs the package flash-attn and a GPU it knows; "
+            "without it use attention='sdpa'"
+        )
+    if quantization is not None:
+        one_of("quantization", quantization, QUANTIZATIONS)
+        if not find_spec("bitsandbytes"):
+            raise ImportError(
+                f"quantization={quantization!r} needs bitsandbytes; pip install 'numpro[quantize]'"
+            )
+        from transformers import BitsAndBytesConfig
+
+        four = quantization == "4bit"
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_8bit=not four,
+            load_in_4bit=four,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=kind,
+            # small, and trained in full: what stands between pictures and words
+            llm_int8_skip_modules=["lm_head", "vision_tower", "visual", *PROJECTORS],
+        )
+    if quantization is not None or device != "cpu":
+        options["device_map"] = device  # straight to its place, not by way of the CPU
+    return options
+
+
+def finish(name: str, model, adapter: str | None, device: str) -> tuple:
+    """Put an adapter on loaded weights, move them to the device, say so.
+
+    Returns
+    -------
+    model, notes
+        Ready to be asked; the adapter's notes, or those of a merged model, else {}.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the adapter is not there.
+    """
+    from numpro.adapters import attach
+    from numpro.models.base import read_notes
+
+    if adapter:
+        model, notes = attach(model, name, adapter)
+    else:
+        notes = read_notes(weights_folder(name))  # a merged model says how it must be asked
+    if not getattr(model, "is_quantized", False):  # quantized weights are where they belong
+        model = model.to(device)
+    logging.getLogger("numpro").info("%s is on %s in %s", name, model.device, model.dtype)
+    return model.eval(), notes
+
+
+def refuse_unknown(cls: type, options: dict, known: Iterable[str]) -> None:
+    """Raise a ValueError when options are left that a model class does not take."""
+    if options:
+        raise ValueError(
+            f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(sorted(options))}"
+        )

@@ -1,0 +1,193 @@
+"""What checkpoints that run in this process share: the prefix of a video, batches, their cost."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from numpro.legibility import warn_unreadable
+from numpro.models.base import NoAnswer, VideoModel, answer_tokens, in_batches
+from numpro.models.cost import Cost, predict_cost
+from numpro.models.longva_model import LORA_TARGETS
+from numpro.models.sharing import Prefix, common_prefix, decode
+from numpro.overlay import NumberStyle
+from numpro.prompts import Prompt
+
+
+class LocalModel(VideoModel):
+    """A checkpoint in memory. A class for one kind writes `prompt_ids` and `prefill`.
+
+    Attributes
+    ----------
+    model, tokenizer
+        As transformers gives them; `model` may carry a peft adapter.
+    batch_size : int
+        How many questions about a video are answered at once.
+    """
+
+    batch_size = 16
+
+    def __init__(self, name, model, tokenizer, adapter=None, notes=None):
+        self.name, self.adapter, self.notes = name, adapter, notes or {}
+        self.model, self.tokenizer = model, tokenizer
+        self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "answer_tokens": 0}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type it runs in."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights are quantized; None for plain ones."""
+        how = getattr(self.model.config, "quantization_config", None)
+        bits = [n for n in ("4bit", "8bit") if getattr(how, f"load_in_{n}", False)]
+        return None if how is None else (bits or [str(getattr(how, "quant_method", how))])[0]
+
+    def state(self) -> dict:
+        """Return the number format, quantization and attention."""
+        return {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "quantization": self.quantization,
+            "attention": self.model.config._attn_implementation,
+        }
+
+    def lora_targets(self) -> str:
+        """Return the regular expression of the language model's linear layers, for peft."""
+        return LORA_TARGETS
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether questions can share a video: its layers must all attend to all of it."""
+        text = self.model.config.get_text_config()
+        kinds = getattr(text, "layer_types", None) or []
+        sliding = getattr(text, "sliding_window", None) and not kinds
+        return not sliding and all(kind == "full_attention" for kind in kinds)
+
+    @property
+    def ends(self) -> set[int]:
+        """The tokens that end an answer: the tokenizer's, and the checkpoint's own."""
+        own = self.model.generation_config.eos_token_id
+        own = own if isinstance(own, list) else [own]
+        return {t for t in [self.tokenizer.eos_token_id, *own] if t is not None}
+
+    @property
+    def pad(self) -> int:
+        """A token to fill rows with."""
+        pad = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad is None else pad
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenize text as it is, without added special tokens."""
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def words(self, text: str) -> str:
+        """Return a question as words: a query never brings a control token."""
+        for special in self.tokenizer.all_special_tokens:
+            text = text.replace(special, " ")
+        return text
+
+    @abstractmethod
+    def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
+        """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+
+    @abstractmethod
+    def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
+        """Run the tokens that hold the video."""
+
+    @abstractmethod
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a whole frame as the model sees it."""
+
+    @abstractmethod
+    def is_visual(self, token: int) -> bool:
+        """Return whether a token stands for a part of a picture."""
+
+    def prepare(
+        self, clip, queries, task, time_encoding, style=None, labels=None, template=None
+    ) -> tuple[np.ndarray, list[Prompt]]:
+        """Return the frames as the model sees them, and its prompts (see `answer`).
+
+        Warns
+        -----
+        UserWarning
+            When numbers are drawn that are too low to be read in what the model sees.
+        """
+        frames, prompts = super().prepare(
+            clip, queries, task, time_encoding, style, labels, template
+        )
+        if prompts and prompts[0].frame_labels is not None:
+            height, width = frames.shape[1:3]
+            seen = self.seen(height, width)[::-1]
+            warn_unreadable(style or NumberStyle(), (width, height), seen, stacklevel=3)
+        return frames, prompts
+
+    def encode_prompts(
+        self, shape: tuple[int, ...], prompts: Sequence[Prompt]
+    ) -> tuple[list[list[int]], int]:
+        """Return the tokens of prompts about the same frames, and how many of them are run once."""
+        asked = [self.prompt_ids(shape, prompt) for prompt in prompts]
+        return asked, common_prefix(asked)
+
+    @torch.inference_mode()
+    def respond(
+        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
+    ) -> list[str]:
+        """Answer questions about one video (see `VideoModel.respond`).
+
+        The video and the words that all questions begin with are run once; the questions follow
+        as a left-padded batch. A batch that does not fit into memory is halved, and what does
+        not fit alone is a `NoAnswer`.
+        """
+        if len(prompts) > 1 and not self.shares_prefix:
+            warnings.warn(
+                f"{self.name} has layers that do not attend to the whole video: its questions "
+                "cannot share it and are asked one by one",
+                stacklevel=3,
+            )
+            return self.respond_singly(frames, prompts, max_new_tokens)
+        if not prompts:
+            return []
+        asked, shared = self.encode_prompts(frames.shape, prompts)
+        start = asked[0][:shared]
+        prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
+        if isinstance(prefix, NoAnswer):
+            return [prefix] * len(prompts)
+
+        def answers(part: list[list[int]]) -> list[list[int]]:
+            return decode(self.model, prefix, part, max_new_tokens, self.ends, self.pad)
+
+        said = in_batches(answers, [ids[shared:] for ids in asked], self.batch_size)
+        self.usage["prompt_tokens"] += sum(map(len, asked))
+        self.usage["cached_tokens"] += shared * (len(asked) - 1)
+        self.usage["answer_tokens"] += sum(map(len, said))
+        return [
+            text
+            if isinstance(text, NoAnswer)
+            else self.tokenizer.decode(text, skip_special_tokens=True)
+            for text in said
+        ]
+
+    def respond_singly(
+        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
+    ) -> list[str]:
+        """Answer each question with the whole video run anew: the plain way, for comparison."""
+        return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
+
+    def cost(
+        self, clip, queries, task="moment_retrieval", time_encoding="overlay-index", **asked
+    ) -> Cost:
+        """Tell what `answer` with the same arguments will need, without running the model."""
+        most = asked.pop("max_new_tokens", None) or answer_tokens(task, len(clip))
+        frames, prompts = self.prepare(clip, queries, task, time_encoding, **asked)
+        ids, shared = self.encode_prompts(frames.shape, prompts)
+        images, seen = sum(map(self.is_visual, ids[0])), self.seen(*frames.shape[1:3])
+        counts = shared, images, len(frames), most, self.batch_size
+        return predict_cost(self.model, ids, *counts, seen)

@@ -1,0 +1,314 @@
+"""Models behind an OpenAI-compatible server: vLLM, SGLang, hosted GPT-4o and the like.
+
+The numbered frames go out as JPEG data URLs, one image a frame, in one message with the question
+at its end. The front of that message is the same for all questions about a video, byte for byte,
+so a server that caches prefixes reads the video once. Nothing but the message is sent: no path of
+a file, and no URL that the server would have to fetch.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from numpro.models.base import NoAnswer, VideoModel, read_notes
+from numpro.models.loading import fingerprint_files, refuse_unknown
+from numpro.paths import find_model
+from numpro.prompts import Prompt
+
+PREFIX = "openai:"  # a model's name is this and the name the server knows it by
+HOSTED = "https://api.openai.com/v1"
+_OURS = ("model", "messages", "stream", "n")  # fields of a request that `settings` may not have
+
+
+def default_cache() -> Path:
+    """Return the folder of responses in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "numpro", "responses")
+
+
+class ServedModel(VideoModel):
+    """A model that a server holds; only its answers are here.
+
+    Parameters
+    ----------
+    name
+        ``openai:`` and the model's name on the server.
+    adapter
+        The folder of the adapter that the server has loaded under that name: its notes say how
+        it must be asked. It is not sent.
+    base_url
+        The server, such as ``http://127.0.0.1:8000/v1``. Default: the environment variable
+        OPENAI_BASE_URL, else OpenAI's own.
+    key_variable
+        The environment variable with the key; None sends none. The key is read from there when
+        questions go out and is kept nowhere. It goes to the server named, whoever that is.
+    timeout
+        Seconds to wait for one response.
+    retries
+        How often a request is sent again when the server is busy (429), fails (5xx), cuts the
+        connection or is too slow: after the time it asks for (Retry-After, to two minutes), else
+        after about 0.5, 1, 2, 4 and then 8 seconds.
+    concurrency
+        How many questions about a video are on their way at once.
+    first_alone
+        Wait for the answer to a video's first question before the others go out: a server that
+        caches only finished prefixes (most hosted ones) then reads the video once.
+    cache
+        Folder of responses, so that nothing is paid for twice; "auto" is `default_cache`, None
+        keeps none. The key is a hash of server, model, message and settings.
+    settings
+        More fields of the request, over ``temperature`` 0, ``seed`` 0 and ``max_tokens``; None
+        leaves a field out, as models that think first want (``{"max_tokens": None,
+        "temperature": None, "max_completion_tokens": 4000}``).
+    max_side
+        Scale a frame down so that its longer side has so many pixels; its number shrinks too.
+    quality, detail
+        Of the JPEG, 1 to 95; how the server is to look at it ("high", "low", "auto").
+    """
+
+    def __init__(
+        self, name: str, adapter: str | None = None, base_url: str | None = None,
+        key_variable: str | None = "OPENAI_API_KEY", timeout: float = 120.0, retries: int = 5,
+        concurrency: int = 8, first_alone: bool = False, cache: str | os.PathLike | None = "auto",
+        settings: dict | None = None, max_side: int | None = None, quality: int = 90,
+        detail: str = "high",
+    ):  # fmt: skip
+        self.name, self.adapter, self.notes = name, adapter, {}
+        self.model = name.removeprefix(PREFIX)
+        self.base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED).rstrip("/")
+        self.key_variable, self.timeout, self.retries = key_variable, timeout, retries
+        self.concurrency, self.first_alone = concurrency, first_alone
+        self.cache = default_cache() if cache == "auto" else cache
+        self.settings = settings or {}
+        self.max_side, self.quality, self.detail = max_side, quality, detail
+        self.usage, self._reached = {}, False
+        self._check()
+        if adapter:
+            self.notes = read_notes(find_model(adapter))
+            if not self.notes:
+                raise ValueError(f"{adapter!r} has no numpro.json: a server loads adapters itself")
+
+    @classmethod
+    def load(
+        cls, name: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto",
+        **options,
+    ) -> "ServedModel":  # fmt: skip
+        """Make the model of a server (see `numpro.models.load_model`); nothing is sent yet.
+
+        A device is of no use here; number formats are refused, as the server has its own.
+        """
+        if dtype != "auto":
+            raise ValueError(f"dtype is the server's own for {name!r}; got {dtype!r}")
+        known = [o for o in cls.__init__.__annotations__ if o not in ("name", "adapter")]
+        refuse_unknown(cls, {o: v for o, v in options.items() if o not in known}, known)
+        return cls(name, adapter or None, **options)
+
+    def _check(self) -> None:
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
+            shown = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
+            raise ValueError(f"base_url must be http(s)://host[:port]/path, no key in it; {shown}")
+        bounds = {"timeout": 1e-3, "retries": 0, "concurrency": 1, "quality": 1, "max_side": 1}
+        for option, least in bounds.items():
+            value = getattr(self, option)
+            if option == "max_side" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+                raise ValueError(f"{option} must be a number, {least} or more; got {value!r}")
+        if self.key_variable and not re.fullmatch(r"[A-Za-z_]\w*", str(self.key_variable)):
+            raise ValueError("key_variable must be the name of an environment variable")  # no key
+        if not self.model:
+            raise ValueError(f"the model's name must follow {PREFIX!r}, such as openai:gpt-4o")
+        if not isinstance(self.settings, dict):
+            raise ValueError(f"settings must map fields to values; got {self.settings!r}")
+        if taken := sorted(set(self.settings) & set(_OURS)):
+            raise ValueError(f"settings must not hold {', '.join(taken)}: they are set here")
+        if self.base_url == HOSTED and not self._key():
+            raise ValueError(f"{HOSTED} needs a key: set {self.key_variable}, or give base_url")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the adapter's files; the weights are the server's and not known here."""
+        return fingerprint_files([self.adapter]) if self.adapter else "served"
+
+    def state(self) -> dict:
+        """Return what tells the answers of this model apart: server, request, pictures; no key."""
+        pictures = {"max_side": self.max_side, "quality": self.quality, "detail": self.detail}
+        return {"server": self.base_url, "settings": self.settings, "jpeg": pictures}
+
+    def _key(self) -> str:
+        return os.environ.get(self.key_variable, "") if self.key_variable else ""
+
+    def respond(
+        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
+    ) -> list[str]:
+        """Answer questions about one video (see `VideoModel.respond`).
+
+        Raises
+        ------
+        PermissionError, ConnectionError, ValueError
+            When no answer can come at all: a key that is refused, a server that cannot be
+            reached and never answered, a model it does not have. Any other failure is that
+            question's reason.
+        """
+        if not prompts:
+            return []
+        parts = self.video_parts(frames, prompts[0].frame_texts)
+        given = {"temperature": 0, "seed": 0, "max_tokens": max_new_tokens} | self.settings
+        given = {name: value for name, value in given.items() if value is not None}
+        about = json.dumps([self.base_url, self.model, given, parts], sort_keys=True)
+        video = hashlib.sha256(about.encode())
+        keys = []
+        for prompt in prompts:
+            digest = video.copy()
+            digest.update(prompt.text.encode())
+            keys.append(digest.hexdigest())
+        with _open_cache(self.cache) as cache:
+            there = ((i, cache.get(key)) for i, key in enumerate(keys))
+            texts = {i: text for i, text in there if text is not None}
+            self._count(from_disk=len(texts))
+            left = {i: prompts[i].text for i in range(len(prompts)) if i not in texts}
+            for i, text in self._ask_together(parts, left, given):
+                texts[i] = text
+                if not isinstance(text, NoAnswer):
+                    cache[keys[i]] = text
+        return [texts[i] for i in range(len(prompts))]
+
+    def video_parts(self, frames: np.ndarray, frame_texts: Sequence[str] | None) -> list[dict]:
+        """Return the parts of the message that carry the frames, each after its own text."""
+        parts = []
+        for number, frame in enumerate(frames):
+            if frame_texts is not None:
+                parts.append({"type": "text", "text": frame_texts[number]})
+            parts.append({"type": "image_url", "image_url": self._picture(frame)})
+        return parts
+
+    def _picture(self, frame: np.ndarray) -> dict:
+        picture, file = Image.fromarray(frame), io.BytesIO()
+        if self.max_side:
+            picture.thumbnail((self.max_side, self.max_side), Image.Resampling.LANCZOS)
+        # full colour resolution: halved, as is usual, it blurs red digits (error 12 for 4 of 255)
+        picture.save(file, "JPEG", quality=self.quality, subsampling=0)
+        coded = base64.b64encode(file.getvalue()).decode()
+        return {"url": f"data:image/jpeg;base64,{coded}", "detail": self.detail}
+
+    def _ask_together(
+        self, parts: list[dict], texts: dict[int, str], given: dict
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the number of each question with its answer, as they come."""
+        from openai import OpenAI
+
+        key = self._key() or "none"  # the client wants one
+        waiting = list(texts)
+        rounds = [waiting[:1], waiting[1:]] if self.first_alone else [waiting]
+        pool = ThreadPoolExecutor(self.concurrency)
+        with OpenAI(
+            api_key=key, base_url=self.base_url, timeout=self.timeout, max_retries=self.retries
+        ) as client:
+
+            def ask(number: int) -> tuple[int, str, dict]:
+                content = [*parts, {"type": "text", "text": texts[number]}]
+                return number, *self._ask(client, content, given)
+
+            try:
+                for numbers in rounds:
+                    for done in as_completed([pool.submit(ask, number) for number in numbers]):
+                        number, text, spent = done.result()
+                        self._count(requests=1, **spent)
+                        yield number, text
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _ask(self, client, content: list[dict], given: dict) -> tuple[str, dict]:
+        """Send one question; return the answer, or why there is none, and the tokens spent."""
+        import openai
+
+        messages = [{"role": "user", "content": content}]
+        try:
+            made = client.chat.completions.create(
+                model=self.model, messages=messages, extra_body=given
+            )
+        except openai.APITimeoutError:
+            why = f"no answer within {self.timeout:g} s, asked {self.retries + 1} times"
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            why = self._clean(f"no connection: {type(cause).__name__}: {cause}")
+            if type(cause).__name__ == "ConnectError" and not self._reached:
+                raise ConnectionError(f"{self.base_url} cannot be reached: {why}") from None
+        except openai.APIStatusError as error:
+            self._reached = True
+            why = self._refused(error)
+        except (openai.APIError, ValueError) as error:
+            why = self._clean(f"the response cannot be read: {error}")
+        else:
+            self._reached = True
+            return self._read(made)
+        return NoAnswer(f"server: {why}"), {}
+
+    def _refused(self, error) -> str:
+        """Return what a server said that answers with an error; raise when it always will."""
+        body = error.body if isinstance(error.body, dict) else {}
+        why = f"{error.status_code}: {self._clean(body.get('message') or error.message)}"
+        if error.status_code == 401:  # what it says may hold a part of the key
+            raise PermissionError(
+                f"{self.base_url} refuses the key (401); it is read from the environment variable "
+                f"{self.key_variable or 'named by key_variable, which is none'}"
+            ) from None
+        if error.status_code == 404:
+            raise ValueError(f"{self.base_url} has no model {self.model!r}: {why}") from None
+        return why
+
+    def _read(self, made) -> tuple[str, dict]:
+        """Take answer and tokens out of a response."""
+        try:
+            used, choices = made.usage, made.choices or []
+            spent = {}
+            if used is not None:
+                details = used.prompt_tokens_details
+                spent = {
+                    "prompt_tokens": used.prompt_tokens or 0,
+                    "answer_tokens": used.completion_tokens or 0,
+                    "cached_tokens": (details and details.cached_tokens) or 0,
+                }
+            if not choices:
+                told = self._clean(getattr(made, "error", None) or "nothing said")
+                return NoAnswer(f"server: no choices in the response ({told})"), spent
+            message, end = choices[0].message, choices[0].finish_reason
+            if end == "content_filter" or message.refusal:
+                told = self._clean(message.refusal or end)
+                return NoAnswer(f"server: it will not answer ({told})"), spent
+            if not (message.content or "").strip():
+                return NoAnswer(f"server: an empty answer (finish_reason {end!r})"), spent
+            return str(message.content), spent
+        except (AttributeError, TypeError) as error:
+            return NoAnswer(f"server: the response cannot be read: {error}"), {}
+
+    def _clean(self, told: object) -> str:
+        """Return a server's words on one line, short, and without the key."""
+        text = " ".join(str(told).split())
+        text = text.replace(self._key(), "***") if self._key() else text
+        return text[:300]
+
+    def _count(self, **more: int) -> None:
+        for name, value in more.items():
+            self.usage[name] = self.usage.get(name, 0) + value
+
+
+def _open_cache(folder: str | os.PathLike | None):
+    """Open the responses in a folder (JSON, safe for several processes); a dict without one."""
+    if folder is None:
+        return nullcontext({})
+    from diskcache import Cache, JSONDisk
+
+    return Cache(str(folder), disk=JSONDisk)

@@ -1,0 +1,86 @@
+"""Weight files as others publish them: their names and shapes, and tensors without a pickle run."""
+
+import json
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ValueError
+        When the file is no JSON object.
+    FileNotFoundError
+        When it is not there.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be JSON; {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object; got a {type(content).__name__}")
+    return content
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Map a PyTorch file of tensors into memory; code in it is refused, not run.
+
+    Raises
+    ------
+    ValueError
+        When it holds anything else than tensors by name, or is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a file of tensors alone, it is not read: {told}") from None
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(f"{path} must hold tensors by name; got something else")
+    return content
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files of a checkpoint, safetensors where there are both.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none, or one that the index names is not there.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            files = [folder / n for n in sorted(set(read_json(index)["weight_map"].values()))]
+        elif (folder / name).is_file():
+            files = [folder / name]
+        else:
+            continue
+        if lacking := [file.name for file in files if not file.is_file()]:
+            raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
+        return files
+    raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
+
+
+def tensor_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor by its name in the files; values are not read."""
+    shapes = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as content:
+                shapes |= {k: tuple(content.get_slice(k).get_shape()) for k in content.keys()}  # noqa: SIM118
+        else:
+            shapes |= {k: tuple(tensor.shape) for k, tensor in load_tensors(file).items()}
+    return shapes
+
+
+def shorten(names: list[str], limit: int = 5) -> str:
+    """Return the first of the names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

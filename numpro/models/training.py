@@ -1,0 +1,93 @@
+"""What model classes share for training: sequences with labels, and batches of them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100  # a label that adds nothing to the loss
+
+
+def sequence(video: list[int], turns: Sequence[tuple[list[int], list[int]]], shared: bool) -> dict:
+    """Return a video's tokens with questions and answers behind them, and what is learned of them.
+
+    Parameters
+    ----------
+    video
+        Tokens up to the end of the video.
+    turns
+        Tokens of each question, and of its answer with the token that ends it.
+    shared
+        Give ``segment`` and ``position_ids`` too: each turn attends to the video and to itself
+        only, at the positions it would have alone (`shared_mask`).
+
+    Returns
+    -------
+    dict
+        ``input_ids`` and ``labels``, lists of one length; labels are `IGNORED` but on answers.
+    """
+    ids, start = list(video), len(video)
+    labels, segment, positions = [IGNORED] * start, [0] * start, list(range(start))
+    for number, (asked, answer) in enumerate(turns, 1):
+        length = len(asked) + len(answer)
+        ids += asked + answer
+        labels += [IGNORED] * len(asked) + answer
+        segment += [number] * length
+        positions += range(start, start + length)
+    sample = {"input_ids": ids, "labels": labels}
+    return sample | {"segment": segment, "position_ids": positions} if shared else sample
+
+
+def pad_batch(samples: Sequence[dict], pad: int) -> dict:
+    """Pad samples of `sequence` to one batch, on the right; their tensors are put in a row."""
+    import torch
+
+    lengths = torch.tensor([len(s["input_ids"]) for s in samples])
+    longest = int(lengths.max())
+
+    def padded(key: str, fill: int) -> "torch.Tensor":
+        return torch.tensor([s[key] + [fill] * (longest - len(s[key])) for s in samples])
+
+    batch = {"input_ids": padded("input_ids", pad), "labels": padded("labels", IGNORED)}
+    batch["attention_mask"] = (torch.arange(longest)[None] < lengths[:, None]).long()
+    if "segment" in samples[0]:
+        batch["attention_mask"] = shared_mask(padded("segment", -1))
+        batch["position_ids"] = padded("position_ids", 0)
+    for key in samples[0]:
+        if torch.is_tensor(samples[0][key]):
+            batch[key] = torch.cat([s[key] for s in samples])
+    return batch
+
+
+def shared_mask(segment: "torch.Tensor") -> "torch.Tensor":
+    """Return who sees whom, bool [B, 1, L, L], in rows of segments [B, L].
+
+    Segment 0 is the video, which all of its row see; -1 is padding: it sees itself, for a row of
+    attention may not be empty, and no one sees it.
+    """
+    import torch
+
+    seen = (segment[:, :, None] == segment[:, None]) | (segment[:, None] == 0)
+    seen &= torch.ones(seen.shape[1:], dtype=torch.bool).tril()
+    return (seen | torch.eye(seen.shape[1], dtype=torch.bool))[:, None]
+
+
+def answers_only(batch: dict) -> dict:
+    """Ask for logits only where the loss needs them: before the answers' tokens.
+
+    A video of 64 frames is 9,216 tokens, and logits over 152,064 words for each of them are 5.6 GB
+    that teach nothing. The loss is the same: transformers' models take the places to keep, and
+    compare each logit with the label one place later.
+    """
+    import torch
+
+    wanted = (batch["labels"][:, 1:] != IGNORED).any(0).nonzero()[:, 0]
+    # the last place's logit is compared with nothing, the first label with no logit
+    last = torch.tensor([batch["labels"].shape[1] - 1])
+    first = torch.full_like(batch["labels"][:, :1], IGNORED)
+    kept = {
+        "logits_to_keep": torch.cat([wanted, last]),
+        "labels": torch.cat([first, batch["labels"][:, wanted + 1]], 1),
+    }
+    return batch | kept

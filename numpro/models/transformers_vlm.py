@@ -1,0 +1,224 @@
+"""Video LLMs of the transformers library, by hub id or folder, behind our protocol.
+
+Prompts are made here and not by the library's processors: those cannot put words before each frame
+of every family, sample frames anew unless told not to, and need torchvision even for images. The
+tokens and pixels are the ones they give.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from numpro.models.families import FAMILIES, Layout
+from numpro.models.loading import LOCAL_OPTIONS, finish, pick_device, refuse_unknown, weight_options
+from numpro.models.local import LocalModel
+from numpro.models.positions import correct_positions
+from numpro.models.sharing import Prefix
+from numpro.models.training import pad_batch, sequence
+from numpro.paths import find_model
+from numpro.prompts import Prompt
+from numpro.spans import one_of
+
+FRAMES_AS = ("images", "video")
+_OPTIONS = (*LOCAL_OPTIONS, "frames_as", "min_pixels", "max_pixels")
+
+
+class TransformersVlm(LocalModel):
+    """Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-OneVision or LLaVA-NeXT-Video.
+
+    Attributes
+    ----------
+    family : numpro.models.families.Family
+        How frames become its inputs.
+    frames_as : {"images", "video"}
+        One image a frame (the default), or all of them as one video.
+    """
+
+    def __init__(self, name, model, tokenizer, family, template, adapter=None, notes=None):
+        super().__init__(name, model, tokenizer, adapter, notes)
+        self.family, self.template = family, template
+        self.frames_as = FRAMES_AS[family.as_video]
+        config = model.config
+        self._kinds = {config.image_token_id: 1, config.video_token_id: 2}
+        self._mrope = config.model_type.startswith("qwen")
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        adapter: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        quantization: str | None = None,
+        attention: str = "sdpa",
+        frames_as: str = "images",
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        **unknown,
+    ) -> "TransformersVlm":
+        """Load a checkpoint (see `numpro.models.load_model`).
+
+        Parameters
+        ----------
+        frames_as : {"images", "video"}
+            One image a frame, each number in tokens of its own; or all frames as one video, as
+            the models were trained (Qwen's then join pairs of frames).
+        min_pixels, max_pixels
+            Between what areas a frame is shown to Qwen's models; None: as their files say.
+        """
+        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+        refuse_unknown(cls, unknown, _OPTIONS)
+        one_of("frames_as", frames_as, FRAMES_AS)
+        folder, device = find_model(name), pick_device(device)
+        options = weight_options(device, dtype, quantization, attention)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        # Pillow's, so that a frame is the same with and without torchvision
+        pictures = AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
+        model = AutoModelForImageTextToText.from_pretrained(folder, **options)
+        kind, as_video = model.config.model_type, frames_as == "video"
+        family = FAMILIES[kind](
+            folder, model.config, tokenizer, pictures, as_video, min_pixels, max_pixels
+        )
+        if as_video and kind.startswith("llava"):
+            _ = family.video_processor  # what it needs is missed now and not amid a run
+        if kind in ("qwen2_vl", "qwen2_5_vl"):
+            correct_positions(model)
+        model, notes = finish(name, model, adapter, device)
+        return cls(name, model, tokenizer, family, _template(folder, tokenizer), adapter, notes)
+
+    def state(self) -> dict:
+        """Return also how frames go in, and between what areas."""
+        areas = {
+            f"{end}_pixels": getattr(self.family, field, None)
+            for end, field in (("min", "least"), ("max", "most"))
+        }
+        return super().state() | {"frames_as": self.frames_as} | areas
+
+    def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
+        """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+        layout = self.family.layout(shape, prompt.seconds)
+        before = prompt.frame_texts or [""] * len(layout.texts)
+        if len(before) != len(layout.texts):
+            raise ValueError(
+                "words before each frame need frames_as='images'; "
+                f"this model was loaded with frames_as={self.frames_as!r}"
+            )
+        video = "".join(w + frame for w, frame in zip(before, layout.texts, strict=True))
+        text = self._chat(layout, video, self.words(prompt.text))
+        bos = self.tokenizer.bos_token
+        ids = self.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos))).input_ids
+        counts = iter(layout.counts)
+        repeated = ([i] * next(counts) if i in self._kinds else [i] for i in ids)
+        return [token for run in repeated for token in run]
+
+    def _chat(self, layout: Layout, video: str, question: str) -> str:
+        """Return the checkpoint's chat: one user's turn, up to where the answer begins."""
+        turn = [{"type": layout.kind}, {"type": "text", "text": "\0"}]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": turn}],
+            chat_template=self.template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        before, _, after = text.partition("\0")
+        if layout.block not in before:
+            raise ValueError(
+                f"the chat template of {self.name} has no place for a {layout.kind}: it must write "
+                f"{layout.block!r} for one; got {before!r}"
+            )
+        return before.replace(layout.block, video) + question + after
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a whole frame as the model sees it."""
+        return self.family.seen(height, width)
+
+    def is_visual(self, token: int) -> bool:
+        """Return whether a token stands for a part of a picture."""
+        return token in self._kinds
+
+    def _token_types(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return 0 for text, 1 for images and 2 for videos."""
+        return sum((ids == token).long() * kind for token, kind in self._kinds.items())
+
+    @torch.inference_mode()
+    def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
+        """Run the tokens that hold the video."""
+        visual = self.family.tensors(frames, prompt.seconds)
+        visual = {
+            name: value.to(self.device, self.dtype if name.startswith("pixel") else None)
+            for name, value in visual.items()
+        }
+        inputs = {"input_ids": torch.tensor([ids], device=self.device)}
+        place = len(ids)
+        if self._mrope:
+            inputs["mm_token_type_ids"] = self._token_types(inputs["input_ids"])
+            grids = {k: v for k, v in visual.items() if k.endswith(("thw", "ts"))}
+            inner = (
+                self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+            )
+            places, _ = inner.model.get_rope_index(**inputs, **grids)
+            inputs["position_ids"] = places
+            place = int(places[:, 0, -1].max()) + 1  # the prefix ends in text
+            visual.pop("second_per_grid_ts", None)
+        out = self.model(**inputs, **visual, use_cache=True, logits_to_keep=1)
+        return Prefix(out.past_key_values, len(ids), place, 3 if self._mrope else 1)
+
+    def training_example(self, frames: np.ndarray, prompt: Prompt, answers: str) -> dict:
+        """Return one sample of training: the loss is on the answer and the token that ends it.
+
+        Parameters
+        ----------
+        frames : uint8 [T, H, W, 3]
+            As the model is to see them.
+        prompt, answers
+            A question with its answer.
+        """
+        if not isinstance(prompt, Prompt):
+            raise ValueError(f"questions cannot share frames in training of {type(self).__name__}")
+        said = [*self.encode(answers), self.tokenizer.eos_token_id]
+        asked = self.prompt_ids(frames.shape, prompt)
+        visual = self.family.tensors(frames, prompt.seconds)
+        return sequence(asked, [([], said)], False) | visual
+
+    def collate(self, samples: Sequence[dict]) -> dict:
+        """Return the batch of samples of `training_example`, padded on the right."""
+        if self.family.join:
+            samples = [
+                sample | {"pixel_values_videos": sample["pixel_values_videos"].transpose(0, 1)}
+                for sample in samples
+            ]
+        batch = pad_batch(samples, self.pad)
+        if self.family.join:  # videos of different lengths, in a row
+            batch["pixel_values_videos"] = batch["pixel_values_videos"].transpose(0, 1)
+        if self._mrope:
+            batch["mm_token_type_ids"] = self._token_types(batch["input_ids"])
+        return batch
+
+
+def _template(folder: str, tokenizer) -> str | None:
+    """Return the chat template of a checkpoint; None: the tokenizer's own.
+
+    The one for pictures may lie beside the tokenizer's: in a file of its own, or in JSON.
+    """
+    from transformers.utils import cached_file
+
+    for file in ("chat_template.jinja", "chat_template.json"):
+        found = cached_file(
+            folder,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found:
+            with open(found, encoding="utf-8") as text:
+                return json.load(text)["chat_template"] if file.endswith("json") else text.read()
+    if not tokenizer.chat_template:
+        raise ValueError(f"{folder} has no chat template, so it cannot be asked")
+    return None

@@ -1,0 +1,259 @@
+"""Files of prediction rows: appended whole, taken up again, in shards and put together.
+
+Beside the rows of ``predictions.jsonl`` lies ``predictions.jsonl.config.json``: what the answers
+depend on, which must be the same for all rows of a file, and under ``about`` what is only told:
+the first question as it was asked, the annotations, and each session with its versions, machine,
+time and counts.
+"""
+
+import glob
+import json
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from numpro.datasets import VideoQueries
+from numpro.paths import write_whole
+
+
+def read_rows(path: str | os.PathLike) -> list[dict]:
+    """Read prediction rows; a later row of a query replaces an earlier one.
+
+    A last line that a kill cut in the middle is left out (its query is asked again).
+
+    Raises
+    ------
+    ValueError
+        For any other line that is not a row, with file and line number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    rows: dict[str, dict] = {}
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows[row["qid"]] = row
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines) and not text.endswith("\n"):
+                break
+            raise ValueError(f"{path} line {number} is not a prediction row: {error}") from error
+    return list(rows.values())
+
+
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Write rows; a reader, or a kill, finds all of them or what was there before."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_whole(path, text)
+
+
+def answered(row: dict) -> bool:
+    """Tell whether a query was answered, readably or not; what failed is asked again."""
+    return row["reason"] is None or bool(row["response"])
+
+
+class RowsFile:
+    """An open file of rows: one that is added is there in full, whatever happens next."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def __enter__(self) -> "RowsFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        os.close(self.file)
+
+    def add(self, row: dict) -> None:
+        """Append a row; on a full disk nothing of it, and what was there stays."""
+        line, end = (json.dumps(row) + "\n").encode(), os.fstat(self.file).st_size
+        try:
+            while line:
+                line = line[os.write(self.file, line) :]
+        except OSError as error:
+            with suppress(OSError):  # half a line at the end is asked again, too
+                os.ftruncate(self.file, end)
+            told = f"{error.strerror}; the rows so far are kept: run it again when there is room"
+            raise OSError(error.errno, told, str(self.path)) from error
+
+    def sync(self) -> None:
+        """Wait until all rows are on the disk."""
+        os.fsync(self.file)
+
+
+# --- what the answers depend on ------------------------------------------------------------------
+
+
+def config_path(out: Path) -> Path:
+    """Return where the configuration of a file of rows is."""
+    return out.with_name(out.name + ".config.json")
+
+
+def read_config(out: Path) -> dict:
+    """Read the configuration of a file of rows; {} without one."""
+    path = config_path(out)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_config(out: Path, config: dict, about: dict) -> None:
+    """Write the configuration of a file of rows, and what is only told."""
+    write_whole(config_path(out), json.dumps(config | {"about": about}, indent=1) + "\n")
+
+
+def check_config(out: Path, config: dict, asking: bool = True) -> dict:
+    """Refuse to mix rows of two configurations; return what the file tells about itself.
+
+    The state of the model (its floating type and so on) may differ where nothing is asked: a
+    file can be read again on another machine.
+
+    Raises
+    ------
+    ValueError
+        When the file holds rows of another configuration, or of an unknown one.
+    """
+    before = read_config(out)
+    if not out.is_file() or not out.stat().st_size:
+        return {}
+    if not before:
+        name = config_path(out).name
+        raise ValueError(f"{out} holds rows of an unknown configuration ({name} is missing)")
+    given = {k: v for k, v in config.items() if asking or k != "state"}
+    # a setting that the file's writer did not know had no other value then
+    differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}
+    if differs:
+        told = "; ".join(f"{k}: {a!r} there, {b!r} now" for k, (a, b) in differs.items())
+        raise ValueError(f"{out} holds rows of another configuration ({told}); give another file")
+    return before.get("about", {})
+
+
+def check_questions(out: Path, rows: Iterable[dict], videos: Sequence[VideoQueries]) -> None:
+    """Refuse rows that answer what the annotations no longer ask.
+
+    Raises
+    ------
+    ValueError
+        With the first query that differs.
+    """
+    asked = {q.qid: (v, q) for v in videos for q in v.queries}
+    for row in rows:
+        if row["qid"] not in asked:
+            continue
+        video, query = asked[row["qid"]]
+        now = {"video": video.video, "query": query.text, "duration": video.duration}
+        now["truth"] = [list(span) for span in query.spans]
+        for key, value in now.items():
+            if row.get(key, value) != value:
+                told = f"{key} was {row[key]!r} and is {value!r} in the annotations"
+                raise ValueError(f"{out}, qid {row['qid']!r}: {told}; give another file")
+
+
+def begin_session(about: dict, started: str, provenance: dict) -> dict:
+    """Add a session to what a file tells about itself; say when its versions are others.
+
+    Versions are told and not refused: a run may go on on another machine. (The version of
+    numpro itself is part of the configuration.)
+    """
+    sessions = about.get("sessions", [])
+    if sessions:
+        then, now = ({"commit": p["commit"], **p["versions"]} for p in (sessions[-1], provenance))
+        told = [f"{k} {then.get(k)} there, {v} now" for k, v in now.items() if then.get(k) != v]
+        if told:
+            warnings.warn(f"taken up with other versions: {', '.join(told)}", stacklevel=5)
+    return about | {"sessions": [*sessions, {"started": started, **provenance}]}
+
+
+# --- shards --------------------------------------------------------------------------------------
+
+
+def launched() -> tuple[tuple[int, int] | None, str]:
+    """Return the shard and the device of this process under ``accelerate launch``.
+
+    ``None, "auto"`` where one process runs. Who is who stands in the environment (as torchrun
+    leaves it, too), so no process waits for another one.
+    """
+    rank, count = os.environ.get("RANK"), int(os.environ.get("WORLD_SIZE", 1))
+    if rank is None or count < 2:
+        return None, "auto"
+    import torch
+
+    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = own if torch.cuda.is_available() and not use_cpu else "cpu"
+    return (int(rank) + 1, count), device
+
+
+def shard_path(out: Path, shard: tuple[int, int]) -> Path:
+    """Return where a shard's rows go: ``predictions.shard-1-of-4.jsonl``."""
+    number, count = shard
+    if not 1 <= number <= count:
+        raise ValueError(f"shard must be i/n with 1 <= i <= n; got {number}/{count}")
+    return out.with_name(f"{out.stem}.shard-{number}-of-{count}{out.suffix}")
+
+
+def _shards(out: Path) -> list[Path]:
+    return sorted(out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{out.suffix}"))
+
+
+def _collected(out: Path) -> dict[str, dict]:
+    """Return the rows of a file and its shards by query; an answer counts before a failure."""
+    rows: dict[str, dict] = {}
+    for row in (row for path in (out, *_shards(out)) for row in read_rows(path)):
+        if row["qid"] not in rows or not answered(rows[row["qid"]]):
+            rows[row["qid"]] = row
+    return rows
+
+
+def missing_queries(videos: Sequence[VideoQueries], out: Path) -> list[str]:
+    """Return the qids that neither a file nor its shards have a row for."""
+    rows = _collected(out)
+    return [q.qid for v in videos for q in v.queries if q.qid not in rows]
+
+
+def merge_shards(videos: Sequence[VideoQueries], out: str | os.PathLike) -> list[dict]:
+    """Put the rows of all shards into one file, in the order of the dataset.
+
+    The shards' files stay; the merged file can be taken up again as any other, to ask again
+    what failed.
+
+    Parameters
+    ----------
+    videos
+        The whole dataset, as it was asked.
+    out
+        As it was given for the shards; they lie beside it.
+
+    Raises
+    ------
+    FileNotFoundError
+        When no shards are there.
+    ValueError
+        When queries have no row yet, or rows are of different configurations or annotations.
+    """
+    from filelock import FileLock
+
+    out = Path(out)
+    with FileLock(out.with_name(f".{out.name}.lock")):
+        if not (paths := _shards(out)):
+            wanted = shard_path(out, (1, 2)).name
+            raise FileNotFoundError(f"no shards of {out} are there, such as {wanted}")
+        config, sessions = read_config(paths[0]), []
+        about = config.pop("about", {})
+        for path in (out, *paths):
+            told = check_config(path, config).get("sessions", [])
+            sessions += [session for session in told if session not in sessions]
+        rows = _collected(out)
+        check_questions(out, rows.values(), videos)
+        if left := missing_queries(videos, out):
+            count = f"{len(left)} of {sum(len(v.queries) for v in videos)} queries"
+            told = f"{count} have no row yet, first qid {left[0]!r}; run their shards to the end"
+            raise ValueError(f"{', '.join(path.name for path in paths)}: {told}")
+        write_config(out, config, about | {"sessions": sessions})
+        merged = [rows.pop(q.qid) for v in videos for q in v.queries]
+        write_rows(out, [*merged, *rows.values()])
+    return merged

@@ -1,212 +1,34 @@
 """NumPro-FT: LoRA on the language model and a trained projector, on numbered clips.
 
-The loop is `transformers.Trainer`, the adapter peft's. The vision tower is frozen, so its
-patch features are computed once per video and kept (up to a bound of memory).
+The loop is `transformers.Trainer`, the adapter peft's. The vision tower is frozen. What a run will
+do and need is told before it (`plan`); a broken run goes on at its last whole checkpoint.
 """
 
-import csv
-import json
 import os
 import platform
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from numpro import __version__
+from numpro.adapters import LOG_COLUMNS, quiet_peft, read_log, save_adapter, write_log
 from numpro.datasets import Query, VideoQueries, fingerprint
-from numpro.models.base import ADAPTER_NOTES, as_dict
-from numpro.overlay import NumberStyle, number_frames
-from numpro.paths import write_whole
-from numpro.prompts import asked_unit, build_prompt, format_highlights, format_moment
-from numpro.spans import seconds_to_labels
-from numpro.video import Clip, VideoError, probe, read_clip
+from numpro.datasets.instructions import Shown, question
+from numpro.models.base import as_dict
+from numpro.models.loading import fingerprint_files
+from numpro.presets import PRESETS, TrainingConfig
+from numpro.samples import FinetuneConfig, Samples
+from numpro.trainer import (
+    is_sharded,
+    lora_config,
+    make_trainer,
+    processes_together,
+    trainer_arguments,
+)
 
-IGNORED = -100
-LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Every value of a fine-tuning run; the defaults are the laptop preset.
-
-    LoRA rank, alpha, targets, scheduler, warm-up and what is trained are the paper's
-    (section 4.1) in every preset.
-    """
-
-    time_encoding: str = "overlay-index"
-    tasks: tuple[str, ...] = ("moment_retrieval",)
-    fps: float = 1.0
-    highlight_fps: float = 0.5
-    size: tuple[int, int] | None = (336, 336)
-    max_frames: int | None = 240
-    style: NumberStyle = field(default_factory=NumberStyle)
-    rounding: str = "nearest"
-    templates: dict = field(default_factory=dict)
-    lora_rank: int = 64
-    lora_alpha: int = 128
-    lora_dropout: float = 0.0
-    learning_rate: float = 5e-4
-    warmup: float = 0.05
-    epochs: float = 3.0
-    steps: int | None = None
-    batch_size: int = 8
-    accumulation: int = 1
-    gradient_checkpointing: bool = False
-    seed: int = 0
-    log_every: int = 10
-    save_every: int | None = None
-    feature_cache_gib: float = 1.0
-
-
-PRESETS = {
-    "laptop": FinetuneConfig(),
-    # section 4.1: lr 1e-4, batch 128 = 8 x 16, 3 epochs, 0.5 fps, gradient checkpointing
-    "paper": FinetuneConfig(
-        fps=0.5, learning_rate=1e-4, batch_size=1, accumulation=16, gradient_checkpointing=True
-    ),
-}
-
-
-def answer_text(query: Query, clip: Clip, task: str, config: FinetuneConfig) -> str:
-    """Return the true answer to a query in the words the model is to learn.
-
-    Raises
-    ------
-    ValueError
-        When the query has no truth for the task.
-    """
-    if task == "moment_retrieval":
-        if not query.spans:
-            raise ValueError(f"query {query.qid!r} has no span to learn")
-        start, end = query.spans[0]
-        if asked_unit(config.time_encoding) == "frame":
-            start, end = seconds_to_labels((start, end), clip.seconds, config.rounding)
-        return format_moment(start, end, config.time_encoding)
-    if query.saliency is None:
-        raise ValueError(f"query {query.qid!r} has no saliency to learn")
-    graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
-    frames = [i for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
-    scores = [1 + float(np.mean(graded[int(clip.seconds[i] // 2)])) for i in frames]
-    if asked_unit(config.time_encoding) == "second":
-        frames = [float(clip.seconds[i]) for i in frames]
-    return format_highlights(frames, scores, config.time_encoding)
-
-
-class Samples:
-    """Fine-tuning samples: one per query and task, encoded when asked for.
-
-    A video that cannot be read is left out, counted and listed in `skipped`; it is never
-    replaced by another one.
-    """
-
-    def __init__(self, videos: Sequence[VideoQueries], model, config: FinetuneConfig):
-        self.model, self.config = model, config
-        self.skipped: list[dict] = []
-        self._features: OrderedDict[tuple, tuple] = OrderedDict()
-        self._bytes = 0
-        self.items = []
-        for video in videos:
-            try:
-                probe(video.path)
-            except VideoError as error:
-                self.skipped.append({"video": video.video, "reason": error.reason})
-                continue
-            self.items += [
-                (video, q, task)
-                for q in video.queries
-                for task in config.tasks
-                if (q.spans if task == "moment_retrieval" else q.saliency)
-            ]
-        if not self.items:
-            raise ValueError(
-                f"nothing to learn from: {len(videos)} videos, {len(self.skipped)} unreadable"
-            )
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> dict | None:
-        video, query, task = self.items[index]
-        try:
-            clip, patches = self._video(video, task)
-        except VideoError as error:
-            found = {"video": video.video, "reason": error.reason}
-            if found not in self.skipped:
-                self.skipped.append(found)
-            return None
-        prompt = self._prompt(query, clip, task)
-        asked = self.model.video_ids(len(clip), prompt.frame_texts)
-        asked += self.model.question_ids(prompt.text)
-        answer = self.model.encode(answer_text(query, clip, task, self.config))
-        answer += [self.model.tokenizer.eos_token_id]
-        return {
-            "input_ids": asked + answer,
-            "labels": [IGNORED] * len(asked) + answer,
-            "image_patches": patches,
-        }
-
-    def _prompt(self, query: Query, clip: Clip, task: str):
-        style = self.config.style
-        return build_prompt(
-            query.text,
-            clip.seconds,
-            task,
-            self.config.time_encoding,
-            duration=clip.duration,
-            template=self.config.templates.get(task),
-            color=style.color if isinstance(style.color, str) else "small",
-        )
-
-    def _video(self, video: VideoQueries, task: str) -> tuple:
-        fps = self.config.fps if task == "moment_retrieval" else self.config.highlight_fps
-        key = (str(video.path), fps)
-        if key in self._features:
-            self._features.move_to_end(key)
-            return self._features[key]
-        clip = read_clip(
-            video.path, fps=fps, size=self.config.size, max_frames=self.config.max_frames
-        )
-        prompt = self._prompt(video.queries[0], clip, task)
-        frames = clip.frames
-        if prompt.frame_labels is not None:
-            frames = number_frames(frames, style=self.config.style, labels=prompt.frame_labels)
-        patches = self.model.patch_features(frames)
-        kept = (replace(clip, frames=clip.frames[:, :1, :1]), patches)  # only the times are needed
-        self._features[key] = kept
-        self._bytes += patches.numel() * patches.element_size()
-        while self._bytes > self.config.feature_cache_gib * 2**30 and len(self._features) > 1:
-            _, (_, old) = self._features.popitem(last=False)
-            self._bytes -= old.numel() * old.element_size()
-        return kept
-
-
-class Collator:
-    """Pads samples to one batch on the right; left-out samples (None) vanish from it."""
-
-    def __init__(self, pad: int):
-        self.pad = pad
-
-    def __call__(self, samples: list[dict | None]) -> dict:
-        """Return the batch of samples."""
-        import torch
-
-        samples = [s for s in samples if s is not None]
-        if not samples:
-            raise VideoError("this batch", "none of its videos could be read")
-        length = max(len(s["input_ids"]) for s in samples)
-
-        def padded(key: str, fill: int) -> torch.Tensor:
-            return torch.tensor([s[key] + [fill] * (length - len(s[key])) for s in samples])
-
-        batch = {"input_ids": padded("input_ids", self.pad), "labels": padded("labels", IGNORED)}
-        lengths = torch.tensor([len(s["input_ids"]) for s in samples])
-        batch["attention_mask"] = (torch.arange(length)[None] < lengths[:, None]).long()
-        batch["image_patches"] = torch.cat([s["image_patches"] for s in samples])
-        return batch
+__all__ = ["PRESETS", "finetune", "lora_config", "plan", "read_log", "save_adapter"]
 
 
 def finetune(
@@ -215,23 +37,34 @@ def finetune(
     out: str | os.PathLike,
     config: FinetuneConfig | None = None,
     progress: bool | None = None,
+    validation: Sequence[VideoQueries] = (),
+    samples: Samples | None = None,
     **changes,
 ) -> list[dict]:
-    """Fine-tune a LongVA with LoRA and write the adapter.
+    """Fine-tune a video LLM with LoRA and write the adapter.
 
     Parameters
     ----------
-    model : numpro.models.longva.Longva
+    model : numpro.models.VideoModel
         The base, without adapter; afterwards it carries the trained one.
     videos
         What to learn from (`numpro.datasets.load_dataset`).
     out
         Adapter folder: peft's files, ``numpro.json`` (how it was trained and must be asked)
-        and ``log.csv`` (step, epoch, loss, learning rate, gradient norm).
+        and ``log.csv`` (step, epoch, loss, learning rate, gradient norm, validation mIoU; drawn
+        by `numpro.plots.training.training_curves`, as the command does to ``log.png``). With
+        ``save_every`` its ``checkpoints`` are there until the adapter is whole; the same call on
+        such a folder goes on at the last of them, and its curve is that of an unbroken run.
     config
         Defaults to ``PRESETS["laptop"]``; `changes` replace single values of it.
     progress
         Show the Trainer's bar; default: when stderr is a terminal.
+    validation
+        Held-out videos: every ``validate_every`` steps moments are asked of them, the weights of
+        the best mIoU are the ones kept, and ``patience`` validations without a new best end the
+        training. Empty: the last weights are kept.
+    samples
+        Of the same `videos`, `model` and `config`, where they were made for `plan` already.
 
     Returns
     -------
@@ -241,188 +74,240 @@ def finetune(
     Raises
     ------
     ValueError
-        For a model that carries an adapter already, or nothing to learn from.
+        For a model that carries an adapter already, nothing to learn from, checkpoints of another
+        run in `out`, or a value that cannot be.
+    OSError
+        When the disk is full; the last whole checkpoint is still there.
     """
-    from peft import get_peft_model
-    from transformers import Trainer
+    from numpro.checkpoints import drop_broken, last_checkpoint, one_line_when_full
 
-    config = replace(config or PRESETS["laptop"], **changes)
+    config = TrainingConfig.of(config, **changes)
     if model.adapter:
         raise ValueError(f"fine-tuning starts from a base model; {model.adapter!r} is loaded on it")
     out = Path(out)
-    base_dtype = model.dtype
-    model.model.float()
-    samples = Samples(videos, model, config)
-    peft_model = get_peft_model(model.model, lora_config(config))
-    peft_model.peft_config["default"].base_model_name_or_path = model.name  # and not a folder
-    trainer = Trainer(
-        model=peft_model,
-        args=_arguments(config, len(samples), out, progress),
-        train_dataset=samples,
-        data_collator=Collator(model.tokenizer.pad_token_id),
-    )
-    for callback in ("PrinterCallback", "ProgressCallback")[: 1 if progress else 2]:
-        _drop_callback(trainer, callback)
+    base_dtype, facts = model.dtype, _facts(model, videos, validation, config)
+    checkpoint = last_checkpoint(out / "checkpoints", facts)
+    samples, peft_model = _prepare(model, videos, config, samples)
+    args = trainer_arguments(config, len(samples), out, str(model.device), progress)
+    trainer = make_trainer(model, peft_model, samples, config, args)
+    held_out = _look_on(trainer, model, validation, config, out, facts)
+    if checkpoint and held_out:
+        held_out.load(checkpoint)
+    if trainer.is_world_process_zero():
+        drop_broken(out / "checkpoints")
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(out))
-    log = [
-        {"step": h["step"], **{k: h.get(k) for k in LOG_COLUMNS[1:]}}
-        for h in trainer.state.log_history
-        if "loss" in h
-    ]
-    peft_model.eval().to(base_dtype)
-    notes = _notes(model, videos, samples, config, log, time.monotonic() - began)
-    save_adapter(peft_model, out, notes, log)
+    with one_line_when_full(out):
+        if not _take_finished(trainer, checkpoint, held_out):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    scores = held_out.scores if held_out else {}
+    if scores:
+        held_out.restore(peft_model)
+    log = _log(trainer.state.log_history, scores)
+    state = (
+        trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
+    )
+    _leave(peft_model, base_dtype)
+    seconds = time.monotonic() - began
+    samples.close()
+    if trainer.args.world_size > 1:  # each process decoded videos of its own
+        samples.skipped = _of_all(samples.skipped)
+        if held_out:
+            held_out.skipped = _of_all(held_out.skipped)
+    notes = _notes(model, videos, samples, config, log, seconds, held_out)
+    if trainer.is_world_process_zero():
+        with one_line_when_full(out):
+            save_adapter(peft_model, out, notes, log, state)
+            _forget_checkpoints(out / "checkpoints")
+    trainer.accelerator.wait_for_everyone()
     model.model, model.adapter, model.notes = peft_model, str(out), notes
     return log
 
 
-def lora_config(config: FinetuneConfig):
-    """Return peft's configuration: LoRA on the language model's linear layers, projector whole."""
-    from peft import LoraConfig
+def _of_all(skipped: list[dict]) -> list[dict]:
+    """Return what any of the processes left out, once."""
+    from accelerate.utils import gather_object
 
-    from numpro.models.longva_model import LORA_TARGETS, PROJECTOR
-
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=LORA_TARGETS,
-        modules_to_save=[PROJECTOR],
-        task_type="CAUSAL_LM",
-    )
+    rows = gather_object(skipped)
+    return [row for n, row in enumerate(rows) if row not in rows[:n]]
 
 
-def save_adapter(peft_model, out: Path, notes: dict, log: list[dict]) -> None:
-    """Write the adapter, its card and log, and last its notes, which appear whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    # the name, not the place on this machine; peft's own card would tell the place again
-    peft_model.peft_config["default"].base_model_name_or_path = notes["base_model"]
-    # a card of ours from before has no metadata block, which peft's would complain of
-    (out / "README.md").unlink(missing_ok=True)
-    peft_model.save_pretrained(out, save_embedding_layers=False)
-    if (out / "checkpoints").is_dir() and not any((out / "checkpoints").iterdir()):
-        (out / "checkpoints").rmdir()
-    (out / "README.md").write_text(_card(notes), encoding="utf-8")
-    with open(out / "log.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS)
-        writer.writeheader()
-        writer.writerows(log)
-    write_whole(out / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")
+def _facts(model, videos, validation, config: TrainingConfig) -> dict:
+    from numpro.checkpoints import run_facts
+
+    held_out = fingerprint(validation) if validation else "none"
+    base = fingerprint_files([model.name])
+    return run_facts(config.as_json(), fingerprint(videos), held_out, base, processes_together())
 
 
-def _card(notes: dict) -> str:
-    """Return the adapter's model card, in place of peft's empty form."""
-    data, config = notes["data"], notes["config"]
-    return (
-        f"# LoRA adapter for {notes['base_model']}\n\n"
-        f"Fine-tuned by numpro {notes['numpro']} (NumPro-FT, arXiv 2411.10332, section 4.1) on "
-        f"{data['samples']} samples of {', '.join(data['parts'])}, fingerprint "
-        f"{data['fingerprint']}: time encoding `{notes['time_encoding']}`, {notes['fps']:g} fps, "
-        f"rank {config['lora_rank']}, alpha {config['lora_alpha']}, learning rate "
-        f"{config['learning_rate']:g}, seed {config['seed']}. How it must be asked is in "
-        f"`{ADAPTER_NOTES}`, the losses in `log.csv`.\n"
-    )
+def _prepare(model, videos, config: TrainingConfig, samples: Samples | None = None) -> tuple:
+    """Return the samples, and the model with fresh LoRA weights in the types they train in."""
+    import torch
+    from peft import get_peft_model
+
+    quantized = getattr(model.model, "is_quantized", False)
+    if config.precision == "float32":
+        if quantized:
+            raise ValueError("a quantized base is trained with precision bfloat16; got float32")
+        model.model.float()
+    samples = samples or Samples(videos, model, config)
+    torch.manual_seed(config.seed)
+    with quiet_peft():
+        peft_model = get_peft_model(model.model, lora_config(config, model))
+    for parameter in peft_model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return samples, peft_model
 
 
-def read_log(adapter: str | os.PathLike) -> list[dict]:
-    """Read ``log.csv`` of an adapter folder: rows with step and loss, as `finetune` gave them.
+def _take_finished(trainer, checkpoint: Path | None, held_out) -> bool:
+    """Take a checkpoint that has no step to go; the Trainer would make one more."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+    from transformers import TrainerState
 
-    Raises
-    ------
-    FileNotFoundError
-        When the folder has no log.
+    if not checkpoint:
+        return False
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    if state.global_step < trainer.args.max_steps and not (held_out and held_out.plateau):
+        return False
+    weights = load_peft_weights(str(checkpoint), device=str(trainer.args.device))
+    set_peft_model_state_dict(trainer.model, weights)
+    trainer.state = state
+    return True
+
+
+def _look_on(trainer, model, validation, config: TrainingConfig, out: Path, facts: dict):
+    """Have the run validated, logged and marked; return the validation, None without."""
+    from numpro.checkpoints import Bookkeeper
+    from numpro.validation import Validation
+
+    if validation and is_sharded(trainer):
+        raise ValueError(
+            "FSDP cuts the model in pieces, and validation asks it whole: train without "
+            "validation and score checkpoints with numpro predict"
+        )
+    held_out = Validation(model, validation, config) if validation else None
+    if held_out:
+        trainer.add_callback(held_out)
+
+    def told(history: list[dict]) -> None:
+        write_log(out, _log(history, held_out.scores if held_out else {}))
+
+    trainer.add_callback(Bookkeeper(facts, held_out, told))
+    return held_out
+
+
+def _log(history: list[dict], scores: dict[int, float]) -> list[dict]:
+    """Return the rows of ``log.csv``: what the Trainer told, and the validations, by step."""
+    rows = {h["step"]: {k: h.get(k) for k in LOG_COLUMNS} for h in history if "loss" in h}
+    for step, score in scores.items():
+        rows.setdefault(step, dict.fromkeys(LOG_COLUMNS) | {"step": step})["val_mIoU"] = score
+    return [rows[step] for step in sorted(rows)]
+
+
+def _leave(peft_model, dtype) -> None:
+    """Give the weights the type the base was loaded in; quantized ones keep theirs."""
+    peft_model.eval()
+    for parameter in peft_model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
+def _forget_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run whose adapter is whole."""
+    import shutil
+
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def plan(
+    videos: Sequence[VideoQueries],
+    config: FinetuneConfig,
+    model=None,
+    samples: Samples | None = None,
+) -> dict:
+    """Return what a run will do and need, to be shown before it.
+
+    Parameters
+    ----------
+    videos, config
+        As `finetune` takes them.
+    model : numpro.models.VideoModel, optional
+        The base, loaded as it will be trained. With it the tokens of a sample (the median and the
+        most), the trainable parameters and the memory are told, too; the model is left as it was.
+    samples : numpro.samples.Samples, optional
+        Of these three, where they are there already; `finetune` can take them over.
+
+    Returns
+    -------
+    dict
+        ``samples``, ``steps``, ``batch`` (samples a step), ``warm-up steps``, ``epochs``; with a
+        model also ``left out``, ``with fewer frames`` (samples that ``max_tokens`` thinned out),
+        ``tokens a sample``, ``most tokens``, ``trainable parameters`` and ``memory, GiB``
+        (predicted, of one process; see `numpro.memory`).
     """
-    with open(Path(adapter) / "log.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    config = TrainingConfig.of(config)
+    told = {}
+    if model is None:
+        each = 1 if config.share_frames else None
+        count = sum(each or len(v.queries) for v in videos) * len(config.tasks)
+    else:
+        from numpro.memory import predict_memory, trainable_parameters
 
-
-def plan(videos: Sequence[VideoQueries], config: FinetuneConfig) -> dict:
-    """Return what a run will do, to be shown before it: samples, steps, batch, warm-up."""
-    count = sum(len(v.queries) for v in videos) * len(config.tasks)
-    steps = config.steps or _steps(config, count)
+        samples = samples or Samples(videos, model, config)
+        count, longest = len(samples), max(samples.lengths)
+        trained = trainable_parameters(model, config)
+        told = {
+            "left out": len(samples.skipped),
+            "with fewer frames": samples.thinned,
+            "tokens a sample": int(np.median(samples.lengths)),
+            "most tokens": longest,
+            "trainable parameters": sum(trained.values()),
+            "memory, GiB": float(f"{sum(predict_memory(model, config, longest).values()):.3g}"),
+        }
+    processes = processes_together()
+    steps = config.steps_for(count, processes)
+    batch = config.batch_size * config.accumulation_on(processes) * processes
     return {
         "samples": count,
         "steps": steps,
-        "batch": config.batch_size * config.accumulation,
+        "batch": batch,
         "warm-up steps": int(np.ceil(config.warmup * steps)),
-        "epochs": round(steps * config.batch_size * config.accumulation / max(1, count), 2),
-    }
+        "epochs": round(steps * batch / max(1, count), 2),
+    } | told
 
 
-def _steps(config: FinetuneConfig, count: int) -> int:
-    return max(1, int(np.ceil(config.epochs * count / (config.batch_size * config.accumulation))))
-
-
-def _arguments(config: FinetuneConfig, count: int, out: Path, progress: bool | None):
-    from transformers import TrainingArguments
-
-    steps = config.steps or _steps(config, count)
-    saving = {"save_strategy": "no"}
-    # renamed between transformers 5.17 and 5.23
-    names = ("activation_checkpointing", "gradient_checkpointing")
-    name = next(n for n in names if n in TrainingArguments.__dataclass_fields__)
-    checkpointing = {name: config.gradient_checkpointing}
-    if config.save_every:
-        saving = {"save_strategy": "steps", "save_steps": config.save_every, "save_total_limit": 2}
-    return TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=int(np.ceil(config.warmup * steps)),
-        weight_decay=0.0,
-        **checkpointing,
-        logging_steps=config.log_every,
-        logging_first_step=True,
-        remove_unused_columns=False,
-        report_to=[],
-        seed=config.seed,
-        data_seed=config.seed,
-        disable_tqdm=not progress,
-        dataloader_pin_memory=False,
-        label_names=["labels"],
-        **saving,
-    )
-
-
-def _drop_callback(trainer, name: str) -> None:
-    for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ == name:
-            trainer.remove_callback(callback)
-
-
-def _last_checkpoint(out: Path) -> str | None:
-    folder = out / "checkpoints"
-    if not folder.is_dir():
-        return None
-    from transformers.trainer_utils import get_last_checkpoint
-
-    return get_last_checkpoint(str(folder))
-
-
-def _notes(model, videos, samples: Samples, config: FinetuneConfig, log, seconds: float) -> dict:
+def _notes(model, videos, samples, config: TrainingConfig, log, seconds, held_out) -> dict:
     import torch
 
+    scored = [(row["val_mIoU"], row["step"]) for row in log if row["val_mIoU"] is not None]
+    best = max(scored, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
+    shown = Shown(np.arange(2.0), 2.0)
+    asked = {t: question(Query("", "{query}", ()), shown, t, config).text for t in config.tasks}
     return {
         "base_model": model.name,
+        "base_fingerprint": fingerprint_files([model.name]),
         "time_encoding": config.time_encoding,
         "style": as_dict(config.style),
         "fps": config.fps,
         "highlight_fps": config.highlight_fps,
+        "max_frames": config.max_frames,
         "templates": config.templates,
+        "prompt": asked,
         "rounding": config.rounding,
         "data": {
             "fingerprint": fingerprint(videos),
             "samples": len(samples),
+            "with_fewer_frames": samples.thinned,
             "parts": sorted({f"{v.dataset}/{v.split}" for v in videos}),
             "skipped": samples.skipped,
         },
-        "config": asdict(config),
-        "last_loss": log[-1]["loss"] if log else None,
+        "config": config.as_json(),
+        "processes": processes_together(),
+        "last_loss": next((r["loss"] for r in reversed(log) if r["loss"] is not None), None),
+        "val_mIoU": best[0],
+        "best_step": best[1],
+        "validation_skipped": held_out.skipped if held_out else [],
         "seconds": round(seconds, 1),
         "numpro": __version__,
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",

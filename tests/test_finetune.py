@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-import shutil
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,22 +12,19 @@ import torch
 
 from numpro import NumberStyle, number_frames, read_clip
 from numpro.answers import parse_highlights, parse_moment
+from numpro.checkpoints import Bookkeeper
 from numpro.datasets import fingerprint
-from numpro.finetune import (
-    IGNORED,
-    PRESETS,
-    Collator,
-    FinetuneConfig,
-    Samples,
-    answer_text,
-    finetune,
-    lora_config,
-    plan,
-)
+from numpro.datasets.instructions import answer_text
+from numpro.finetune import PRESETS, finetune, lora_config, plan
+from numpro.memory import GIB, predict_memory
 from numpro.models import load_model
+from numpro.models.training import answers_only
+from numpro.presets import TrainingConfig
 from numpro.prompts import build_prompt
+from numpro.samples import IGNORED, FinetuneConfig, Samples
 
-QUICK = {"steps": 2, "learning_rate": 5e-3, "batch_size": 8, "log_every": 1, "progress": False}
+STEPS = {"steps": 2, "learning_rate": 5e-3, "batch_size": 8, "log_every": 1}
+QUICK = {**STEPS, "progress": False}
 
 
 def weights(model):
@@ -144,14 +141,14 @@ def test_a_video_is_run_through_the_tower_once(films, longva, monkeypatch):
 def test_padding_is_ignored(films, longva):
     samples = Samples(films, longva, FinetuneConfig())
     short, long = sorted((samples[0], samples[-1]), key=lambda s: len(s["input_ids"]))
-    batch = Collator(longva.tokenizer.pad_token_id)([short, None, long])
+    batch = longva.collate([short, long])
     lengths = [len(short["input_ids"]), len(long["input_ids"])]
     assert lengths[0] < lengths[1]
     assert batch["attention_mask"].sum(1).tolist() == lengths
     assert (batch["labels"][0, lengths[0] :] == IGNORED).all()
     with torch.no_grad():
         together = longva.model(**batch).loss
-        parts = [longva.model(**Collator(0)([s])).loss for s in (short, long)]
+        parts = [longva.model(**longva.collate([s])).loss for s in (short, long)]
     counts = [sum(i != IGNORED for i in s["labels"]) for s in (short, long)]
     torch.testing.assert_close(
         together, sum(p * c for p, c in zip(parts, counts, strict=True)) / sum(counts)
@@ -212,11 +209,15 @@ def test_the_adapter_says_how_it_was_made(trained, films, longva_dir):
     model, out, log, _ = trained
     notes = json.loads((out / "numpro.json").read_text())
     assert notes["base_model"] == str(longva_dir)
+    assert notes["base_fingerprint"] == load_model(str(longva_dir), device="cpu").fingerprint
+    assert "{query}" in notes["prompt"]["moment_retrieval"] and "red" in str(notes["prompt"])
+    assert (notes["rounding"], notes["max_frames"], notes["processes"]) == ("nearest", 240, 1)
     assert (notes["time_encoding"], notes["fps"]) == ("overlay-index", 1.0)
     assert notes["style"] == {"position": "bottom_right", "size": 40, "color": "red"}
     assert notes["data"] == {
         "fingerprint": fingerprint(films),
         "samples": sum(len(v.queries) for v in films),
+        "with_fewer_frames": 0,
         "parts": ["flipbook/test"],
         "skipped": [],
     }
@@ -224,8 +225,9 @@ def test_the_adapter_says_how_it_was_made(trained, films, longva_dir):
     assert (config["lora_rank"], config["lora_alpha"], config["steps"]) == (64, 128, 15)
     assert notes["last_loss"] == log[-1]["loss"] and notes["seconds"] > 0
     with open(out / "log.csv", newline="") as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    assert rows == log and list(rows[0]) == ["step", "epoch", "loss", "learning_rate", "grad_norm"]
+        rows = list(csv.DictReader(file))
+    assert [{k: float(v) if v else None for k, v in row.items()} for row in rows] == log
+    assert list(rows[0]) == ["step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU"]
     peft = json.loads((out / "adapter_config.json").read_text())
     assert (peft["r"], peft["lora_alpha"], peft["modules_to_save"]) == (64, 128, ["projector"])
     card = (out / "README.md").read_text()
@@ -236,7 +238,7 @@ def test_the_adapter_says_how_it_was_made(trained, films, longva_dir):
         "adapter_model.safetensors",
         "log.csv",
         "numpro.json",
-    }
+    }, "checkpoints of a finished run are gone"
 
 
 def test_the_name_of_an_embedded_base_is_kept_not_its_folder(films, longva, tmp_path):
@@ -271,19 +273,26 @@ def test_saving_memory_changes_nothing(films, longva_dir, tmp_path, changes):
         assert saving["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-2)
 
 
-def test_a_run_is_taken_up_at_its_last_checkpoint(films, longva_dir, tmp_path):
-    config = {**QUICK, "steps": 6, "save_every": 3, "batch_size": 3}
-    adapters, logs = [], []
-    for name in ("whole", "broken"):
-        if name == "broken":  # what a kill after step 3 leaves
-            first = tmp_path / "whole" / "checkpoints" / "checkpoint-3"
-            shutil.copytree(first, tmp_path / "broken" / "checkpoints" / "checkpoint-3")
-        model = load_model(str(longva_dir), device="cpu", dtype="float32")
-        logs.append(finetune(model, films, tmp_path / name, **config))
-        adapters.append(weights(model.model))
-    for name, value in adapters[0].items():
-        torch.testing.assert_close(adapters[1][name], value, atol=1e-6, rtol=1e-5)
-    assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]])
+def test_in_bfloat16_the_frozen_weights_stay_and_the_trained_ones_are_exact(
+    films, longva_dir, tmp_path, monkeypatch
+):
+    kinds = {}
+
+    def look(self, args, state, control, model=None, **named):
+        for _, value in model.named_parameters():
+            kinds.setdefault(value.requires_grad, set()).add(value.dtype)
+
+    monkeypatch.setattr(Bookkeeper, "on_step_begin", look, raising=False)
+    logs = []
+    for kind in ("float32", "bfloat16"):
+        kinds.clear()
+        model = load_model(str(longva_dir), device="cpu", dtype=kind)
+        how = {**QUICK, "precision": kind, "validate_every": 1, "validation": films[:1]}
+        logs.append(finetune(model, films, tmp_path / kind, **how))
+    assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
+    losses = [[row["loss"] for row in log] for log in logs]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[1] != losses[0]
+    assert {p.dtype for p in model.model.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
@@ -301,6 +310,19 @@ def test_a_video_that_cannot_be_read_is_left_out_and_listed(films, longva, tmp_p
     assert data["samples"] == len(films[0].queries)
     reasons = {row["video"]: row["reason"] for row in data["skipped"]}
     assert reasons["gone"] == "no such file" and "not a readable video" in reasons["broken"]
+
+
+def test_a_step_in_which_every_video_broke_teaches_nothing(films, longva, tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(films[0].path.read_bytes())
+    videos, config = [replace(films[0], path=film)], TrainingConfig.of(None, **STEPS)
+    samples = Samples(videos, longva, config)
+    film.write_bytes(film.read_bytes()[:300])  # it could be read when it was looked into
+    log = finetune(longva, videos, tmp_path / "out", config, progress=False, samples=samples)
+    assert [row["loss"] for row in log] == [0.0, 0.0]
+    assert all(torch.isfinite(p).all() for p in longva.model.parameters())
+    (row,) = json.loads((tmp_path / "out" / "numpro.json").read_text())["data"]["skipped"]
+    assert row["video"] == videos[0].video and "no video stream" in row["reason"]
 
 
 def test_nothing_to_learn_from_is_an_error(films, longva, tmp_path):
@@ -322,22 +344,90 @@ def test_the_presets_are_the_papers_where_it_says():
     for config in PRESETS.values():
         assert (config.lora_rank, config.lora_alpha, config.warmup) == (64, 128, 0.05)
         assert config.time_encoding == "overlay-index" and config.style == NumberStyle()
-    paper = PRESETS["paper"]
-    assert (paper.fps, paper.learning_rate, paper.epochs) == (0.5, 1e-4, 3)
+        assert config.train_projector and config.save_every
+    paper, card = PRESETS["paper"], PRESETS["24gb"]
+    for config in (paper, card):
+        assert (config.fps, config.learning_rate, config.epochs) == (0.5, 1e-4, 3)
+        assert (config.total_batch, config.precision, config.size) == (128, "bfloat16", (336, 336))
+        assert config.gradient_checkpointing and config.weight_decay == 0
+    assert (paper.max_frames, paper.max_tokens, paper.quantization) == (240, 4096, None)
+    assert (card.max_frames, card.quantization) == (64, "4bit")
     peft = lora_config(FinetuneConfig())
     assert (peft.r, peft.lora_alpha, peft.modules_to_save) == (64, 128, ["projector"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"precision": "half"}, "precision must be one of float32, bfloat16; got 'half'"),
+        ({"quantization": "4bit"}, "precision must be bfloat16 with quantization '4bit'"),
+        ({"rank": 3}, "no such value: rank; there are"),
+        ({"report_to": ("nowhere",)}, "nowhere is not installed; pip install nowhere"),
+        ({"total_batch": 3, "batch_size": 2}, "multiple of batch_size x processes = 2 x 1; got 3"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_in_one_line(films, longva, tmp_path, changes, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        finetune(longva, films, tmp_path / "out", **{**QUICK, **changes})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_samples_of_a_step_are_the_same_on_any_number_of_gpus():
+    paper = PRESETS["paper"]
+    for processes in (1, 8, 32):
+        assert paper.accumulation_on(processes) * processes == 128
+        assert paper.steps_for(220_000, processes) == math.ceil(3 * 220_000 / 128)
 
 
 def test_a_plan_says_what_a_run_will_do(films):
     count = sum(len(v.queries) for v in films)
     config = FinetuneConfig(epochs=3, batch_size=4, accumulation=1)
     told = plan(films, config)
-    assert told["samples"] == count == 8
-    assert (told["steps"], told["batch"], told["warm-up steps"], told["epochs"]) == (6, 4, 1, 3)
+    assert told["samples"] == count == 7
+    assert (told["steps"], told["batch"], told["warm-up steps"], told["epochs"]) == (6, 4, 1, 3.43)
     assert plan(films, replace(config, steps=40, accumulation=2)) == {
-        "samples": 8,
+        "samples": 7,
         "steps": 40,
         "batch": 8,
         "warm-up steps": 2,
-        "epochs": 40,
+        "epochs": 45.71,
     }
+
+
+def test_a_plan_says_how_many_videos_are_shown_with_fewer_frames(films, longva):
+    longest = max(Samples(films, longva, FinetuneConfig()).lengths)
+    config = TrainingConfig.of(None, max_tokens=longest)
+    assert plan(films, config, longva)["with fewer frames"] == 0
+    told = plan(films, replace(config, max_tokens=longest - 1), longva)
+    assert 0 < told["with fewer frames"] < told["samples"]
+    assert told["most tokens"] < longest
+
+
+@pytest.mark.parametrize("changes", [{}, {"share_frames": True}], ids=["plain", "shared"])
+def test_a_plan_foretells_what_a_step_holds(films, longva, changes):
+    """Trained parameters exactly; activations not below what torch keeps, nor far above."""
+    from peft import get_peft_model
+
+    config = TrainingConfig.of(None, batch_size=1, lora_rank=8, **changes)
+    told = plan(films, config, longva)
+    samples = Samples(films, longva, config)
+    longest = int(np.argmax(samples.lengths))
+    assert told["most tokens"] == len(samples[longest]["input_ids"])
+    foretold = predict_memory(longva, config, told["most tokens"])
+    peft_model = get_peft_model(longva.model, lora_config(config, longva))
+    trained = [p for p in peft_model.parameters() if p.requires_grad]
+    assert told["trainable parameters"] == sum(p.numel() for p in trained)
+    weights = {p.untyped_storage().data_ptr() for p in peft_model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:  # held on to, so that no address comes twice
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    batch = longva.collate([samples[longest]])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        peft_model(**answers_only(batch))
+    measured = sum(size for size, _ in kept.values()) / GIB
+    assert measured < foretold["activations"] < 1.5 * measured

@@ -1,0 +1,143 @@
+"""Checkpoints of a training: which are whole, which run they belong to, and a full disk.
+
+A checkpoint is the Trainer's own folder (adapter, optimizer, scheduler, random state of each
+process, trainer state), the best validation so far, and last a mark that says of which run it is.
+One without a mark was broken while it was written; it is not taken up.
+"""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from numpro.paths import write_whole
+
+MARK = "numpro_run.json"
+# values that change neither what is learned nor what is logged
+_FREE = {"cache", "cache_gib", "feature_cache_gib", "report_to", "video_limit", "workers"}
+
+
+def run_facts(settings: Mapping, data: str, validation: str, base: str, processes: int) -> dict:
+    """Return what two runs must share for one to go on with the other's checkpoint.
+
+    Parameters
+    ----------
+    settings
+        Every value of the run, as JSON holds them; those that change no result are left out.
+    data, validation, base
+        Fingerprints of what is learned, of what is held out, and of the base model.
+    processes
+        How many train together: each has a random state of its own.
+    """
+    kept = {name: value for name, value in settings.items() if name not in _FREE}
+    return kept | {
+        "training data": data,
+        "validation data": validation,
+        "base model": base,
+        "processes": processes,
+    }
+
+
+def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
+    """Return the newest whole checkpoint under `folder`; None when there is none.
+
+    Raises
+    ------
+    ValueError
+        When it is another run's; what differs is named.
+    """
+    found = sorted(folder.glob("checkpoint-*/" + MARK), key=lambda p: int(p.parent.name[11:]))
+    if not found:
+        return None
+    there = json.loads(found[-1].read_text(encoding="utf-8"))
+    missing = "nothing"
+    differ = [
+        f"{name} is {there.get(name, missing)!r} there and {facts.get(name, missing)!r} here"
+        for name in {**there, **facts}
+        if there.get(name, missing) != facts.get(name, missing)
+    ]
+    if differ:
+        raise ValueError(
+            f"{folder} holds checkpoints of another run: {'; '.join(differ)}; choose another "
+            "folder for the adapter, or delete the checkpoints"
+        )
+    return found[-1].parent
+
+
+def drop_broken(folder: Path) -> None:
+    """Delete the checkpoints that were not written to their end."""
+    for path in folder.glob("checkpoint-*"):
+        if not (path / MARK).is_file():
+            shutil.rmtree(path)
+
+
+class Bookkeeper(TrainerCallback):
+    """Marks whole checkpoints, logs wherever one is written, and hands on what was logged.
+
+    The Trainer's loss is a mean since the row before. A row at each checkpoint makes the curve of
+    a run that was taken up the same as that of one that never broke.
+    """
+
+    def __init__(self, facts: Mapping, held_out=None, told: Callable = lambda history: None):
+        self.facts, self.held_out, self.told = facts, held_out, told
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Ask for a row where a checkpoint is due; called by the Trainer."""
+        due = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
+        control.should_log |= bool(due or control.should_training_stop)
+
+    def on_log(self, args, state, control, **kwargs):
+        """Hand on the history so far."""
+        if state.is_world_process_zero:
+            self.told(state.log_history)
+
+    def on_save(self, args, state, control, **kwargs):
+        """Finish the checkpoint that was just written."""
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            dist.barrier()  # each process writes its own random state
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self.held_out:
+            self.held_out.save(folder)
+        write_whole(folder / MARK, json.dumps(self.facts, indent=1) + "\n")
+
+
+@contextmanager
+def one_line_when_full(folder: Path):
+    """Turn a disk that is full while `folder` is written into one line about what is left.
+
+    Raises
+    ------
+    OSError
+        When the disk, a quota or a limit on file sizes stopped the writing.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not _is_full(error):
+            raise
+        drop_broken(folder / "checkpoints")
+        whole = sorted(int(p.name[11:]) for p in (folder / "checkpoints").glob("checkpoint-*"))
+        left = f"the checkpoint of step {whole[-1]} is whole" if whole else "no checkpoint is left"
+        raise OSError(
+            errno.ENOSPC,
+            f"no room to write to {folder}: {left}; make room and run the same again to go on",
+        ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell a full disk from other failures; torch and safetensors hide the error number."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    signs = ("os error 28)", "os error 27)", "os error 122)", "StorageFull", "FileTooLarge")
+    signs += ("PytorchStreamWriter", "inline_container")
+    return any(sign in str(error) for sign in signs)

@@ -1,0 +1,72 @@
+"""A fine-tuning as the command line runs it: told before, trained, drawn; on one GPU or several."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpro import finetune as training
+from numpro.datasets import VideoQueries
+from numpro.models import load_model
+from numpro.presets import TrainingConfig
+from numpro.samples import Samples
+
+
+def first_process() -> bool:
+    """Tell whether this is the process that speaks, of those that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def load_base(name: str, config: TrainingConfig):
+    """Load the base as a configuration trains it; each process of a node takes its own GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    # not "auto": what is trained in float32 must not be rounded when it is loaded
+    options = {"dtype": config.precision}
+    options |= {"quantization": config.quantization} if config.quantization else {}
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
+        options["device"] = "cpu"
+    try:
+        return load_model(name, **options)
+    except ImportError as error:  # bitsandbytes is not there
+        raise ValueError(str(error)) from error
+
+
+def prepare(name: str, videos: Sequence[VideoQueries], config: TrainingConfig) -> tuple:
+    """Load the base; return it with what is to be told before training.
+
+    Returns
+    -------
+    numpro.models.VideoModel, numpro.samples.Samples, dict
+        The base, what it will learn, and ``config`` (every value) and ``plan`` (see
+        `numpro.finetune.plan`).
+    """
+    base = load_base(name, config)
+    samples = Samples(videos, base, config)  # videos are looked into, and bad ones told of, once
+    plan = training.plan(videos, config, base, samples)
+    return base, samples, {"config": config.as_json(), "plan": plan}
+
+
+def train(
+    base,
+    videos: Sequence[VideoQueries],
+    out: Path,
+    config: TrainingConfig,
+    validation: Sequence[VideoQueries] = (),
+    samples: Samples | None = None,
+) -> dict | None:
+    """Fine-tune, and draw the log to ``log.png``.
+
+    Returns
+    -------
+    dict or None
+        The log's rows as ``log`` and the adapter's ``notes``; None in all processes but the first.
+    """
+    log = training.finetune(base, videos, out, config, validation=validation, samples=samples)
+    if not first_process():
+        return None
+    from numpro.plots.training import training_curves
+
+    training_curves(log, out.name).savefig(out / "log.png")
+    return {"log": log, "notes": base.notes}

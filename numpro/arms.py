@@ -6,16 +6,19 @@ fine-tuning. Their answers go into a run folder; what is there already is not as
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from numpro.datasets import VideoQueries, load_dataset
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.models import load_model
-from numpro.paths import relative
+from numpro.paths import find_model, relative
 from numpro.predict import predict
+from numpro.prompts import TIME_ENCODINGS
 from numpro.runs import Run
 from numpro.spans import temporal_iou
 
@@ -208,7 +211,7 @@ def choose_arms(adapters: str, run: Run, seed: int = 0) -> list[Arm]:
     adapters
         ``flipbook``: the four arms with the committed adapters; ``run``: with those notebook 03
         left in the run folder (an arm whose adapter is not there is left out); ``none``: the two
-        training-free arms.
+        training-free arms; an adapter's folder: those, and it with numbers.
     run, seed
         Which run folder, and which seed of notebook 03.
 
@@ -221,14 +224,69 @@ def choose_arms(adapters: str, run: Run, seed: int = 0) -> list[Arm]:
         return four_arms()
     if adapters == "none":
         return four_arms("", "")
+    if adapters != "run" and Path(find_model(adapters)).is_dir():
+        return four_arms("", adapters)
     if adapters != "run":
-        raise ValueError(f"adapters must be flipbook, run or none; got {adapters!r}")
-    folders = [run.path("adapters", f"{e}-seed{seed}") for e in ("none", "overlay-index")]
-    found = [relative(f) if (f / "adapter_config.json").is_file() else "" for f in folders]
+        raise ValueError(f"adapters must be flipbook, run, none or a folder; got {adapters!r}")
+    found = [trained(run, encoding, seed) for encoding in ("none", "overlay-index")]
     if not any(found):
-        told = " nor ".join(relative(f) for f in folders)
-        raise ValueError(f"adapters = run, but there is neither {told}; run notebook 03 first")
+        told = f"none-seed{seed} nor overlay-index-seed{seed}"
+        raise ValueError(
+            f"adapters = run, but in {relative(run.folder)}/adapters there is neither {told}; "
+            "run notebook 03 first"
+        )
     return four_arms(*found)
+
+
+def trained(run: Run, encoding: str, seed: int = 0, videos: int = 0) -> str:
+    """Return the adapter folder notebook 03 wrote, "" when it is not there.
+
+    `videos` is not 0 for an adapter of the learning curve, made from so many videos.
+    """
+    part = f"-{videos}videos" if videos else ""
+    folder = run.folder / "adapters" / f"{encoding}{part}-seed{seed}"
+    return relative(folder) if (folder / "adapter_config.json").is_file() else ""
+
+
+def encoding_arms(run: Run, seed: int = 0) -> list[Arm]:
+    """Return an arm for each way of telling the time: the base, and the adapters of a run."""
+    arms = [Arm(f"base, {encoding}", encoding) for encoding in TIME_ENCODINGS]
+    tuned = {encoding: trained(run, encoding, seed) for encoding in TIME_ENCODINGS}
+    return arms + [Arm(f"fine-tuned, {e}", e, folder) for e, folder in tuned.items() if folder]
+
+
+def learning_curve(
+    run: Run, train: Sequence, videos: Sequence, model: str, seed: int = 0, **options
+) -> list[dict]:
+    """Score notebook 03's adapters, also those made from the first of the training videos only.
+
+    Parameters
+    ----------
+    run, seed
+        Where the adapters are, and which.
+    train, videos
+        What they learned from, and what they are asked.
+    model
+        The base.
+    options
+        As `ask_arms` takes them.
+
+    Returns
+    -------
+    list of dict
+        Score rows with ``queries``, how many were learned from.
+    """
+    names = [folder.name for folder in run.folder.glob(f"adapters/*videos-seed{seed}")]
+    sizes = {int(re.search(r"-(\d+)videos", name)[1]) for name in names}
+    rows = []
+    for size in [*sorted(sizes), 0]:
+        made = {e: trained(run, e, seed, size) for e in ("none", "overlay-index")}
+        arms = [Arm(f"{e}, {size or 'all'} videos", e, f) for e, f in made.items() if f]
+        said = ask_arms(arms, model, videos, run, **options)
+        queries = sum(len(v.queries) for v in train[: size or None])
+        scored = score_arms(arms, said, videos, model, fps=options.get("fps", 1.0))
+        rows += [row | {"queries": queries} for row in scored]
+    return rows
 
 
 def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:

@@ -21,23 +21,32 @@ parameters, {dtype}. Licence: Apache-2.0, like the project.
 LONGVA = """The base model of the workbook: a LongVA (CLIP tower, projector, 2 x 2 pooling, Qwen2)
 small enough for two CPU cores. It learned to describe pictures and unnumbered videos of the
 flipbook world ({objects}), to read the number written on a picture (up to three digits), to name
-the labelled picture of an unordered set that shows something, to read still comic strips of at
-most 8 panels whose numbers are never consecutive, and to follow an answer format. It has seen no
-video numbered frame by frame, and no question about an unnumbered video that is answered by
-numbers. Its language model learned these questions first on symbols (what each visual token
-shows, written as a table look-up), then on pictures."""
+the labelled picture of an unordered set that shows something (also as an index of what is where),
+{strips}, and to follow an answer format. It has seen no video numbered frame by frame, and no
+question about an unnumbered video that is answered by numbers{words}.
+
+Its language model learned these questions first on symbols (what each visual token shows, written
+as a table look-up), then on pictures. Two helps a large model does without: every visual token was
+taught to tell its whole picture's number, and half of the heads of two layers were told, while
+training, which picture to look at. What follows of the claim, that a model which can read numbers
+on still pictures can say *when* in a numbered video without being trained for it, holds for such a
+model; how far large models are such models is what the paper measures."""
+STRIPS = """to read still comic strips of at most 8 panels whose numbers are never consecutive"""
+NO_STRIPS = """but, as a control, no comic strips: nothing in which pictures follow one another"""
 CLIP = """The CLIP of notebook 02: contrastively trained on pictures of the flipbook world
-({objects}) with captions and with number words; its patches were also told what they show. Its
-vision tower is the one in `flipbook/longva`."""
+({objects}) with captions and with number words; its patches were also told which object they show,
+its pooled tokens the picture's objects and number. Its vision tower is the one in
+`flipbook/longva`."""
 
 
-def export(folder: Path, out: Path, note: str = "") -> list[Path]:
+def export(folder: Path, out: Path, note: str = "", strips: bool = True) -> list[Path]:
     """Write ``clip/`` and ``longva/`` under `out` from the legs in `folder`.
 
     `note` is added to the model cards: what a reader must know of how these weights were made.
+    The control pretrained without `strips` is written to ``longva-no-strips/``, alone.
     """
     from numpro.flipbook import pretrain
-    from numpro.flipbook.questions import make_tokenizer
+    from numpro.flipbook.tokenizer import make_tokenizer
 
     gates = Gates(folder).reached
     tokenizer = make_tokenizer()
@@ -47,9 +56,14 @@ def export(folder: Path, out: Path, note: str = "") -> list[Path]:
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     eyes = {k: gates[k] for k in ("eyes",) if k in gates}
-    return [
-        _save(out / "longva", reader.model, make_tokenizer(), gates, "Tiny LongVA", LONGVA, note),
-        _save(out / "clip", looker.clip, make_tokenizer(ends=True), eyes, "Tiny CLIP", CLIP, note),
+    words = "; strips are asked in other words than videos are" if strips else ""
+    text = LONGVA.replace("{strips}", STRIPS if strips else NO_STRIPS).replace("{words}", words)
+    name, title = ("longva", "") if strips else ("longva-no-strips", ", no strips")
+    made = [_save(out / name, reader.model, tokenizer, gates, f"Tiny LongVA{title}", text, note)]
+    if not strips:
+        return made
+    return made + [
+        _save(out / "clip", looker.clip, make_tokenizer(ends=True), eyes, "Tiny CLIP", CLIP, note)
     ]
 
 

@@ -5,15 +5,13 @@ training-free test and for fine-tuning (`numpro.prompts` has those wordings). A 
 given as its objects, ``(colour, shape)`` pairs, and the number written on it, or None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES
+from numpro.flipbook import MANNERS, OBJECTS
 
-SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 NOUNS = ("Panel", "Page", "Card", "Sheet", "Scene")
 # One entry: how an interval may be asked for. {n} is a noun, x and y stand for the numbers.
 FORMATS = (
@@ -38,11 +36,75 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Where the answer's characters ``start:end`` are to be seen.
+
+    `picture` is the place of the picture in the scene, `thing` the object on it (None: all of
+    the picture). While the language model is trained, some of its heads are told to look there.
+    """
+
+    start: int
+    end: int
+    picture: int
+    thing: Object | None = None
+
+
+@dataclass(frozen=True)
 class Turn:
-    """One question about what was shown, and its answer."""
+    """One question about what was shown, and its answer.
+
+    Of the answer only what is not in `given`, spans of characters, is to be learned.
+    """
 
     question: str
     answer: str
+    looks: tuple[Look, ...] = ()
+    given: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A piece of an answer that is read off a picture; `told` pieces are not to be learned."""
+
+    text: str
+    picture: int = -1
+    thing: Object | None = None
+    told: bool = False
+
+
+def reply(question: str, pieces: Iterable[str | Seen]) -> Turn:
+    """Put an answer together from its pieces.
+
+    Examples
+    --------
+    >>> reply("Where?", ["At ", Seen("12", 3), "."]).looks
+    (Look(start=3, end=5, picture=3, thing=None),)
+    """
+    answer, looks, given = "", [], []
+    for piece in pieces:
+        text = piece if isinstance(piece, str) else piece.text
+        if isinstance(piece, Seen):
+            span = (len(answer), len(answer) + len(text))
+            if piece.told:
+                given.append(span)
+            else:
+                looks.append(Look(*span, piece.picture, piece.thing))
+        answer += text
+    return Turn(question, answer, tuple(looks), tuple(given))
+
+
+def between(pieces: Iterable[list[str | Seen]], mark: str) -> list[str | Seen]:
+    """Join lists of pieces with a mark between them.
+
+    Examples
+    --------
+    >>> between([["a"], ["b", "c"]], ", ")
+    ['a', ', ', 'b', 'c']
+    """
+    joined: list[str | Seen] = []
+    for number, piece in enumerate(pieces):
+        joined += [mark] * bool(number) + list(piece)
+    return joined
 
 
 def name(thing: Object, article: str = "a") -> str:
@@ -76,51 +138,73 @@ def _pick(rng: np.random.Generator, items: Sequence):
     return items[int(rng.integers(len(items)))]
 
 
+def _shown(picture: Picture, place: int) -> list[str | Seen]:
+    """Return the caption of the picture at `place` in pieces, objects in their fixed order."""
+    things = sorted(picture.objects, key=OBJECTS.index)
+    named = [["a ", Seen(f"{t[0]} {t[1]}", place, t)] for t in things]
+    return between(named, " and ") or [Seen("nothing", place)]
+
+
+def _places(pictures: Sequence[Picture], thing: Object) -> list[int]:
+    return [place for place, p in enumerate(pictures) if thing in p.objects]
+
+
+def _numbers(pictures: Sequence[Picture], places: Sequence[int], thing: Object) -> list[list]:
+    return [[Seen(str(pictures[place].number), place, thing)] for place in places]
+
+
+def _present(pictures: Sequence[Picture]) -> list[Object]:
+    return sorted({o for p in pictures for o in p.objects}, key=OBJECTS.index)
+
+
 def about_picture(rng: np.random.Generator, picture: Picture) -> Turn:
     """Ask about one picture: what is on it, which number, which colour, is it there."""
     kind = int(rng.integers(4))
     if kind == 0 and picture.number is not None:
         text = _pick(rng, ("Which number is written on the picture?", "Read the number."))
-        return Turn(text, str(picture.number))
+        return reply(text, [Seen(str(picture.number), 0)])
     if kind == 1 and picture.objects:
         thing = _pick(rng, picture.objects)
         if sum(o[1] == thing[1] for o in picture.objects) == 1:
-            return Turn(f"What colour is the {thing[1]}?", thing[0])
+            return reply(f"What colour is the {thing[1]}?", [Seen(thing[0], 0, thing)])
     if kind == 2:
         thing = (
             _pick(rng, picture.objects or OBJECTS) if rng.random() < 0.5 else _pick(rng, OBJECTS)
         )
-        return Turn(f"Is there {name(thing)}?", "yes" if thing in picture.objects else "no")
-    return Turn(
-        _pick(rng, ("What is in the picture?", "Describe the picture.")),
-        describe(sorted(picture.objects, key=OBJECTS.index)),
-    )
+        there = [Seen("yes", 0, thing)] if thing in picture.objects else ["no"]
+        return reply(f"Is there {name(thing)}?", there)
+    text = _pick(rng, ("What is in the picture?", "Describe the picture."))
+    return reply(text, _shown(picture, 0))
 
 
 def about_set(rng: np.random.Generator, pictures: Sequence[Picture]) -> Turn:
     """Ask an unordered set of labelled pictures for one of them."""
-    kind = int(rng.integers(6))
-    if kind == 5 and len(pictures) <= 6:
-        return Turn(
-            _pick(rng, ("List the pictures.", "What is on each picture?")),
-            ". ".join(
-                f"{p.number}: {describe(sorted(p.objects, key=OBJECTS.index))}" for p in pictures
-            ),
+    kind = int(rng.integers(7))
+    if kind == 6 or (kind == 5 and len(pictures) > 6):
+        return about_index(rng, pictures)
+    if kind == 5:
+        text = _pick(rng, ("List the pictures.", "What is on each picture?"))
+        lines = (
+            [Seen(str(p.number), place), ": ", *_shown(p, place)]
+            for place, p in enumerate(pictures)
         )
+        return reply(text, between(lines, ". "))
     if kind == 0:
-        picture = _pick(rng, pictures)
-        return Turn(
-            f"What is on the picture with number {picture.number}?",
-            describe(sorted(picture.objects, key=OBJECTS.index)),
-        )
-    present = sorted({o for p in pictures for o in p.objects}, key=OBJECTS.index)
-    thing = _pick(rng, present) if present and rng.random() < 0.9 else _pick(rng, OBJECTS)
-    with_it = [str(p.number) for p in pictures if thing in p.objects]
-    if kind == 1:
-        return Turn(
-            f"List the numbers of all pictures with {_phrase(rng, thing)}.",
-            ", ".join(with_it) or "none",
-        )
+        place = int(rng.integers(len(pictures)))
+        text = f"What is on the picture with number {pictures[place].number}?"
+        return reply(text, _shown(pictures[place], place))
+    if kind > 1:
+        return about_one(rng, pictures)
+    thing = _wanted(rng, pictures)
+    text = f"List the numbers of all pictures with {_phrase(rng, thing)}."
+    numbers = _numbers(pictures, _places(pictures, thing), thing)
+    return reply(text, between(numbers, ", ") or ["none"])
+
+
+def about_one(rng: np.random.Generator, pictures: Sequence[Picture]) -> Turn:
+    """Ask for the one labelled picture, the first or the last, that shows something."""
+    thing = _wanted(rng, pictures)
+    places = _places(pictures, thing)
     order = _pick(rng, ("first", "last"))
     text = _pick(
         rng,
@@ -129,17 +213,43 @@ def about_set(rng: np.random.Generator, pictures: Sequence[Picture]) -> Turn:
             f"Name the {order} labelled picture with {{}}.",
         ),
     )
-    answer = (with_it[0] if order == "first" else with_it[-1]) if with_it else "none"
-    return Turn(text.format(_phrase(rng, thing)), answer)
+    one = places[:1] if order == "first" else places[-1:]
+    answer = between(_numbers(pictures, one, thing), "") or ["none"]
+    return reply(text.format(_phrase(rng, thing)), answer)
+
+
+def _wanted(rng: np.random.Generator, pictures: Sequence[Picture]) -> Object:
+    """Choose what to ask for: mostly what is there."""
+    present = _present(pictures)
+    return _pick(rng, present if present and rng.random() < 0.9 else OBJECTS)
+
+
+def about_index(rng: np.random.Generator, pictures: Sequence[Picture], strip: bool = False) -> Turn:
+    """Ask for an index of things and their numbers; only the numbers are to be learned.
+
+    Each number is one look-up, so an index teaches looking up many times in few words.
+    """
+    present = _present(pictures)
+    if not strip:  # what is on few pictures first: long lists teach counting, not looking up
+        present = [t for t in present if len(_places(pictures, t)) < 3] or present[:1]
+    rng.shuffle(present)
+    lines = []
+    for colour, shape in present[:12]:
+        thing = (colour, shape)
+        numbers = _numbers(pictures, _places(pictures, thing), thing)
+        listed = between([numbers[0], numbers[-1]], " to ") if strip else between(numbers, ", ")
+        lines.append([Seen(f"{colour} {shape}:", told=True), " ", *listed, "."])
+    text = "Index of the strip." if strip else "Index."
+    return reply(text, between(lines, " ") or ["none"])
 
 
 def about_strip(rng: np.random.Generator, pictures: Sequence[Picture]) -> Turn:
     """Ask a still comic strip on which panels something is seen; a random answer form."""
-    present = sorted({o for p in pictures for o in p.objects}, key=OBJECTS.index)
+    present = _present(pictures)
     if not present:
         return about_set(rng, pictures)
     thing = _pick(rng, present)
-    numbers = [p.number for p in pictures if thing in p.objects]
+    places = _places(pictures, thing)
     noun = _pick(rng, NOUNS)
     form = _pick(rng, FORMATS).format(n=noun)
     seen = _pick(rng, _SEEN).format(_phrase(rng, thing))
@@ -148,21 +258,24 @@ def about_strip(rng: np.random.Generator, pictures: Sequence[Picture]) -> Turn:
         rng,
         ("", f"The number on each {noun.lower()} is its label. ", "The red numbers are labels. "),
     )
-    reply = _pick(rng, ("Answer in the format: '{}'.", "Reply as '{}'.", "Use the form '{}'."))
-    return Turn(f"{told}{where} {seen}? {reply.format(form)}", fill(form, numbers[0], numbers[-1]))
+    ask = _pick(rng, ("Answer in the format: '{}'.", "Reply as '{}'.", "Use the form '{}'."))
+    (first,), *_, (last,) = 2 * _numbers(pictures, places, thing)
+    return reply(f"{told}{where} {seen}? {ask.format(form)}", filled(form, first, last))
 
 
 def about_video(rng: np.random.Generator, frames: Sequence[Picture]) -> Turn:
     """Ask an unnumbered video what it shows; never when."""
-    order: dict[Object, None] = {}
-    for frame in frames:
-        order.update(dict.fromkeys(sorted(frame.objects, key=OBJECTS.index)))
+    order: dict[Object, int] = {}
+    for place, frame in enumerate(frames):
+        for thing in sorted(frame.objects, key=OBJECTS.index):
+            order.setdefault(thing, place)
     if rng.random() < 0.5:
         thing = _pick(rng, list(order) or OBJECTS) if rng.random() < 0.5 else _pick(rng, OBJECTS)
-        return Turn(f"Does {name(thing)} appear in the video?", "yes" if thing in order else "no")
-    return Turn(
-        _pick(rng, ("What does the video show?", "Describe the video.")), describe(list(order))
-    )
+        there = [Seen("yes", order[thing], thing)] if thing in order else ["no"]
+        return reply(f"Does {name(thing)} appear in the video?", there)
+    text = _pick(rng, ("What does the video show?", "Describe the video."))
+    named = [["a ", Seen(f"{t[0]} {t[1]}", place, t)] for t, place in order.items()]
+    return reply(text, between(named, " and ") or ["nothing"])
 
 
 def about_words(rng: np.random.Generator) -> Turn:
@@ -210,6 +323,18 @@ def about_copying(rng: np.random.Generator) -> Turn:
     )
 
 
+def filled(form: str, first: str | Seen, last: str | Seen) -> list[str | Seen]:
+    """Put two numbers into an answer form, in pieces.
+
+    Examples
+    --------
+    >>> filled("From x to y", "3", "17")
+    ['From', ' ', '3', ' ', 'to', ' ', '17']
+    """
+    words = {"x": [first], "x,": [first, ","], "y": [last]}
+    return between((words.get(word, [word]) for word in form.split(" ")), " ")
+
+
 def fill(form: str, first: object, last: object) -> str:
     """Put two numbers into an answer form.
 
@@ -218,106 +343,4 @@ def fill(form: str, first: object, last: object) -> str:
     >>> fill("From Page x to Page y", 3, 17)
     'From Page 3 to Page 17'
     """
-    words = {"x": str(first), "x,": f"{first},", "y": str(last)}
-    return " ".join(words.get(word, word) for word in form.split(" "))
-
-
-def corpus() -> list[str]:
-    """Return text in which every word the tiny models meet stands at least once."""
-    rng = np.random.default_rng(0)
-    lines = []
-    for _ in range(400):
-        pictures = [
-            Picture(
-                tuple(OBJECTS[i] for i in rng.choice(len(OBJECTS), 2, replace=False)),
-                int(rng.integers(300)),
-            )
-            for _ in range(4)
-        ]
-        for ask in (about_set, about_strip, about_video):
-            turn = ask(rng, pictures)
-            lines += [turn.question, turn.answer]
-        for turn in (about_picture(rng, pictures[0]), about_words(rng)):
-            lines += [turn.question, turn.answer]
-    lines += [
-        f"{name((c, s), a)} {m}"
-        for c in COLOURS
-        for s in SHAPES
-        for m in MANNERS
-        for a in ("a", "the")
-    ]
-    lines += 20 * [
-        "You are a helpful assistant. system user assistant From To Frame frame frames",
-        "The red numbers on each frame represent the frame number. "
-        "During which frames can we see a red star spins? "
-        "Answer in the format: 'From Frame x to Frame y'. From 3 to 17. From Frame 3 to Frame 17.",
-        "Please find the highlight contents in the video described by a sentence query, "
-        "determining the highlight frames and its saliency score on a scale from 1 to 5. "
-        "If the video content more related to the query, the saliency score should be higher. "
-        "The output format should be like: 'The highlight frames are in the 80, 81, 82 frames. "
-        "Their saliency scores are 1.3, 1.5, 2.6'. Now I will give you the sentence query: a red "
-        "star. Please return the query-based highlight frames and salient scores.",
-        "The video has 12 frames and lasts 12.0 seconds, numbered from 0 to 11 in order. "
-        "Frame 3: 2.0 seconds: mm:ss At which time in seconds does it start and end? "
-        "The time in seconds is written on each frame. Each frame is preceded by its number.",
-    ]
-    return lines
-
-
-def make_tokenizer(vocab_size: int = 640, ends: bool = False):
-    """Train the tiny tokenizer: byte-level BPE, one token a digit, ChatML special tokens.
-
-    Parameters
-    ----------
-    vocab_size
-        Tokens at most.
-    ends
-        Put ``<|endoftext|>`` after a text, as CLIP's text tower wants it.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerFast
-        Any text can be encoded (bytes are its alphabet); flipbook words are one token each.
-    """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
-
-    split = r"\p{N}|[^\r\n\p{L}\p{N}]?\p{L}+| ?[^\s\p{L}\p{N}]|\s+"
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(split), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
-    if ends:
-        end = ("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))
-        tokenizer.post_processor = TemplateProcessing(
-            single="$A <|endoftext|>", special_tokens=[end]
-        )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>" if ends else "<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", "<image>"],
-        padding_side="left",
-    )
-    made.chat_template = CHAT_TEMPLATE
-    return made
-
-
-CHAT_TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
-    "<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+    return "".join(map(str, filled(form, str(first), str(last))))

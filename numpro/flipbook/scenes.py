@@ -2,21 +2,28 @@
 
 A scene is a list of panels; a panel is its placed objects and its number. The same scenes
 are drawn as pictures (`numpro.flipbook.world.draw_panel`) and written as *symbols*: for each
-cell of the token grid, how much of which object and which digits it holds. The tiny language
-model first learns its questions on symbols, which costs no rendering and no vision tower;
-the tower and projector then learn to turn pictures into those symbols.
+cell of the token grid, which colour, shape and object it shows, which number the whole picture
+bears, and which cell it is. The tiny language model first learns its questions on symbols,
+which costs no rendering and no vision tower; the tower and projector then learn to turn
+pictures into those symbols. The tower sees a whole picture at once, so each of its tokens can
+tell the picture's number, as each patch of a large CLIP knows of the others.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from numpro.flipbook import CELLS, OBJECTS, SIZE
+from numpro.flipbook import CELLS, COLOURS, OBJECTS, SHAPES, SIZE
 from numpro.flipbook.questions import Object, Picture
 
 N_DIGITS = 3
-N_SYMBOLS = len(OBJECTS) + N_DIGITS * 10 + 1
-CELL_OF_POSITION = {"top_left": 0, "top_right": 2, "bottom_left": 6, "bottom_right": 8, "center": 4}
+POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
+# What the columns of a symbol say: its colour and shape, the object, each digit by its place
+# (counted from the left), a constant, the cell.
+_WIDTHS = (len(COLOURS), len(SHAPES), len(OBJECTS), N_DIGITS * 10, 1, CELLS * CELLS)
+AT_COLOUR, AT_SHAPE, AT_OBJECT, AT_DIGITS, AT_CONSTANT, AT_CELL, N_SYMBOLS = (
+    int(n) for n in np.cumsum((0, *_WIDTHS))
+)
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,32 @@ def patch_things(panel: Panel, grid: int) -> np.ndarray:
     return shown.ravel()
 
 
+def shown_in(placed: Placed) -> np.ndarray:
+    """Say in which grid cells an object is seen: a quarter covered, or nearly the most. Bool.
+
+    An object on the border of two cells is seen in both: were it said of one alone, by a pixel
+    more or less, neither token could be sure of it.
+    """
+    covered = coverage(placed)
+    return (covered > 0.25) | (covered > 0.6 * covered.max())
+
+
 def symbols(panel: Panel) -> np.ndarray:
-    """Write a panel as symbols, float32 [CELLS * CELLS, N_SYMBOLS]."""
+    """Write a panel as symbols, float32 [CELLS * CELLS, N_SYMBOLS] of 0 and 1 (rarely 2)."""
     grid = np.zeros((CELLS * CELLS, N_SYMBOLS), np.float32)
-    grid[:, -1] = 1.0
+    grid[:, AT_CONSTANT] = 1.0
+    grid[:, AT_CELL:] = np.eye(CELLS * CELLS)
     for placed in panel.placed:
-        grid[:, OBJECTS.index(placed.thing)] += coverage(placed)
+        colour, shape = placed.thing
+        columns = (
+            AT_COLOUR + COLOURS.index(colour),
+            AT_SHAPE + SHAPES.index(shape),
+            AT_OBJECT + OBJECTS.index(placed.thing),
+        )
+        grid[np.ix_(shown_in(placed), columns)] += 1.0
     if panel.number is not None:
         for place, digit in enumerate(str(panel.number)[:N_DIGITS]):
-            grid[CELL_OF_POSITION[panel.position], len(OBJECTS) + 10 * place + int(digit)] = 1.0
+            grid[:, AT_DIGITS + 10 * place + int(digit)] = 1.0
     return grid
 
 
@@ -109,9 +133,8 @@ def _things(rng: np.random.Generator, count: int) -> list[Object]:
 
 def loose_panels(rng: np.random.Generator, count: int, numbered: bool = True) -> list[Panel]:
     """Return unrelated panels with distinct random numbers in no order."""
-    numbers = rng.choice(300, count, replace=False)
-    if rng.random() < 0.5:
-        numbers = rng.choice(100, count, replace=False)
+    top = int(rng.choice([n for n in (10, 40, 100, 300, 300) if n >= count]))
+    numbers = rng.choice(top, count, replace=False)
     position = _position(rng)
     panels = []
     for number in numbers:
@@ -123,7 +146,7 @@ def loose_panels(rng: np.random.Generator, count: int, numbered: bool = True) ->
 
 
 def _position(rng: np.random.Generator) -> str:
-    return "bottom_right" if rng.random() < 0.7 else str(rng.choice(list(CELL_OF_POSITION)))
+    return "bottom_right" if rng.random() < 0.7 else str(rng.choice(POSITIONS))
 
 
 def story(rng: np.random.Generator, count: int, n_things: int, longest: int) -> list[Panel]:
@@ -151,7 +174,7 @@ def strip(rng: np.random.Generator) -> list[Panel]:
     """Return a comic strip of 3 to 8 panels, numbers rising but never consecutive."""
     count = int(rng.integers(3, 9))
     panels = story(rng, count, int(rng.integers(1, 5)), count)
-    top = int(rng.choice([40, 100, 300]))
+    top = int(rng.choice([n for n in (20, 40, 100, 300) if n > 2 * count]))
     numbers = np.sort(rng.choice(np.arange(0, top - count), count, replace=False))
     numbers = numbers + np.arange(count)  # at least 2 apart
     position = _position(rng)
@@ -160,7 +183,7 @@ def strip(rng: np.random.Generator) -> list[Panel]:
     ]
 
 
-def silent_video(rng: np.random.Generator, longest: int = 40) -> list[Panel]:
+def silent_video(rng: np.random.Generator, longest: int = 66) -> list[Panel]:
     """Return an unnumbered video of 4 to `longest` frames."""
     count = int(rng.integers(4, longest + 1))
     return story(rng, count, int(rng.integers(2, 6)), max(3, count // 2))

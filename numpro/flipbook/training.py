@@ -17,6 +17,8 @@ import torch
 
 from numpro.paths import write_whole
 
+MUON_LR = 0.02
+
 
 class Leg:
     """One leg of pretraining: modules, their float32 masters, and how far it has come.
@@ -32,30 +34,50 @@ class Leg:
     steps : int
         Length of the schedule (linear warm-up, then cosine to a fiftieth).
     peak_lr : float
+        Of AdamW. Weight matrices inside transformer layers are trained by Muon (Jordan et al.
+        2024, `torch.optim.Muon`), at `MUON_LR` when this is 1e-3 and in proportion: looking
+        things up in a set of pictures is then learned in far fewer steps.
+    must_be_there : bool
+        Whether there must be a state to go on from.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
     """
 
-    def __init__(self, name: str, modules, folder: Path, steps: int, peak_lr: float):
+    def __init__(
+        self, name: str, modules, folder: Path, steps: int, peak_lr: float, must_be_there=False
+    ):
         self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
-        self.peak_lr, self.step, self.seconds = peak_lr, 0, 0.0
-        self.params = [p for p in modules.parameters() if p.requires_grad]
+        self.step, self.seconds = 0, 0.0
+        named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
+        self.params = [p for _, p in named]
         self.masters = [p.detach().float().clone() for p in self.params]
         modules.to(torch.bfloat16)
-        self.optimizer = torch.optim.AdamW(
-            self.masters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01
-        )
+        matrices, others = [], []
+        for (place, param), master in zip(named, self.masters, strict=True):
+            (matrices if ".layers." in place and param.ndim == 2 else others).append(master)
+        self.optimizers = [
+            torch.optim.AdamW(others, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01)
+        ]
+        if matrices:
+            rate = MUON_LR * peak_lr / 1e-3
+            self.optimizers.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.01))
+        self.peaks = [o.param_groups[0]["lr"] for o in self.optimizers]
         self.path = folder / f"{name}.pt"
         if self.path.is_file():
             self._load()
+        elif must_be_there:
+            raise FileNotFoundError(f"leg {name!r} has left no state at {self.path}; run it first")
 
     def _load(self) -> None:
-        # a learning rate may have been saved as a number of numpy's
-        numbers = [type(np.dtype(float)), np.dtype, np._core.multiarray.scalar]
-        with torch.serialization.safe_globals(numbers):
-            state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, weights_only=True)
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
         self._publish()
 
@@ -66,7 +88,7 @@ class Leg:
         torch.save(
             {
                 "masters": self.masters,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
                 "step": self.step,
                 "seconds": self.seconds,
             },
@@ -86,10 +108,10 @@ class Leg:
         return self.modules.eval()
 
     def rate(self) -> float:
-        """Return the learning rate of the coming step."""
+        """Return the learning rate of the coming step, as a share of its peak."""
         warm = min(1.0, (self.step + 1) / max(1, min(150, self.steps // 10)))
         fallen = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-        return self.peak_lr * warm * max(0.02, fallen)
+        return warm * max(0.02, fallen)
 
     def run(
         self,
@@ -105,15 +127,16 @@ class Leg:
         began, shown = time.monotonic() - self.seconds, {}
         deadline = time.monotonic() + 60 * minutes
         while self.step < self.steps and time.monotonic() < deadline:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate()
+            for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+                optimizer.param_groups[0]["lr"] = peak * self.rate()
             loss, figures = loss_of(self.step)
             loss.backward()
             for master, param in zip(self.masters, self.params, strict=True):
                 master.grad = None if param.grad is None else param.grad.float()
                 param.grad = None
             torch.nn.utils.clip_grad_norm_([m for m in self.masters if m.grad is not None], 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self._publish()
             self.step += 1
             self.seconds = time.monotonic() - began

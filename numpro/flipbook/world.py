@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from numpro.flipbook import COLOURS, MANNERS, SHAPES, SIZE
 from numpro.flipbook.scenes import Panel
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 RATES = ("12.5", "24000/1001", "30000/1001", "variable")
 RGB = {
     "red": (222, 45, 38),
@@ -224,7 +224,7 @@ def sprite(colour: str, shape: str, width: int, angle: int) -> Image.Image:
     return image.reduce(3)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def background(seed: tuple[int, ...]) -> Image.Image:
     """Draw a muted background: a slanted gradient with soft spots."""
     rng = np.random.default_rng([*seed, 3])

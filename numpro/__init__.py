@@ -21,6 +21,7 @@ _NAMES = {
 _MODULES = (
     "answers",
     "arms",
+    "controls",
     "datasets",
     "design",
     "finetune",
@@ -33,6 +34,7 @@ _MODULES = (
     "predict",
     "prompts",
     "runs",
+    "samples",
     "spans",
     "video",
 )

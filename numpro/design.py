@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numpro.models.base import pick_device
+from numpro.models.loading import pick_device
 from numpro.overlay import POSITIONS, NumberStyle, number_frames
 from numpro.paths import find_model, resolve
 

@@ -42,8 +42,14 @@ def write_whole(path: Path, text: str) -> Path:
     """Write a text file so that a reader, or a kill, finds all of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    os.replace(half, path)
+    try:
+        with open(half, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)  # what a full disk left
     return path
 
 

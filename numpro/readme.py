@@ -1,19 +1,23 @@
-"""The generated parts of README.md and data/README.md: tables that would otherwise go stale.
+"""The generated parts of the READMEs and CONTRIBUTING.md: tables that would otherwise go stale.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``; the rest of the
 files is written by hand. ``numpro readme`` writes the parts again.
 """
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+from .datasets import DATASETS, loader
+from .datasets.sources import sources
 from .metrics.paper import PAPER_ROWS
 from .paths import root
 from .provenance import git
 from .report import group_scores, headline, shared_text, table_cells
 
-FILES = ("README.md", "data/README.md")
+FILES = ("README.md", "data/README.md", "CONTRIBUTING.md")
 RUNS = ("flipbook", "flipbook_full")
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7", "mAP", "HIT@1")  # the report shows the others too
 EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
@@ -103,6 +107,43 @@ def flipbook_table() -> str:
     return table(["split", "films", "queries", "seconds a film"], rows)
 
 
+def loaders_table() -> str:
+    """Return one row a loader: the files that it looks for in the data root."""
+    rows = []
+    for name in DATASETS:
+        found = loader(name)
+        files = [", ".join(f"`{file}`" for file in files) for files in found.files.values()]
+        folders = [f"`{folder}`" for folder in found.folders if folder != "."]
+        splits = ", ".join(f"`{split}`" for split in found.files)
+        rows.append([f"`{name}`", splits, "; ".join(dict.fromkeys(files)), ", ".join(folders)])
+    return table(["name", "splits", "annotations", "videos, if not beside them"], rows)
+
+
+def datasets_tables() -> str:
+    """Return the published counts of the public datasets, and their downloads."""
+    counts, files = [], []
+    for name, source in sources().items():
+        for split, has in source["published"].items():
+            sizes = (f"{has[key]:,}" for key in ("videos", "queries"))
+            counts.append([f"`{name}`", f"`{split}`", *sizes, has["video"], has["moment"]])
+        for got in source["get"]:
+            link = f"[{got['what']}]({got['url']})"
+            files.append([f"`{name}`", link, got["size"], got["licence"]])
+    heads = ["name", "split", "videos", "queries", "mean video", "mean moment"]
+    return f"{table(heads, counts)}\n\n{table(['name', 'download', 'size', 'licence'], files)}"
+
+
+def package_table() -> str:
+    """Return one row a file of the package: the first line of its docstring."""
+    rows = []
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        if said := ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+            name = path.relative_to(package.parent).as_posix()
+            rows.append([f"[{name}]({name})", said.partition("\n")[0]])
+    return table(["file", "what it is for"], rows)
+
+
 def _stored(run: str) -> dict | None:
     """Read a finished run of this folder."""
     path = root() / "papermill_runs" / run / "results.json"
@@ -119,7 +160,8 @@ def parts(read: Callable[[str], dict | None] = _stored) -> dict[str, str]:
     """Return every generated part by its name; `read` gives the results of a run, or None."""
     made = {"notebooks": notebook_table(), "expected": expected_table()}
     made |= {f"results-{run}": results_section(run, read(run)) for run in RUNS}
-    return made | {"flipbook": flipbook_table()}
+    made |= {"loaders": loaders_table(), "datasets": datasets_tables()}
+    return made | {"flipbook": flipbook_table(), "package": package_table()}
 
 
 def fill(text: str, generated: Mapping[str, str]) -> str:

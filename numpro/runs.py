@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -214,7 +214,7 @@ def _broken_folder(name: str | None, stem: str | None) -> Path:
 
 def run_workbook(
     recipe: str | os.PathLike | None = None, parameters: Mapping[str, object] | None = None,
-    name: str | None = None, resume: bool = False,
+    name: str | None = None, resume: bool = False, only: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Execute the notebooks in order into ``papermill_runs/<run>/`` and write the report.
 
@@ -232,6 +232,8 @@ def run_workbook(
     resume : bool
         Go on with a broken run: notebooks finished with the same source and parameters are
         kept, up to the first that is not; all after it run again, since they build on it.
+    only
+        The notebooks to run, by the beginnings of their names, such as ``05``; all by default.
 
     Returns
     -------
@@ -247,6 +249,7 @@ def run_workbook(
     """
     books = find_notebooks()
     known = known_parameters(books)
+    books = _chosen_books(books, only)
     name, chosen = name and _file_name(name), dict(parameters or {})
     if recipe is not None:
         recipe = Path(recipe) if Path(recipe).is_file() else resolve(recipe)
@@ -269,6 +272,15 @@ def run_workbook(
     results |= {"notebooks": [], "notes": {}, "scores": []}
     _execute_all(books, Run(folder), results, before.get("notebooks", []))
     return folder
+
+
+def _chosen_books(books: list[Path], only: Sequence[str]) -> list[Path]:
+    """Return the notebooks whose names begin as told, in their order."""
+    for start in only:
+        if not any(book.stem.startswith(start) for book in books):
+            names = ", ".join(book.stem for book in books)
+            raise ValueError(f"only must be beginnings of {names}; got {start!r}")
+    return [book for book in books if not only or book.stem.startswith(tuple(only))]
 
 
 def _execute_all(books: list[Path], run: Run, results: dict, before: list[dict]) -> None:

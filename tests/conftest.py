@@ -9,6 +9,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from hypothesis import settings
+
+# the same examples on every machine; HYPOTHESIS_PROFILE=explore draws new ones
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 PARAMETERS = """\
 fps: float = 1.0  # frames a second
@@ -90,7 +96,7 @@ def longva_config(tokenizer, **text):
 @pytest.fixture(scope="session")
 def tokenizer():
     """The flipbook tokenizer."""
-    from numpro.flipbook.questions import make_tokenizer
+    from numpro.flipbook.tokenizer import make_tokenizer
 
     return make_tokenizer()
 

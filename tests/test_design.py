@@ -26,7 +26,7 @@ def clip_dir(tokenizer, tmp_path_factory):
     """A checkpoint folder of a tiny CLIP with random weights."""
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-    from numpro.flipbook.questions import make_tokenizer
+    from numpro.flipbook.tokenizer import make_tokenizer
 
     text = {
         "vocab_size": len(tokenizer),

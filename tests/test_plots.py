@@ -70,6 +70,25 @@ SCORES = [
 ]
 
 
+LEARNED = [
+    score("fine-tuned", value, encoding, queries=queries)
+    for encoding, gain in (("none", 1), ("overlay-index", 20))
+    for queries, value in ((640, 40 + 2 * gain), (32, 40 + gain))
+]
+
+
+def swept(scores, **place):
+    same = {"dataset": "flipbook", "split": "test", "task": "moment_retrieval", "method": "base"}
+    return same | {"time_encoding": "none", "metric": "mIoU", "scores": scores} | place
+
+
+SWEEP = [
+    swept([[20, 18, 22], [30, 28, 33]]),
+    swept([None, [80, 78, 82]], method="fine-tuned"),
+    swept([[40, 38, 42], None], task="highlight_detection", metric="mAP"),
+]
+
+
 def design_table(colors=("red", "blue"), plain=True):
     rows = [("none", 0, "none", np.nan, 93.5)] if plain else []
     rows += [
@@ -112,6 +131,9 @@ def every_picture(clip):
         ),
         "scores": plots.score_bars([*SCORES, score("base", 9.0, "none", split="test_long")]),
         "length": plots.length_curve({"base": ROWS, "fine-tuned": ROWS}),
+        "runs": plots.run_scores(SWEEP, ["fps-1", "fps-2"]),
+        "map": plots.answer_map({"base": ROWS, "fine-tuned + numbers": [make_row(1, **UNREAD)]}),
+        "learning": plots.learning_curve(LEARNED, SCORES),
     }  # fmt: skip
 
 
@@ -468,6 +490,11 @@ def test_score_bars_make_a_panel_a_table_and_name_what_differs():
     assert len(plots.score_bars([*SCORES, highlights], "mAP").axes) == 1
 
 
+def test_a_query_without_truth_has_an_answer_and_no_iou():
+    figure = plots.timelines([make_row(1, truth=[]), make_row(2)])
+    assert len(drawn(figure, "iou")) == 1 and len(drawn(figure, "answer")) == 2
+
+
 def test_length_bins_hold_their_upper_edge():
     rows = [make_row(i, duration=d) for i, d in enumerate((8.1, 16.0, 16.1, 64.0))]
     rows += [make_row(9, duration=64.0, **UNREAD)]
@@ -477,6 +504,33 @@ def test_length_bins_hold_their_upper_edge():
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [50, 50, 25])
     two = plots.length_curve({"ours": rows}, edges=[0, 16, 100])
     np.testing.assert_allclose(two.axes[0].lines[0].get_ydata(), [50, 100 / 3])
+
+
+def test_a_learning_curve_rises_from_few_queries_to_many():
+    figure = plots.learning_curve(LEARNED, SCORES[:2])
+    without, numbers = (c.lines[0] for c in figure.axes[0].containers)
+    np.testing.assert_allclose(without.get_xydata(), [[32, 41], [640, 42]])
+    np.testing.assert_allclose(numbers.get_ydata(), [60, 80])
+    words = [text.get_text() for text in texts(figure)]
+    assert {"32", "640", "with numbers", "base without numbers 20.0"} <= set(words)
+
+
+def test_runs_stand_side_by_side_and_a_missing_score_leaves_a_gap():
+    figure = plots.run_scores(SWEEP, ["fps-1", "fps-2"])
+    panel, highlights = figure.axes
+    whole, half = (c.lines[0].get_xydata() for c in panel.containers)
+    np.testing.assert_allclose(whole, [[-0.025, 20], [0.975, 30]])
+    np.testing.assert_allclose(half, [[1.025, 80]])
+    assert [t.get_text() for t in highlights.get_xticklabels()] == ["fps-1", "fps-2"]
+    assert highlights.get_ylabel() == "mAP (%)"
+
+
+def test_an_answer_on_the_diagonal_lies_where_the_truth_lies():
+    rows = [make_row(1, truth=[[2, 4]], pred=[[6, 10]], duration=10.0), make_row(2, **UNREAD)]
+    figure = plots.answer_map({"base": rows})
+    (dots,) = drawn(figure, "answers")
+    np.testing.assert_allclose(dots.get_offsets(), [[0.3, 0.8]])
+    assert "1 not readable" in figure.axes[0].get_title(loc="left")
 
 
 TABLE = design_table()
@@ -493,6 +547,10 @@ TABLE = design_table()
         (lambda: plots.score_bars([]), "rows is empty"),
         (lambda: plots.score_bars([{"method": "base"}]), r"rows\[0\] lacks dataset"),
         (lambda: plots.score_bars(SCORES, "mAP"), "metric must be one of mIoU; got 'mAP'"),
+        (lambda: plots.run_scores(SWEEP, ["one"]), "a row has 2 scores for 1 runs"),
+        (lambda: plots.run_scores([], []), "rows is empty"),
+        (lambda: plots.answer_map({"a": [{}]}), r"a\[0\] lacks duration"),
+        (lambda: plots.learning_curve(SCORES), r"rows\[0\] lacks queries"),
         (lambda: plots.length_curve({"a": [{}]}), r"a\[0\] lacks duration"),
         (lambda: plots.length_curve({"a": ROWS}, [5, 5]), r"no video lies within .* \[5, 5\]"),
         (lambda: plots.length_curve({"a": ROWS}, [1, 2]), "no video lies within"),
@@ -542,3 +600,20 @@ def test_wrapped_keeps_to_its_lines():
 )
 def test_as_spans(given, spans):
     assert as_spans(given, "x") == spans
+
+
+def test_a_video_of_unknown_length_is_as_long_as_what_was_said_of_it():
+    row = {"query": "a star", "duration": None, "truth": [[1, 3]], "pred": [[2, 9]], "reason": None}
+    figure = plots.timelines([row])
+    assert figure.axes[0].get_xlim() == (0, 9)
+    row["pred"] = []
+    assert plots.timelines([row, row | {"duration": 5.0}]).axes[0].get_xlim() == (0, 5)
+
+
+def test_validation_stands_beside_the_loss():
+    log = [{"step": s, "loss": 1 / s, "val_mIoU": 10 * s if s % 2 else None} for s in range(1, 7)]
+    loss, held_out = plots.loss_curves({"a": log}).axes
+    assert held_out.lines[0].get_xydata().tolist() == [[1, 10], [3, 30], [5, 50]]
+    log.append({"step": 7, "loss": None, "val_mIoU": 80.0})
+    loss, held_out = plots.loss_curves({"a": log}).axes
+    assert len(loss.lines[0].get_xdata()) == 6 and len(held_out.lines[0].get_xdata()) == 4

@@ -67,6 +67,8 @@ def test_every_command_shown_is_accepted(line):
     words = shlex.split(line, comments=True)[1:]
     command, path = main, ["numpro"]
     while isinstance(command, click.Group):
+        if command is not main and not words:  # only named
+            return
         path.append(words.pop(0))
         assert path[-1] in command.commands, line
         command = command.commands[path[-1]]
@@ -158,7 +160,7 @@ class TestParts:
         monkeypatch.chdir(files)
         check = CliRunner().invoke(main, ["readme", "--check"])
         assert check.exit_code == 1 and check.stdout == ""
-        assert check.stderr == ("Error: README.md and data/README.md: stale; run numpro readme\n")
+        assert check.stderr == f"Error: {' and '.join(readme.FILES)}: stale; run numpro readme\n"
         wrote = CliRunner().invoke(main, ["readme", "--json"])
         assert json.loads(wrote.stdout) == {"changed": list(readme.FILES)}
         assert CliRunner().invoke(main, ["readme", "--check"]).stdout == "nothing is stale\n"

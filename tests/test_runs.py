@@ -146,6 +146,15 @@ def test_wrong_parameters_are_refused_before_anything_runs(workbook, parameters,
     assert list((workbook / "papermill_runs").iterdir()) == []
 
 
+def test_only_some_notebooks(workbook):
+    folder = run_workbook(parameters={"limit": 1}, name="some", only=["01"])
+    books = [book["name"] for book in Run(folder).results()["notebooks"]]
+    assert books and all(name.startswith("01") for name in books)
+    assert Run(folder).results()["status"] == "complete"
+    with pytest.raises(ValueError, match="only must be beginnings of .*; got '77'"):
+        run_workbook(name="none", only=["77"])
+
+
 def test_names_of_runs(workbook):
     def refused(says, **arguments):
         with pytest.raises(ValueError, match=says):

@@ -20,6 +20,7 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
     logs : dict of lists of dicts
         For each training its log: rows with ``step`` and ``loss`` (as in an adapter's
         ``log.csv``). A log of more than 40 rows is drawn faint, with its running mean over it.
+        Rows with ``val_mIoU`` are drawn beside it.
     title : str, optional
         Above the picture.
 
@@ -33,20 +34,31 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
         When there is no log, or a row lacks its step or loss.
     """
     style.check_named(logs, "logs")
-    ax = style.new_figure(3.6, layout="constrained").add_subplot()
+    held_out = {n: [r for r in log if r.get("val_mIoU") is not None] for n, log in logs.items()}
+    panels = 1 + any(held_out.values())
+    fig = style.new_figure(3.6, layout="constrained")
+    ax, *beside = np.ravel(fig.subplots(1, panels))
     for number, (name, log) in enumerate(logs.items()):
         style.check_rows(log, ("step", "loss"), name)
-        steps, loss = np.array([(row["step"], row["loss"]) for row in log], float).T
+        pairs = [(row["step"], row["loss"]) for row in log if row["loss"] is not None]
+        steps, loss = np.array(pairs, float).T
         look = style.line_look(number)
         if len(loss) > 40:
             ax.plot(steps, loss, color=look["color"], lw=0.8, alpha=0.35, gid="raw")
             near = np.ones(len(loss) // 20)  # the mean over neighbours; fewer of them at both ends
             loss = np.convolve(loss, near, "same") / np.convolve(loss * 0 + 1, near, "same")
         ax.plot(steps, loss, label=style.readable(name), markevery=max(1, len(loss) // 10), **look)
-    ax.set(xlabel="training step", ylabel="loss", ylim=(0, None), title=style.readable(title or ""))
-    ax.grid(axis="y")
+        if held_out[name]:
+            pairs = [(row["step"], row["val_mIoU"]) for row in held_out[name]]
+            beside[0].plot(*np.array(pairs, float).T, label=style.readable(name), **look)
+    ax.set(ylabel="loss", ylim=(0, None), title=style.readable(title or ""))
+    for panel in beside:
+        panel.set(ylabel="mIoU on held-out videos (%)", ylim=(0, 100))
+    for panel in (ax, *beside):
+        panel.set(xlabel="training step")
+        panel.grid(axis="y")
     ax.legend()
-    return ax.figure
+    return fig
 
 
 @style.styled()
@@ -150,7 +162,7 @@ def timelines(rows: Sequence[Mapping], limit: int = 20, title: str | None = None
 
     style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
     shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
-    longest = max(row["duration"] for row in shown)
+    longest = max(map(_length, shown))
     ax = style.new_figure(0.95 + 0.36 * len(shown), layout="constrained").add_subplot()
     for lane, row in enumerate(shown):
         _lane(ax, lane, row, longest)
@@ -166,9 +178,15 @@ def timelines(rows: Sequence[Mapping], limit: int = 20, title: str | None = None
     return ax.figure
 
 
+def _length(row: Mapping) -> float:
+    """Return a video's length; where it is not known, that of what was said about it."""
+    told = [*style.as_spans(row["truth"], "truth"), *style.as_spans(row["pred"] or (), "pred")]
+    return row["duration"] or max(span.end for span in told)
+
+
 def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
     """Draw one query: the length of its video, truth above, answer below, IoU at the right."""
-    ax.barh(lane, row["duration"], 0.84, color="#F0F0F0", edgecolor=style.FAINT, gid="video")
+    ax.barh(lane, _length(row), 0.84, color="#F0F0F0", edgecolor=style.FAINT, gid="video")
     said, least = style.first_prediction(row), 0.003 * longest  # an instant can be seen too
     for a, b in style.as_spans(row["truth"], "truth"):
         ax.barh(lane - 0.21, max(b - a, least), 0.34, a, gid="truth", **style.TRUTH)
@@ -178,6 +196,8 @@ def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
         words = style.readable(row.get("reason") or "no answer", 60)
         look = {"va": "center", "fontsize": 9, "style": "italic", "gid": "why"}
         ax.text(0.005 * longest, lane + 0.23, words, **look)
+    if not row["truth"]:  # a film of one's own: nobody knows
+        return
     place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9.5}
     fit = moment_ious([said], [row["truth"]])[0]
     ax.text(1.01, lane, f"IoU {fit:.2f}", gid="iou", **place)
@@ -241,3 +261,65 @@ def saliency_plot(
         below.margins(y=0.3)
     below.set(xlim=(0, len(grades) * clip_seconds), xlabel="seconds", ylabel="model")
     return above.figure
+
+
+@style.styled()
+def attention_map(
+    tokens: Sequence[str], weights: Any, truth: Any = (), labels: Sequence | None = None,
+    title: str | None = None, frames: Any = None,
+):  # fmt: skip
+    """Show how much attention each frame gets while each token of an answer is written.
+
+    Parameters
+    ----------
+    tokens, weights
+        From `numpro.models.attention.frame_attention`: N tokens, [N, T].
+    truth : pair of int, optional
+        The first and last frame of the true moment: upright lines.
+    labels : sequence, optional
+        The T numbers on the frames; default 0..T-1.
+    title : str, optional
+        Usually the query.
+    frames : uint8 array [T, H, W, 3], optional
+        As the model saw them, numbers drawn: shown above, each over its column.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    weights = np.asarray(weights, float)
+    if weights.ndim != 2 or len(tokens) != len(weights):
+        raise ValueError(f"{len(tokens)} tokens need as many rows of weights; got {weights.shape}")
+    if frames is not None and len(frames) != weights.shape[1]:
+        raise ValueError(f"{len(frames)} frames, weights of {weights.shape[1]}: must be the same")
+    if not len(tokens):
+        tokens, weights = ["(no answer)"], np.zeros((1, weights.shape[1]))
+    every = -(-weights.shape[1] // 16)
+    shown = range(0, weights.shape[1], every)
+    rows, above, column = 0.3 * len(tokens), 0.0, (style.WIDTH - 2.2) / weights.shape[1]
+    if frames is not None:  # as high as frames are that stand side by side
+        wide = min(column * every, 1.4)
+        above = wide * frames.shape[1] / frames.shape[2]
+    figure = style.new_figure(0.9 + rows + above, layout="constrained")
+    ratios = {"height_ratios": [above, rows]} if above else {}
+    *strip, ax = figure.subplots(2 if above else 1, sharex=True, squeeze=False, **ratios)[:, 0]
+    drawn = ax.imshow(weights / (weights.max() or 1), cmap="cividis", aspect="auto", vmin=0, vmax=1)
+    if strip:
+        _strip_above(strip[0], frames, shown, wide / column)
+    for edge in truth:
+        ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
+    ax.set_xticks(shown, [str(i if labels is None else labels[i]) for i in shown])
+    ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
+    ax.set_xlabel("number on the frame")
+    figure.axes[0].set_title(style.readable(title or "Attention over the frames"))
+    figure.colorbar(drawn, ax=figure.axes, label="attention (largest = 1)")
+    return figure
+
+
+def _strip_above(ax, frames: np.ndarray, shown: range, wide: float) -> None:
+    """Draw frames over their columns, `wide` columns wide where there is room for it."""
+    ax.set_axis_off()
+    for i in shown:
+        half = 0.47 * min(wide, 2 * i + 1, 2 * (len(frames) - i) - 1)
+        ax.imshow(frames[i], extent=(i - half, i + half, 0, 1), aspect="auto")
+    ax.set(xlim=(-0.5, len(frames) - 0.5), ylim=(0, 1))

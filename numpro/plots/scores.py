@@ -200,6 +200,51 @@ def length_curve(
 
 
 @style.styled()
+def learning_curve(rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metric: str = "mIoU"):
+    """Show a score against the number of queries it was learned from, with 95 % intervals.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Score rows (see `score_bars`) with ``queries``; one curve for each time encoding.
+    lines : sequence of mappings
+        Score rows of what learned nothing: untrained models, floors and ceilings.
+    metric : str
+        Which score.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        When there are no rows, or one lacks a part.
+    """
+    style.check_rows(rows, (*KEYS, "queries", metric))
+    ax = style.new_figure(3.8, layout="constrained").add_subplot()
+    names = {"none": "without numbers", "overlay-index": "with numbers"}
+    for number, encoding in enumerate(dict.fromkeys(row["time_encoding"] for row in rows)):
+        points = sorted((r["queries"], *r[metric]) for r in rows if r["time_encoding"] == encoding)
+        x, mean, low, high = np.array(points).T
+        error = np.maximum([mean - low, high - mean], 0)
+        look = {"label": names.get(encoding, encoding), **style.line_look(number)}
+        ax.errorbar(x, mean, yerr=error, capsize=4, **look)
+    for number, row in enumerate(lines):
+        told = f"{row['method']} {names.get(row['time_encoding'], '')}".strip()
+        look = {"color": style.SOFT, "linestyle": style.DASHES[number % 4], "lw": 1.3}
+        ax.axhline(row[metric][0], label=f"{told} {row[metric][0]:.1f}", **look)
+    ticks = sorted({row["queries"] for row in rows})
+    ax.set(xscale="log", ylim=(0, 102), xlabel="queries learned from", ylabel=f"{metric} (%)")
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.grid(axis="y")
+    look = {"loc": "outside right center", "handlelength": 3.4}
+    ax.figure.legend(title="whiskers: 95 % intervals", **look)
+    return ax.figure
+
+
+@style.styled()
 def score_table(rows: Sequence[Mapping]):
     """Show score rows as a table: the text of `numpro.report.score_table` as a picture.
 

@@ -37,7 +37,7 @@ TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 test: lint  ## lint, unit tests, doctests, and every notebook against its stored outputs
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules numpro tests
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile \
-	--nbval --nbval-current-env --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval.cfg notebooks
+	--nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg notebooks
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check

@@ -7,9 +7,10 @@ fine-tuning. Their answers go into a run folder; what is there already is not as
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -82,6 +83,7 @@ def ask_arms(
     videos: Sequence[VideoQueries],
     run: Run,
     task: str = "moment_retrieval",
+    loading: Mapping = MappingProxyType({}),
     **options,
 ) -> dict[str, list[dict]]:
     """Ask every arm every query; return prediction rows by arm name.
@@ -99,13 +101,16 @@ def ask_arms(
         One part of a dataset.
     run
         Where the rows go.
+    loading
+        Options of `numpro.models.load_model`, the same for every arm.
     options
         ``fps``, ``size``, ``style``, ... as `numpro.predict.predict` takes them.
     """
     rows: dict[str, list[dict]] = {}
     for arm in arms if videos else ():
-        loaded = load_model(model, adapter=arm.adapter)
-        told = [arm.name, arm.time_encoding, task, loaded.fingerprint, sorted(options.items())]
+        loaded = load_model(model, adapter=arm.adapter, **loading)
+        how = sorted((options | loading).items())
+        told = [arm.name, arm.time_encoding, task, loaded.fingerprint, how]
         mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
         part = f"{videos[0].dataset}-{videos[0].split}-{task}"
         name = f"{part}-{arm.name.replace(' + ', '-')}-{mark}.jsonl"

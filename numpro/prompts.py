@@ -72,6 +72,9 @@ FIELDS = {
     "color": "colour of the numbers drawn",
 }
 
+# What models call a frame in an answer (`numpro/words.yaml` has more, in more languages).
+_FRAME_WORDS = ("Frame", "Panel", "Page", "Card", "Sheet", "Scene", "Image")
+
 # Encoding -> the sentence that says what the numbers are (our own wording where nothing was
 # published), and what is drawn on each frame or written before it.
 _ENCODINGS = {
@@ -98,12 +101,16 @@ class Prompt:
         The text to put before each frame; None puts nothing.
     seconds
         The true time of each frame, for models whose input carries times of its own.
+    form
+        What an answer of the asked form is, as a Lark grammar (`answer_form`), for a model that
+        is held to it.
     """
 
     text: str
     frame_labels: tuple[str, ...] | None = None
     frame_texts: tuple[str, ...] | None = None
     seconds: tuple[float, ...] | None = None
+    form: str | None = None
 
 
 def asked_unit(time_encoding: str) -> str:
@@ -272,7 +279,48 @@ def build_prompt(
     mark = _ENCODINGS[time_encoding][1]
     marks = tuple(mark.format(n) for n in (_times(seconds) if timed else numbers)) if mark else None
     shown = (None, marks) if time_encoding[:4] == "text" else (marks, None)
-    return Prompt(text, *shown, seconds=tuple(float(t) for t in seconds))
+    form = answer_form(task, time_encoding)
+    return Prompt(text, *shown, seconds=tuple(float(t) for t in seconds), form=form)
+
+
+def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
+    r"""Return the form that is asked for, as a Lark grammar for constrained decoding.
+
+    A moment has two labels (or times), and a model keeps its own word for a frame. Highlights
+    have as many scores as frames. Any number of up to four digits fits: the grammar holds the
+    form, not what is true.
+
+    Parameters
+    ----------
+    task, time_encoding
+        One of `TASKS` and of `TIME_ENCODINGS`.
+    most
+        How many frames highlights may name.
+
+    Examples
+    --------
+    >>> print(answer_form("moment_retrieval", "overlay-index"))
+    start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?
+    said: (WORD " ")? LABEL
+    WORD: "Frame" | "Panel" | "Page" | "Card" | "Sheet" | "Scene" | "Image"
+    LABEL: /[0-9]{1,4}/
+    """
+    timed = asked_unit(time_encoding) == "second"
+    label = "LABEL: /[0-9]{1,4}" + (r"\.[0-9]{1,3}/" if timed else "/")
+    if task == "moment_retrieval":
+        lines = [
+            'start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?'
+        ]
+        lines += ['said: LABEL " seconds"?' if timed else 'said: (WORD " ")? LABEL']
+        lines += [] if timed else ["WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)]
+        return "\n".join([*lines, label])
+    sentence = _SAID.replace("{unit}", asked_unit(time_encoding))
+    before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)
+    lines = [f'start: "{before}" said1', label, r"SCORE: /[0-5](\.[0-9])?/"]
+    for n in range(1, most + 1):
+        further = f' | LABEL ", " said{n + 1} ", " SCORE' if n < most else ""
+        lines.append(f'said{n}: LABEL "{between}" SCORE{further}')
+    return "\n".join(lines)
 
 
 def render_prompt(prompt: Prompt, frames: int) -> str:

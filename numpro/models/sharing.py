@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from numpro.models.constrained import Held
+
 
 @dataclass(frozen=True)
 class Prefix:
@@ -56,7 +58,13 @@ def common_prefix(asked: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def decode(
-    model, prefix: Prefix, asked: Sequence[list[int]], most: int, ends: Collection[int], pad: int
+    model,
+    prefix: Prefix,
+    asked: Sequence[list[int]],
+    most: int,
+    ends: Collection[int],
+    pad: int,
+    held: Held | None = None,
 ) -> list[list[int]]:
     """Answer a batch of questions greedily, behind a prefix that was run before.
 
@@ -75,6 +83,8 @@ def decode(
         Tokens that end an answer.
     pad
         What fills the shorter rows (never seen).
+    held
+        What keeps each answer to its form; None lets the model say anything.
 
     Returns
     -------
@@ -95,11 +105,14 @@ def decode(
             input_ids=ids, attention_mask=seen, position_ids=at, past_key_values=cache,
             use_cache=True, logits_to_keep=1,
         )  # fmt: skip
-        ids = out.logits[:, -1:].argmax(-1)
+        logits = out.logits[:, -1] if held is None else held.allowed(out.logits[:, -1])
+        ids = logits.argmax(-1, keepdim=True)
         said.append(ids)
         going = going.to(ids.device) & ~torch.isin(ids[:, 0], ends)
         if len(said) == most or not going.any():
             break
+        if held is not None:
+            held.said(ids[:, 0].tolist())
         places = places[:, -1:] + 1
         seen = torch.cat([seen, seen[:, :1]], 1)
     stops = set(ends.tolist())

@@ -74,16 +74,19 @@ def bare_pyav(path, stamps):
     return np.stack(kept)
 
 
-def bare_sparing_pyav(path, stamps):
-    """Leave out, besides, what is neither wanted nor predicted from (H.264)."""
-    wanted, kept = set(stamps), []
+def bare_sparing_pyav(path, stamps, size=None):
+    """Leave out, besides, what is neither wanted nor predicted from (H.264).
+
+    `size`: (width, height), resized by the decoder's own scaler, bicubic.
+    """
+    wanted, kept, how = set(stamps), [], {"format": "rgb24"}
+    if size is not None:
+        how |= {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
     with av.open(str(path)) as film:
         stream = film.streams.video[0]
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
         for packet in film.demux(stream):
             known = packet.pts is not None and packet.pts not in wanted
             stream.codec_context.skip_frame = "NONREF" if known else "DEFAULT"
-            kept += [
-                frame.to_ndarray(format="rgb24") for frame in packet.decode() if frame.pts in wanted
-            ]
+            kept += [frame.to_ndarray(**how) for frame in packet.decode() if frame.pts in wanted]
     return np.stack(kept)

@@ -88,8 +88,7 @@ class ClipCache:
                 arrays = [stored[name] for name in _ARRAYS]
                 facts = json.loads(str(stored["source"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            self._store.delete(key, retry=True)  # damaged: the caller reads it anew
-            return None
+            return None  # damaged: the caller reads it anew and puts it here
         facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return Clip(*arrays, facts | {"path": str(path)})
 

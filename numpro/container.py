@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,25 @@ class Index:
     def ordinal(self) -> dict[int, int]:
         """Map a frame's pts to its place."""
         return {pts: at for at, pts in enumerate(self.pts.tolist())}
+
+
+def find_index(path: str | os.PathLike) -> Index:
+    """Return `make_index` of a file, made once for as long as the file stays as it is.
+
+    Queries about stretches of one film, or a long film read by stretches, ask for it again and
+    again.
+    """
+    try:
+        about = os.stat(path)
+    except OSError:
+        return make_index(path)  # which says what is wrong
+    identity = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return _kept_index(Path(path), identity)
+
+
+@lru_cache(maxsize=4)  # of a film of two hours it is some 15 MB
+def _kept_index(path: Path, identity: tuple) -> Index:
+    return make_index(path)
 
 
 def make_index(path: str | os.PathLike) -> Index:
@@ -222,13 +241,13 @@ def _check_gaps(container, gaps: np.ndarray, usual: float) -> tuple[str, ...]:
 
 def _check_file(path: Path) -> None:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise VideoError(path, f"a {'directory' if path.is_dir() else 'device'}, not a file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise VideoError(path, "empty file")
     except FileNotFoundError:
         raise VideoError(path, "no such file") from None
-    except IsADirectoryError:
-        raise VideoError(path, "a directory, not a file") from None
     except OSError as error:
         raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
 

@@ -13,8 +13,7 @@ from numpro.spans import one_of
 from numpro.video import Clip, probe, read_clip, sampling_times, write_video
 
 DRAWN = tuple(name for name in TIME_ENCODINGS if name.startswith("overlay"))
-# What is read at once. Each stretch opens the file again, which costs about a second an hour of
-# video, so it is not made smaller than memory asks for.
+# What is read at once; each stretch opens the file again, but it is looked through only once.
 _STRETCH_BYTES, _STRETCH_FRAMES = 1 << 28, 4096
 
 

@@ -212,7 +212,7 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                         raise RuntimeError(told) from error
                     pool.stop()
                     pool = _Pool(call, workers, limit, folder)
-                    waiting = deque((r, pool.again(r, f)) for r, f in waiting)
+                    waiting = deque((r, pool.schedule(r)) for r, _ in waiting)
                     continue
                 broken = 0
                 waiting.popleft()
@@ -243,11 +243,6 @@ class _Pool:
             future = ProcessFuture()
             future.set_exception(BrokenProcessPool(str(error)))
             return future
-
-    def again(self, request: Request, future):
-        """Keep an answer that is there; ask for the others."""
-        done = future.done() and not future.cancelled() and future.exception() is None
-        return future if done else self.schedule(request)
 
     def result(self, request: Request, future) -> Any:
         """Wait for a value; a worker that hung or died is one."""

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,15 @@ from films import assert_right, encode, number_of, numbered
 from PIL import Image
 
 from numpro.video import VideoError, probe, read_clip, write_video
+from numpro.workers import Request, read_many
 
 
 def bad_file(kind, folder):
     path = folder / "film.mp4"
     if kind == "directory":
         path.mkdir()
+    elif kind == "device":
+        path.symlink_to(os.devnull)
     elif kind == "empty":
         path.touch()
     elif kind == "text":
@@ -49,26 +53,25 @@ def bad_file(kind, folder):
         else:
             encode(path, frames=noise)
         data = path.read_bytes()
-        if kind == "half zero":
-            data = data[: len(data) // 3] + bytes(len(data) // 2) + data[-len(data) // 6 :]
-        path.write_bytes(data if kind == "half zero" else data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
     return path
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("missing", "no such file"),
-        ("directory", "a directory"),
-        ("empty", "empty file"),
-        ("text", "not a readable video"),
-        ("audio", "no video stream.*audio"),
-        ("cover", "no video stream"),
-        ("picture", "not a readable video|no frame can be decoded|cut short"),
-        ("cut", "cut short: [23]. of the 60 frames"),
-        ("no header", "not a readable video"),
-    ],
-)
+BAD = {
+    "missing": "no such file",
+    "directory": "a directory",
+    "device": "a device, not a file",
+    "empty": "empty file",
+    "text": "not a readable video",
+    "audio": "no video stream.*audio",
+    "cover": "no video stream",
+    "picture": "not a readable video|no frame can be decoded|cut short",
+    "cut": "cut short: [23]. of the 60 frames",
+    "no header": "not a readable video",
+}
+
+
+@pytest.mark.parametrize(("kind", "reason"), BAD.items())
 def test_bad_files(tmp_path, kind, reason):
     path = bad_file(kind, tmp_path)
     with pytest.raises(VideoError, match=reason) as error:
@@ -78,6 +81,18 @@ def test_bad_files(tmp_path, kind, reason):
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
     with pytest.raises(VideoError, match=reason):
         probe(path)
+
+
+def test_bad_files_among_many_are_named_in_time(tmp_path):
+    for kind in BAD:
+        (tmp_path / kind).mkdir()
+    films = [bad_file(kind, tmp_path / kind) for kind in BAD]
+    whole = write_video(tmp_path / "whole.mp4", numbered(3), fps=1)
+    found = read_many([Request(path, {"fps": 1}) for path in (*films, whole)], 1, limit=100)
+    *errors, clip = [value for _, value in found]
+    for error, reason in zip(errors, BAD.values(), strict=True):
+        assert isinstance(error, VideoError) and re.match(reason, error.reason)
+    assert_right(clip, range(3))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")

@@ -83,6 +83,41 @@ def test_another_file_or_sampling_is_another_clip(film, tmp_path, reads, monkeyp
     assert len(reads) == 6
 
 
+def test_as_many_frames_as_a_rate_are_another_clip(film, tmp_path):
+    cache = ClipCache(tmp_path / "cache")
+    for sampling in ({"fps": 5}, {"num_frames": 5}):
+        assert_same(cache.read(film, **sampling), read_clip(film, **sampling))
+
+
+def test_two_files_of_one_size_and_time_are_two_clips(tmp_path):
+    cache, films = ClipCache(tmp_path / "cache"), []
+    for number in range(2):
+        frames = np.full((40, 48, 64, 3), 200 * number, np.uint8)
+        films.append(encode(tmp_path / f"{number}.mp4", frames=frames))
+    size = 8 + max(film.stat().st_size for film in films)
+    for film in films:
+        room = size - film.stat().st_size
+        with film.open("ab") as file:  # an empty box at the end
+            file.write(room.to_bytes(4, "big") + b"free" + bytes(room - 8))
+        os.utime(film, ns=(0, 0))
+    assert films[0].stat().st_size == films[1].stat().st_size
+    for film in films:
+        assert_same(cache.read(film, **SAMPLING), read_clip(film, **SAMPLING))
+
+
+def test_a_film_that_changes_while_it_is_read_is_not_kept(film, tmp_path, monkeypatch):
+    def read_and_change(path, **sampling):
+        clip = read_clip(path, **sampling)
+        os.utime(path, ns=(0, 0))
+        return clip
+
+    monkeypatch.setattr(numpro.cache, "read_clip", read_and_change)
+    cache = ClipCache(tmp_path / "cache")
+    for kept in (0, 1):  # the second time nothing changes
+        cache.read(film, **SAMPLING)
+        assert len(cache._store) == kept
+
+
 def test_a_path_is_the_one_asked_for(film, tmp_path, reads, monkeypatch):
     cache = ClipCache(tmp_path / "cache")
     cache.read(film, **SAMPLING)
@@ -132,9 +167,15 @@ def test_its_size_is_bounded_and_the_longest_unused_go_first(tmp_path, reads):
     assert reads == [str(path) for path in films], "the one in use stays"
     held = sum(file.stat().st_size for file in cache.folder.rglob("*.val"))
     assert one <= held <= 4 * one
+    for frame in range(26):  # many small ones make room for a large one
+        cache.read(films[0], times=[frame / 8])
+    assert len(cache.read(films[1], fps=2.0)) == 8
+    assert cache._store.volume() <= 4 * one
     small = ClipCache(tmp_path / "small", size_limit=one - 1)
-    assert len(small.read(films[0], fps=2.0)) == 8
-    assert not list(small.folder.rglob("*.val")), "a clip larger than all is not kept"
+    for sampling in ({"times": [0]}, {"fps": 2.0}):  # one larger than all drives none out
+        small.read(films[0], **sampling)
+    (kept,) = small.folder.rglob("*.val")
+    assert kept.stat().st_size < one
 
 
 def test_a_full_disk_is_said_and_the_clip_is_there(film, tmp_path):
@@ -155,7 +196,7 @@ def test_a_full_disk_is_said_and_the_clip_is_there(film, tmp_path):
 WRITER = """
 import sys
 from numpro.cache import ClipCache
-cache = ClipCache(sys.argv[1], size_limit=600_000)  # two or three clips: what is kept changes
+cache = ClipCache(sys.argv[1], size_limit=600_000)  # one of the clips: what is kept changes
 print("begins", flush=True)
 while True:
     for path in sys.argv[2:]:

@@ -121,7 +121,7 @@ def test_progress_goes_to_the_terminal_and_json_alone_to_standard_output(films, 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     command = [sys.executable, "-m", "numpro", "number", films["25"], tmp_path / "o.mp4", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=300, check=True)
     os.close(theirs)
     assert json.loads(done.stdout)["frames"] == 2
     told = b""

@@ -1,5 +1,6 @@
 """Every sampled frame is the one on screen at its second; films are written with true times."""
 
+import os
 import pickle
 import sys
 from fractions import Fraction
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from numpro import container
 from numpro.container import make_index
 from numpro.video import Clip, VideoError, probe, read_clip, sampling_times, write_video
 
@@ -46,6 +48,8 @@ def test_the_frame_on_screen_at_every_second(tmp_path, monkeypatch, rate, reader
         assert clip.seconds[-1] < end <= clip.seconds[-1] + 1 / fps + 1e-5
         assert_right(clip, [float(k / rate) for k in range(count)])
         assert clip.source["backend"] == reader
+    every = read_clip(path, fps=float(rate))  # at its own rate, rounded floats on both sides
+    assert every.source_index.tolist() == list(range(count))
 
 
 @given(
@@ -116,6 +120,25 @@ def test_num_frames_part_and_thinning(tmp_path):
     assert thin.seconds.tolist() == [0, 2, 4, 6, 8]
     assert_right(thin, np.arange(100) / 10)
     assert len(read_clip(path, fps=1, max_frames=50)) == 10
+
+
+def test_a_film_is_looked_through_once_for_all_its_stretches(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(container, "make_index", lambda p: looked.append(p) or make_index(p))
+    path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
+    for start in range(3):
+        part = read_clip(path, fps=5, start=start, end=start + 1)
+        assert_right(part, np.arange(30) / 10)
+    assert probe(path).frames == 30 and looked == [path]
+    os.utime(path, ns=(0, 0))  # it may be another film now
+    assert_right(read_clip(path, fps=5), np.arange(30) / 10)
+    assert looked == [path] * 2
+    write_video(path, numbered(60), fps=20)
+    assert_right(read_clip(path, fps=5), np.arange(60) / 20)
+    assert looked == [path] * 3
+    path.unlink()
+    with pytest.raises(VideoError, match="no such file"):
+        read_clip(path, fps=5)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ _BEGINS, _ENDS, _WHOLE, _ABSENT = (
 _OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
 _NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
 _SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
-_TILL = words(r"(?:@start\D{0,24}@to|till?|up to|before|during the first)(?: the)? ?$")
+_TILL = words(
+    r"(?:@start\D{0,24}@to|till?|up to|before|(?:during|in|within|for) the first)(?: the)? ?$"
+)
 _DENIED = words("@absent(?:(?!@turn).){0,80}")
 _NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
 _ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{")

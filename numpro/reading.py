@@ -35,20 +35,24 @@ _PRE = words(
 )
 _POST = words(
     r"(?:(?P<ordinal>st|nd|rd|th)(?![a-z]))?(?: ?(?:(?P<percent>%|(?:percent|prozent)(?![a-z]))"
-    r"|(?P<second>(?:@second|s)(?![^\W\d]|')|秒钟?|초)|(?P<frame>@frame(?![a-z]))))?"
+    r"|(?P<second>(?:-?@second|s)(?![^\W\d]|')|秒钟?|초)|(?P<frame>@frame(?![a-z]))))?"
 )
 _AT = words(r"(?<![a-z])(?:at|around|about|near|approximately|from|after|since)(?: the)? $")
 
 # --- cleaning ---
 _SAME = str.maketrans(
-    "".join(map(chr, range(0xFF01, 0xFF5F))) + "‐‑‒–—―−〜∼→⇒“”„«»‘’◁▷_\\",
-    "".join(map(chr, range(0x21, 0x7F))) + '-------~~~~"""""\'\'<>  ',
+    "".join(map(chr, range(0xFF01, 0xFF5F))) + "‐‑‒–—―−〜∼﹘﹣→⇒“”„«»‘’◁▷_\\",
+    "".join(map(chr, range(0x21, 0x7F))) + '-------~~--~~"""""\'\'<>  ',
     "*`\u200b\ufeff\u200e",
 )
-_THOUGHT = re.compile("/think(?:ing)?[>▷]")  # what stands before it is thinking, opened or not
+# what stands before its end is thinking, opened or not
+_THOUGHT = re.compile("/(?:think|thinking|thought|reasoning|analysis)[>▷]")
+_OPENED = re.compile("<(?:think|thought|reasoning|analysis)")
 _ECHO = re.compile(r"during which[^?]{0,400}\?|is given as.{0,80}?\.(?!\d)|scale from 1 to 5")
 _TAG = re.compile(r"</(?!answer)[a-z]{1,16}>|<(?:b|i|em|strong|li|p|br|span)>")
 _GLUED = re.compile(r"(\d(?=to)|(?=from))(to|from)(?=\d)")  # "from3to7"
+# "3,5 to 7,5 s": the unit says so of both commas
+_COMMA = words(r"(?<![\d.,])(\d{1,6}),(?=\d{1,2} ?@to(?: @the)* ?\d{1,6},\d{1,2} ?(?:@second|s)\b)")
 _CLOCK = re.compile(r"(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:'](\d\d(?:\.\d+|,\d{3})?)(?!\d)")
 _LONG = words(
     rf"(?<![\d.a-z])(?:{NUM} ?(?:@hour|@minute|ms|milliseconds?)(?![a-z])(?:,? and)?,? ?)+"
@@ -93,8 +97,9 @@ def clean_text(text: str) -> tuple[str, bool]:
     text = _THOUGHT.split(text)[-1]
     if len(text) > 2 * _READ:
         text = text[:_READ] + " . . " + text[-_READ:]
-    text, opened, _ = " ".join(text.translate(_SAME).lower().split()).partition("<think")
-    for pattern, new in ((_ECHO, " "), (_TAG, " "), (_GLUED, r"\1 \2 "), (_CLOCK, _clock)):
+    text, *opened = _OPENED.split(" ".join(text.translate(_SAME).lower().split()), maxsplit=1)
+    plain = (_ECHO, " "), (_TAG, " "), (_COMMA, r"\1."), (_GLUED, r"\1 \2 "), (_CLOCK, _clock)
+    for pattern, new in plain:
         text = pattern.sub(new, text)
     return _LONG.sub(_length, text).strip(), bool(opened) and not text.strip()
 

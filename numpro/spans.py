@@ -50,9 +50,10 @@ def temporal_iou(a: Any, b: Any) -> Any:
     if a.shape[-1:] != (2,) or b.shape[-1:] != (2,):
         raise ValueError(f"spans must have shape [..., 2]; got {a.shape} and {b.shape}")
     overlap = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
-    # spans that overlap fill their hull, and the hull is exact where a sum would be rounded
+    # spans that overlap (a reversed one never does) fill their hull, which is exact where a sum
+    # would be rounded
     hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
-    real = (overlap > 0) & (a[..., 1] > a[..., 0]) & (b[..., 1] > b[..., 0])
+    real = overlap > 0
     same_instant = (a == b).all(-1) & (a[..., 0] == a[..., 1])
     iou = np.where(real, overlap, 0.0) / np.where(real, hull, 1.0) + same_instant
     return float(iou) if iou.ndim == 0 else iou

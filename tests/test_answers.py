@@ -242,6 +242,16 @@ SAID = {
     "open-de": ("von Frame 3 bis zum Ende", ((3, None),), F),
     "open-fr": ("de la frame 3 à la fin", ((3, None),), F),
     "open-start": ("from the start to 7 seconds", ((0, 7),), S),
+    "open-first7-in": ("It is seen in the first 7 seconds.", ((0, 7),), S),
+    "second-mark": ("at the 12.5-second mark", ((12.5, 12.5),), S),
+    "length-and-span": ("The 16-second video shows it from 3 s to 7 s.", ONE, S),
+    "small-dash": ("3﹣7", ONE, None),
+    "german-comma-once": ("von 3,5 bis 7,2 Sekunden", ((3.5, 7.2),), S),
+    "vietnamese-seconds": ("Từ 3 giây đến 7 giây", ONE, S),
+    "polish-seconds": ("od 3 do 7 sekundy", ONE, S),
+    "indonesian-seconds": ("dari detik 3 sampai detik 7", ONE, S),
+    "thought": ("<thought>frames 1-2</thought> From Frame 3 to Frame 7", ONE, F),
+    "reasoning": ("<reasoning>1 to 2</reasoning>3 to 7", ONE, None),
     "open-first7": ("during the first 7 seconds", ((0, 7),), S),
     "entire": ("It is visible in the entire video.", ((0, None),), None),
     "entire-zh": ("整个视频", ((0, None),), None),
@@ -352,6 +362,7 @@ FAILED = {
     "ex-fill-repeated": ("From Frame [x] to Frame [y]", answers.EXAMPLE),
     "ex-xy-par-repeated": ("from x to y.", answers.EXAMPLE),
     "thinking": ("<think>from frame 3 to frame 7", answers.UNFINISHED),
+    "thought": ("<thought>from frame 3 to frame 7", answers.UNFINISHED),
     "words": ("A red star spins.", answers.NO_SPAN),
     "a-count": ("I see 3 people.", answers.NO_SPAN),
     "a-length": ("The video is 10 seconds long.", answers.NO_SPAN),
@@ -474,17 +485,29 @@ TEXTS = st.one_of(
 )
 
 
-def milliseconds(parse, text):
-    """CPU time of the fastest of five runs: the others paid for what else the machine does."""
-    taken = []
-    while len(taken) < 5 and min(taken, default=LIMIT) >= LIMIT / 4:
-        began = time.thread_time()
-        parse(text)
-        taken.append(1e3 * (time.thread_time() - began))
-    return min(taken)
+LIMIT = 10  # milliseconds of CPU; measured: at most 5
 
 
-LIMIT = 10  # measured: at most 4 ms; the room is for machines of less than half the speed
+def milliseconds(work, *arguments):
+    """CPU time of this thread: what else the machine does is hardly in it."""
+    began = time.thread_time()
+    work(*arguments)
+    return 1e3 * (time.thread_time() - began)
+
+
+def plain_work():
+    """What took 0.2 ms where that was measured, so that slower machines have more room."""
+    sum(i * i for i in range(6000))
+
+
+def takes_long(parse, text):
+    """Tell whether a text takes more than `LIMIT` in each of twenty runs."""
+    return all(
+        milliseconds(parse, text) > max(LIMIT, LIMIT / 0.2 * milliseconds(plain_work))
+        for _ in range(20)
+    )
+
+
 READERS = {f"moment-{name}": partial(parse_moment, pattern=name) for name in answers.PATTERNS}
 READERS |= {"moment": parse_moment, "highlights": parse_highlights}
 
@@ -504,7 +527,7 @@ def test_no_text_raises_or_takes_long_and_answers_keep_their_form(text, times):
     for name in answers.PATTERNS:
         assert all(math.isfinite(x) for span in parse_moment(text, name).spans for x in span)
     for parse in READERS.values():
-        assert milliseconds(parse, text) < LIMIT
+        assert not takes_long(parse, text)
 
 
 @settings(max_examples=100)
@@ -550,7 +573,7 @@ LONG = {
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("case", LONG)
 def test_long_texts_take_milliseconds(case, reader):
-    assert milliseconds(READERS[reader], (LONG[case] * 100_000)[:100_000]) < LIMIT
+    assert not takes_long(READERS[reader], (LONG[case] * 100_000)[:100_000])
 
 
 def test_an_answer_after_a_long_text_is_found():

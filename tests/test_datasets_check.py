@@ -65,10 +65,11 @@ def test_every_fault_is_counted_and_listed(root):
 def test_a_file_that_hangs_is_unreadable_and_the_others_are_looked_at(root):
     (root / "fine.mp4").unlink()
     hang_in_files(root).rename(root / "fine.mp4")
-    found = check_dataset("folder", root, limit=1, workers=1)
+    # the limit also holds for films that are read, on a machine that does much else
+    found = check_dataset("folder", root, limit=10, workers=1)
     assert (found["splits"][0]["present"], found["splits"][0]["readable"]) == (6, 4)
     told = {row["video"]: row["reason"] for row in found["unreadable"]}
-    assert told.pop("fine") == "not read within 1 s" and list(told) == ["broken"]
+    assert told.pop("fine") == "not read within 10 s" and list(told) == ["broken"]
 
 
 def test_it_can_look_without_workers(root):

@@ -4,17 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from scoring import REFERENCE, reference
 
 from numpro import write_video
 from numpro.datasets import Saliency, load_dataset
 from numpro.datasets.conversations import conversation, moments
 from numpro.datasets.didemo import one_span
 from numpro.datasets.sources import sources
-
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
-reference = pytest.mark.skipif(
-    not REFERENCE.is_dir(), reason="the field's annotation files (../shared/reference) are absent"
-)
 
 
 def put(folder: Path, name: str, content) -> Path:

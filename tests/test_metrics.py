@@ -98,6 +98,9 @@ def test_paired_difference():
     b = rng.uniform(0, 100, 500)
     difference, low, high = metrics.paired_difference(b + 1 + rng.normal(0, 1, 500), b)
     assert low < difference < high and high - low < 0.3
+    # two videos, one of which has all the difference
+    halves = metrics.paired_difference([1.0] * 50 + [0.0] * 50, [0.0] * 100, [0] * 50 + [1] * 50)
+    assert halves == [0.5, 0.0, 1.0]
     with pytest.raises(ValueError, match="same queries"):
         metrics.paired_difference([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="resamples must be at least 1; got 0"):
@@ -162,6 +165,10 @@ def test_floors_have_one_answer_a_query():
     assert baselines.whole_video(TEST) == [(0, 10), (0, 10), (0, 20)]
     window = baselines.best_fixed_window(TRAIN)
     assert window == (0.0, 0.4)
+    assert baselines.best_fixed_window([made(((6.0, 10.0),))]) == (0.6, 1.0)
+    # a query counts once, with the span of its own that fits best
+    spans = [made(((0.0, 5.0), *[(5.0, 10.0)] * 3), ((0.0, 5.0),))]
+    assert baselines.best_fixed_window(spans) == (0.0, 0.5)
     assert baselines.fixed_window(TEST, window) == [(0, 4), (0, 4), (0, 8)]
     drawn = baselines.random_moment(TEST, TRAIN)
     assert drawn == baselines.random_moment(TEST, TRAIN, seed=0) and len(drawn) == 3
@@ -175,9 +182,14 @@ def test_floors_have_one_answer_a_query():
 def test_frame_grid():
     assert baselines.frame_grid(TEST, 0.5) == [(2, 4), (2, 4), (0, 2)]
     assert baselines.frame_grid(TEST, 0.5, "floor", "inclusive") == [(0, 6), (2, 4), (0, 4)]
+    assert baselines.frame_grid([made(((0.4, 1.6), (3.0, 5.0)))]) == [(3, 5)]
+    # 0.28 * 25 is a little more than 7, and still there are 7 frames
+    assert baselines.frame_grid([made(((0.08, 0.28),), duration=0.28)], 25) == [(0.08, 0.24)]
     ends = [made(((9.0, 11.0),))]
     assert baselines.frame_grid(ends) == [(9, 9)]
     assert baselines.frame_grid(ends, end="inclusive") == [(9, 10)]
+    short = [made(((8.0, 9.5),), duration=9.5)]
+    assert baselines.frame_grid(short, end="inclusive", rounding="floor") == [(8, 9.5)]
     assert baselines.frame_grid(ends, past_end=True) == [(9, 11)]
     with pytest.raises(ValueError, match="fps must be above 0; got 0"):
         baselines.frame_grid(ends, fps=0)
@@ -185,7 +197,15 @@ def test_frame_grid():
 
 def test_centre_prior():
     scores = baselines.centre_prior([made(((0, 1),), duration=7.0)])
-    assert [s.argmax() for s in scores] == [1] and len(scores[0]) == 3
+    assert [said.tolist() for said in scores] == [[-1.0, 0.0, -1.0]]
+
+
+def test_perfect_windows():
+    # a window that only touches a clip is not in it
+    films = [made(((2.0, 4.0),), ((0.5, 1.0), (5.5, 7.9)), duration=9.0)]
+    said = [scores.tolist() for scores in baselines.perfect_windows(films)]
+    assert said == [[0, 1, 0, 0], [1, 0, 1, 1]]
+    assert baselines.unparsed(films) == [None, None]
 
 
 # --- the official scorer's windows ---

@@ -15,7 +15,7 @@ MOMENTS = [
 ]
 HIGHLIGHTS = [
     {"qid": "1", "pred_saliency_scores": [0.0, 3.0, 2.0]},
-    {"qid": "2", "pred_saliency_scores": None},
+    {"qid": "2", "pred_saliency_scores": None, "reason": "video: b.mp4: no such file"},
 ]
 TRUTHS = [
     {"qid": q, "duration": 6, "relevant_clip_ids": [1], "saliency_scores": [[4, 4, 4]]}
@@ -35,6 +35,22 @@ def score(path, *arguments, **options):
 
 
 # --- moments ---
+def test_why_answers_are_unparsed_is_counted_by_kind(tmp_path):
+    # as numpro.predict has it for films that are not there, and as a raw response is read
+    told = ["video: /films/a.mp4: no such file", "video: /films/b.mp4: no such file", None]
+    silent = MOMENTS[1] | {"response": ""}
+    rows = [silent | {"qid": i, "reason": reason} for i, reason in enumerate(told)]
+    raw = {"qid": 9, "response": "It is not present.", "duration": 9, "truth": [[1, 2]]}
+    path = jsonl(tmp_path / "predictions.jsonl", [*rows, raw])
+    scores = score(path, label_seconds=1)
+    assert (scores["n"], scores["unparsed"]) == (4, 4)
+    assert scores["reasons"] == {"video": 2, answers.NOT_PRESENT: 1}
+    assert score(path, convention="published", label_seconds=1)["reasons"] == {
+        "video": 2,
+        answers.NO_SPAN: 2,
+    }
+
+
 def test_own_rows_against_their_truth_and_against_annotations(tmp_path):
     path = jsonl(tmp_path / "predictions.jsonl", MOMENTS)
     scores = score(path)
@@ -42,6 +58,7 @@ def test_own_rows_against_their_truth_and_against_annotations(tmp_path):
         "n": 2, "unparsed": 1, "mIoU": 40.0, "R@0.7": 50.0, "reversed_truth": 0,
     }  # fmt: skip
     assert scores["intervals"]["mIoU"] == [40.0, 40.0] and "beside" not in scores
+    assert scores["reasons"] == {"no span found": 1}
     times = [{"id": 2, "start_time": 1, "end_time": 2}, {"id": 1, "start_time": 0, "end_time": 5}]
     assert score(path, write(tmp_path / "annotations.json", times)) == scores
 
@@ -143,6 +160,10 @@ def test_a_named_dataset(tmp_path):
     write(tmp_path / "didemo.json", [row | {"times": [[1, 1], [1, 1], [1, 1], [1, 1]]}])
     said = jsonl(tmp_path / "said.jsonl", [{"qid": 5, "pred": [[5, 10]]}])
     assert score(said, tmp_path / "didemo.json", dataset="didemo")["mIoU"] == 100.0
+    write(tmp_path / "val_2.json", {"v_a": GROUPED["a"]})  # a dataset without a split "test"
+    rows = [{"qid": f"v_a_{i}", "pred": [[2, 8]]} for i in (0, 1)]
+    said = jsonl(tmp_path / "said.jsonl", rows)
+    assert score(said, tmp_path / "val_2.json", dataset="activitynet-captions")["mIoU"] == 65.0
 
 
 def test_equal_numbers_of_other_queries_are_not_mixed_up(tmp_path):
@@ -168,16 +189,27 @@ def test_floors_and_the_ceiling(tmp_path):
     rows = [{"qid": 1, "vid": "a", "duration": 10, "pred": [[0, 5]], "truth": [[0, 5]]}]
     said = jsonl(tmp_path / "said.jsonl", rows)
     train = [{"qid": 9, "vid": "t", "duration": 20, "relevant_windows": [[0, 8]]}]
-    beside = score(said, train=jsonl(tmp_path / "train.jsonl", train), label_seconds=2)["beside"]
-    assert {name: row["mIoU"] for name, row in beside.items()} == {
+    train += [{"qid": 10, "vid": "u", "relevant_windows": [[0, 2]]}]  # of a film that is not there
+    scores = score(said, train=jsonl(tmp_path / "train.jsonl", train), label_seconds=2)
+    assert scores["train"] == {"n": 1, "of": 2}
+    assert {name: row["mIoU"] for name, row in scores["beside"].items()} == {
         "whole-video": 50.0,
         "best-fixed-window": 80.0,
         "random-moment": 80.0,
-        "frame-grid": pytest.approx(500 / 6),
+        "frame-grid": 80.0,  # 5 s lies between labels 2 and 3 and becomes the even one
     }
-    jsonl(tmp_path / "train.jsonl", [row | {"duration": None} for row in train])
-    with pytest.raises(ValueError, match="duration of 1 videos is not known, first 't'"):
+    jsonl(tmp_path / "train.jsonl", train[1:])
+    with pytest.raises(ValueError, match="train.jsonl: floors need durations; 1 of 1 queries"):
         score(said, train=tmp_path / "train.jsonl")
+    jsonl(said, [rows[0] | {"duration": None}])
+    with pytest.raises(ValueError, match="said.jsonl: floors need durations; 1 of 1 queries"):
+        score(said, train=tmp_path / "train.jsonl")
+
+
+def test_durations_may_come_from_the_predictions(tmp_path):
+    row = {"qid": 0, "video": "a.mp4", "query": "a dog", "duration": 20, "pred": [[2, 8]]}
+    said, true = jsonl(tmp_path / "said.jsonl", [row]), write(tmp_path / "true.txt", "a 2 8##a dog")
+    assert score(said, true)["beside"]["whole-video"]["mIoU"] == pytest.approx(30.0)
 
 
 def test_reversed_truth_is_counted(tmp_path):
@@ -263,10 +295,31 @@ def test_files_must_hold_the_same_queries(tmp_path):
 def test_highlight_files(tmp_path):
     said = jsonl(tmp_path / "said.jsonl", HIGHLIGHTS)
     scores = metrics.evaluate_highlight_predictions(said, jsonl(tmp_path / "true.jsonl", TRUTHS))
-    assert (scores["n"], scores["unparsed"]) == (2, 1)
+    assert (scores["n"], scores["unparsed"], scores["reasons"]) == (2, 1, {"video": 1})
     assert scores["HL-min-VeryGood"] == {"HL-mAP": 66.67, "HL-Hit1": 50.0}
     assert scores["brief"]["HL-min-Fair-Hit1"] == 50.0
     assert "full" not in scores and scores["intervals"]["HL-min-Fair-Hit1"] == [0.0, 100.0]
+
+
+def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(tmp_path):
+    def beside(*windows):
+        rows = [
+            row | ({"relevant_windows": [w]} if w else {})
+            for row, w in zip(TRUTHS, windows, strict=True)
+        ]
+        true = jsonl(tmp_path / "true.jsonl", rows)
+        scores = metrics.evaluate_highlight_predictions(said, true, beside=True)["beside"]
+        assert all(len(row) == 6 for row in scores.values())
+        return {
+            name: (row["HL-min-VeryGood-mAP"], row["HL-min-Fair-Hit1"])
+            for name, row in scores.items()
+        }
+
+    # three clips, the one in the middle is a highlight for all
+    said = jsonl(tmp_path / "said.jsonl", HIGHLIGHTS)
+    blind = {"unparsed": (33.33, 0.0), "centre-prior": (100.0, 100.0)}
+    assert beside([2, 4], [0, 6]) == blind | {"perfect-windows": (66.67, 50.0)}
+    assert beside([2, 4], None) == blind
 
 
 @pytest.mark.parametrize(
@@ -358,6 +411,25 @@ def test_qvhighlights_as_the_official_scorer():
     assert (scores["n"], scores["unparsed"]) == (1550, 0)
     told = dict(figures(official))
     assert len(told) == 104 and told.items() <= dict(figures(scores)).items()
+
+
+@reference
+def test_floors_and_the_ceiling_of_charades_beside_timechats_scores(tmp_path):
+    folder = REFERENCE / "charades_sta"
+    for split in ("test", "train"):
+        rows = (folder / f"lighthouse_charades_{split}_release.jsonl").read_text().splitlines()
+        lengths = {row["vid"]: row["duration"] for row in map(json.loads, rows)}
+        table = "".join(f"{video},{length}\n" for video, length in lengths.items())
+        write(tmp_path / f"Charades_v1_{split}.csv", f"id,length\n{table}")
+        lines = (folder / f"charades_sta_{split}.txt").read_text()
+        write(tmp_path / f"charades_sta_{split}.txt", lines)
+    true, train = (tmp_path / f"charades_sta_{split}.txt" for split in ("test", "train"))
+    scores = score(folder / "timechat_spans.json", true, train=train, label_seconds=2)
+    beside = scores["beside"]
+    assert round(beside["whole-video"]["mIoU"], 1) == 27.0
+    assert round(beside["best-fixed-window"]["mIoU"], 1) == 30.5
+    assert round(beside["frame-grid"]["R@0.7"], 1) == 92.3
+    assert scores["train"] == {"n": 12405, "of": 12408}  # the table lacks three films
 
 
 @reference

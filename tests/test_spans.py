@@ -73,6 +73,7 @@ def test_iou_broadcasts():
         pytest.param((2, 4), None, "inclusive", None, (2.0, 8.5), id="one-median-step-more"),
         pytest.param((50, 60), None, "instant", None, (7.5, 7.5), id="outside"),
         pytest.param((2, None), None, "instant", 9.0, (2.0, 9.0), id="open"),
+        pytest.param((2, None), None, "instant", 5.0, (2.0, 7.5), id="open-after-the-duration"),
         pytest.param((-3, 1), None, "instant", None, (0.0, 0.4), id="negative"),
         pytest.param((11, 13), range(10, 15), "instant", None, (0.4, 2.1), id="offset"),
         pytest.param((7, 9), [9, 5, 7, 1, 3], "instant", None, (0.0, 2.0), id="shuffled"),

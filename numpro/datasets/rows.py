@@ -14,7 +14,7 @@ from typing import Any
 from numpro.spans import Span
 
 _LONGEST = 16 * 2**20  # bytes of one line; a longer one is no annotation and no prediction
-_LARGEST = 2**30  # bytes of a .json file, which can only be read whole
+_LARGEST = 2**29  # bytes of a .json file, which can only be read whole
 _FAULTS = dict.fromkeys((UnicodeDecodeError, RecursionError), "cannot be read: ")
 _FAULTS |= {json.JSONDecodeError: "not JSON: ", csv.Error: "not CSV: "}
 

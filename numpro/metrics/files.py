@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpro.datasets import Query, VideoQueries, load_dataset
+from numpro.datasets import Query, VideoQueries, load_dataset, loader
 from numpro.datasets.rows import naming, number, row_name
 from numpro.metrics import baselines
 from numpro.metrics.moment_retrieval import moment_retrieval
-from numpro.metrics.read import check_same_queries, is_object, read_file, windows_of
+from numpro.metrics.read import check_same_queries, is_object, read_file, reasons, windows_of
 from numpro.paths import resolve
 from numpro.spans import Span, one_of
 
@@ -34,6 +34,7 @@ class _Row(NamedTuple):
     query: str
     duration: float | None
     spans: Any
+    reason: str | None = None  # why nothing is predicted, where the row tells it
 
 
 def _row(name: Any, row: dict, spans: Any) -> _Row:
@@ -42,7 +43,8 @@ def _row(name: Any, row: dict, spans: Any) -> _Row:
     if duration is not None and number(duration, "duration") <= 0:
         raise ValueError(f"duration must be above 0; got {duration!r}")
     video = row.get("vid") if row.get("video") is None else row["video"]
-    return _Row(name, str(video or ""), str(row.get("query") or ""), duration, spans)
+    known = str(video or ""), str(row.get("query") or ""), duration
+    return _Row(name, *known, spans, row.get("reason"))
 
 
 # --- moment retrieval ---
@@ -80,7 +82,9 @@ def _truth(path: Path, dataset: str | None) -> dict[str, _Row]:
         dataset = "charades-sta"
     if not (dataset := dataset or ("grouped-json" if is_object(path) else None)):
         return read_file(path, _true_row)
-    videos = load_dataset(dataset, "train" if "train" in path.stem else "test", path)
+    splits = [*loader(dataset).files]
+    split = next((name for name in splits if name in path.stem), splits[-1])
+    videos = load_dataset(dataset, split, path)
     rows = [_Row(q.qid, v.video, q.text, v.duration, q.spans) for v in videos for q in v.queries]
     if blind := [row.name for row in rows if not row.spans]:
         raise ValueError(f"{path}: {len(blind)} queries have no true span, first {blind[0]!r}")
@@ -115,15 +119,17 @@ def _paired(said: dict, true: dict, said_path: Path, true_path: Path) -> list[tu
     return [(said[qid], true[qid]) for qid in said]
 
 
-def _span(said: _Row, duration: float | None, convention: str, step: float | None) -> Span | None:
-    """Return the first span predicted, in seconds; None where nothing could be read."""
+def _span(
+    said: _Row, duration: float | None, convention: str, step: float | None
+) -> tuple[Span | None, str | None]:
+    """Return the first span predicted, in seconds; or None and, where it is known, the reason."""
     if not isinstance(said.spans, str):
-        return said.spans[0] if said.spans else None
+        return (said.spans[0], None) if said.spans else (None, said.reason)
     from numpro.answers import parse_moment
 
     answer = parse_moment(said.spans, None if convention == "default" else convention)
     if not answer.spans:
-        return None
+        return None, said.reason or answer.reason
     unit = answer.unit or "frame"
     whole, parts = {"frame": (step, 1), "percent": (duration, 100)}.get(unit, (1, 1))
     ends = answer.spans[0]
@@ -133,7 +139,15 @@ def _span(said: _Row, duration: float | None, convention: str, step: float | Non
     start, end = (duration if t is None else t * whole / parts for t in ends)
     if convention == "default" and duration is not None:
         start, end = (min(max(t, 0.0), duration) for t in (start, end))
-    return Span(start, end)
+    return Span(start, end), None
+
+
+def _known(rows: Sequence[_Row], path: Path, needed: int = 1) -> list[_Row]:
+    """Return the rows whose video has a known duration, which floors are fractions of."""
+    if len(known := [row for row in rows if row.duration]) < needed:
+        told = f"floors need durations; {len(rows) - len(known)} of {len(rows)} queries have none"
+        raise ValueError(f"{path}: {told}")
+    return known
 
 
 def _videos(rows: Sequence[_Row]) -> list[VideoQueries]:
@@ -145,7 +159,10 @@ def _videos(rows: Sequence[_Row]) -> list[VideoQueries]:
 
 
 def _guesses(rows: Sequence[_Row], train: Sequence[_Row], step: float | None) -> dict[str, dict]:
-    """Score answers that never look at the video, and the best that frame labels can say."""
+    """Score answers that never look at the video, and the best that frame labels can say.
+
+    The labels are those of sampled frames, times between two of them rounded half to even.
+    """
     videos, fitted = _videos(rows), _videos(train)
     said = {"whole-video": baselines.whole_video(videos)}
     if train:
@@ -154,7 +171,7 @@ def _guesses(rows: Sequence[_Row], train: Sequence[_Row], step: float | None) ->
         )
         said["random-moment"] = baselines.random_moment(videos, fitted)
     if step:
-        said["frame-grid"] = baselines.frame_grid(videos, 1 / step)
+        said["frame-grid"] = baselines.frame_grid(videos, 1 / step, "half_even")
     truth = [row.spans for row in rows]
     scores = {name: moment_retrieval(spans, truth, resamples=1) for name, spans in said.items()}
     return {name: _split(score)[0] for name, score in scores.items()}
@@ -208,8 +225,10 @@ def evaluate_moment_predictions(
     dict
         ``n``, ``unparsed``; ``R@0.3``, ``R@0.5``, ``R@0.7`` and ``mIoU`` in percent; the 95 %
         ``intervals`` of each (bootstrap by video); ``convention``; ``reversed_truth``, the
-        true spans that end before they start, which nothing overlaps; and where every duration
-        is known, ``beside``: the scores of floors, and of the frame grid with `label_seconds`.
+        true spans that end before they start, which nothing overlaps; ``reasons``, the kinds of
+        reasons of the unparsed, counted; and where every duration is known, ``beside``: the
+        scores of floors, and of the frame grid with `label_seconds`. With `train`, ``train``: of
+        how many queries (``of``) the ``n`` whose videos have a known duration were fitted on.
 
     Raises
     ------
@@ -225,14 +244,15 @@ def evaluate_moment_predictions(
     pairs = _paired(said, true, path, true_path)
     rows = [true._replace(duration=true.duration or row.duration) for row, true in pairs]
     parts = convention == "vtimellm"  # it counts in parts of the video, from 0 to 1
-    spans, truth = [], []
+    answers, truth = [], []
     for (row, _), true in zip(pairs, rows, strict=True):
         with naming(path), naming(row_name(row.name)):
             if parts and not true.duration:
                 raise ValueError(f"has no duration, which {convention} needs")
             length, whole = (1.0, true.duration) if parts else (true.duration, 1.0)
-            spans.append(_span(row, length, convention, label_seconds))
+            answers.append(_span(row, length, convention, label_seconds))
             truth.append([(start / whole, end / whole) for start, end in true.spans])
+    spans = [span for span, _ in answers]
     # a row without a video stands for itself
     videos = [row.video or true.video or f"query {row.name}" for row, true in pairs]
     scores = moment_retrieval(spans, truth, videos, decimals=2 if parts else None)
@@ -240,7 +260,12 @@ def evaluate_moment_predictions(
     told = {"n": scores["n"], "unparsed": scores["unparsed"], **values, "intervals": intervals}
     told["convention"] = convention
     told["reversed_truth"] = sum(span[0] > span[1] for row in rows for span in row.spans)
+    told["reasons"] = reasons(reason for span, reason in answers if span is None)
     fitted = [*_truth(resolve(train), dataset).values()] if train else []
-    if train or all(row.duration for row in rows):
+    if fitted:
+        _known(rows, true_path, len(rows))
+        known = _known(fitted, resolve(train))
+        told["train"], fitted = {"n": len(known), "of": len(fitted)}, known
+    if all(row.duration for row in rows):
         told["beside"] = _guesses(rows, fitted, label_seconds)
     return told

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from numpro.datasets import Saliency
+from numpro.datasets import Query, Saliency, VideoQueries
 from numpro.datasets.rows import need, number
+from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
 from numpro.metrics.highlight_detection import CLIP_SECONDS, matrix_values, saliency_matrix
-from numpro.metrics.read import array_of, check_same_queries, read_file, windows_of
+from numpro.metrics.read import array_of, check_same_queries, read_file, reasons, windows_of
 from numpro.paths import resolve, write_whole
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -168,8 +169,11 @@ def official_scores(
 # --- files ---
 
 
-def _submitted(name: Any, row: dict, parts: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return windows ``[P, 3]`` and clip scores of a row; the first row tells the parts."""
+def _submitted(name: Any, row: dict, parts: list[str]) -> tuple:
+    """Return windows ``[P, 3]``, clip scores and what a row says of why there are none.
+
+    The first row tells the parts.
+    """
     row = moment_detr_row(row)
     if not parts:
         parts += [key for key in (WINDOWS, SALIENCY) if key in row]
@@ -181,15 +185,15 @@ def _submitted(name: Any, row: dict, parts: list[str]) -> tuple[np.ndarray, np.n
             raise ValueError(f"{WINDOWS} must hold [start, end, score]; got {row[WINDOWS]!r:.80}")
     if SALIENCY in parts and row[SALIENCY]:
         scores = array_of(row[SALIENCY], SALIENCY, "one number a clip")
-    return windows, scores
+    return windows, scores, row.get("reason")
 
 
 def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
     """Return the video, true windows ``[G, 2]`` and clip scores ``[C, 3]`` of a row."""
     windows, matrix = np.zeros((0, 2)), np.zeros((0, 3))
-    if WINDOWS in parts:
+    if WINDOWS in parts or "relevant_windows" in row:
         windows = windows_of(*need(row, "relevant_windows"), "relevant_windows")[:, :2]
-        if not len(windows):
+        if WINDOWS in parts and not len(windows):
             raise ValueError("relevant_windows is empty")
     if SALIENCY in parts:
         ids, scores, duration = need(row, "relevant_clip_ids", "saliency_scores", "duration")
@@ -202,8 +206,28 @@ def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray,
     return str(row.get("vid") or name), windows, matrix
 
 
+def _guesses(true: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str, dict]:
+    """Score what clips get without the video, and from the true windows with flat scores."""
+    videos = [
+        VideoQueries(name, Path(), CLIP_SECONDS * len(matrix), (Query("", "", windows),), "", "")
+        for name, windows, matrix in true
+    ]
+    said = {"unparsed": baselines.unparsed(videos), "centre-prior": baselines.centre_prior(videos)}
+    if all(len(windows) for _, windows, _ in true):
+        said["perfect-windows"] = baselines.perfect_windows(videos)
+    matrices, found = [matrix for *_, matrix in true], {}
+    for name, scores in said.items():
+        values = matrix_values(scores, matrices).items()
+        found[name] = {
+            f"HL-min-{level}-{metric}": _percent(column)
+            for level, both in values
+            for metric, column in zip(("mAP", "Hit1"), both.T, strict=True)
+        }
+    return found
+
+
 def evaluate_highlight_predictions(
-    predictions: str | Path, annotations: str | Path, resamples: int = 1000
+    predictions: str | Path, annotations: str | Path, resamples: int = 1000, beside: bool = False
 ) -> dict:
     """Score predictions on QVHighlights exactly as the official scorer does.
 
@@ -219,12 +243,16 @@ def evaluate_highlight_predictions(
         saliency_scores.
     resamples
         Of the bootstrap by video.
+    beside
+        True scores floors, too, for clip scores.
 
     Returns
     -------
     dict
-        ``n``, ``unparsed`` (queries of which a part is), and what
-        `numpro.metrics.official.official_scores` returns for the parts that are predicted.
+        ``n``, ``unparsed`` (queries of which a part is), ``reasons`` (their kinds, counted), and
+        what `numpro.metrics.official.official_scores` returns for the parts that are predicted.
+        With `beside` and clip scores, ``beside``: the scores of floors (``unparsed``,
+        ``centre-prior``) and of the true windows with flat scores (``perfect-windows``).
 
     Raises
     ------
@@ -235,16 +263,23 @@ def evaluate_highlight_predictions(
     said = read_file(path, partial(_submitted, parts=parts))
     true = read_file(true_path, partial(_annotated, parts=parts))
     check_same_queries(said, true, path, true_path)
-    windows, scores = zip(*said.values(), strict=True)
-    videos, true_windows, matrices = zip(*(true[qid] for qid in said), strict=True)
+    windows, scores, why = zip(*said.values(), strict=True)
+    rows = [true[qid] for qid in said]
+    videos, true_windows, matrices = zip(*rows, strict=True)
     moments, saliency = WINDOWS in parts, SALIENCY in parts
     found = official_scores(
         (windows, true_windows) if moments else None, (scores, matrices) if saliency else None,
         videos, resamples,
     )  # fmt: skip
-    answered = zip(windows, scores, strict=True)
-    silent = [(moments and not len(w)) or (saliency and s is None) for w, s in answered]
-    return {"n": len(said), "unparsed": sum(silent), **found}
+    silent = [
+        reason
+        for w, s, reason in zip(windows, scores, why, strict=True)
+        if (moments and not len(w)) or (saliency and s is None)
+    ]
+    found |= {"reasons": reasons(silent)} | (
+        {"beside": _guesses(rows)} if beside and saliency else {}
+    )
+    return {"n": len(said), "unparsed": len(silent), **found}
 
 
 def moment_detr_row(row: dict) -> dict:

@@ -3,7 +3,8 @@
 The rows stand in ``paper.csv`` as printed: moment retrieval on Charades-STA test and ActivityNet
 Captions val_2, highlight detection on QVHighlights val at "VeryGood" (split confirmed by the
 authors, threshold by elimination). ``note`` says where a figure is wrong or must be read with
-care, ``misprint`` marks those known to be wrong. Method "FT" is fine-tuned without numbers.
+care, ``misprint`` marks those known to be wrong. Method "FT" is fine-tuned without numbers. What
+the paper has on general question answering is left out: nothing here measures it.
 """
 
 import csv
@@ -44,7 +45,8 @@ def beside_paper(scores: Sequence[dict], model: str = "LongVA-7B-DPO") -> list[d
     -------
     list of dict
         For each metric in both: ``arm``, ``metric``, ``ours``, ``paper``, ``difference`` (ours
-        minus the paper's, in points), ``differs`` (in what but the numbers) and ``note``.
+        minus the paper's, in points), ``where`` (the paper's dataset and split), ``differs`` (in
+        what but the numbers) and ``note``.
     """
     rows = []
     for mine in scores:
@@ -58,5 +60,6 @@ def beside_paper(scores: Sequence[dict], model: str = "LongVA-7B-DPO") -> list[d
                 ours, theirs = mine[metric][0], row[metric]
                 told = {"arm": row["method"], "metric": metric, "ours": ours, "paper": theirs}
                 told |= {"difference": ours - theirs, "differs": differs}
+                told["where"] = f"{row['dataset']} {row['split']}"
                 rows.append(told | {"note": row["note"]})
     return rows

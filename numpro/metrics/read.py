@@ -1,6 +1,7 @@
 """Rows of prediction files and of their truth, whatever the format."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ def windows_of(value: Any, key: str, ordered: bool = True) -> np.ndarray:
     if ordered and (late := windows[windows[:, 0] > windows[:, 1]]).size:
         raise ValueError(f"{key} has a window that ends before it starts: {late[0, :2].tolist()}")
     return windows
+
+
+def reasons(told: Iterable[str | None]) -> dict[str, int]:
+    """Count the kinds of reasons of unparsed answers, the most frequent first.
+
+    Of "video: a.mp4: no such file" the kind is "video"; an answer may have no reason.
+    """
+    kinds = (str(reason).partition(":")[0] for reason in told if reason)
+    return dict(Counter(kinds).most_common())
 
 
 def check_same_queries(said: dict, true: dict, said_path: Path, true_path: Path) -> None:

@@ -79,6 +79,17 @@ def quiet_peft():
         yield
 
 
+def base_fingerprint(base: str) -> str:
+    """Return the fingerprint that an adapter of a base notes.
+
+    A converted checkpoint has that of its source, as long as its files are those that the
+    conversion wrote: the weights are the same, so an adapter of the one fits the other.
+    """
+    own = fingerprint_files([base])
+    converted = read_notes(weights_folder(base)).get("converted", {})
+    return converted["source"] if converted.get("weights") == own else own
+
+
 def attach(model, base: str, adapter: str):
     """Put an adapter on a base model.
 
@@ -116,7 +127,7 @@ def attach(model, base: str, adapter: str):
         raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
     notes = read_notes(weights_folder(adapter))
     trained = notes.get("base_fingerprint")
-    if trained and trained != fingerprint_files([base]):
+    if trained and trained not in (base_fingerprint(base), fingerprint_files([base])):
         raise ValueError(
             f"adapter {adapter!r} belongs to {notes['base_model']!r} (weights {trained}); "
             f"{base!r} has other weights"

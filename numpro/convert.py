@@ -75,6 +75,7 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
     from transformers import GenerationConfig
 
     from numpro.models import llava_format as llava
+    from numpro.models.loading import fingerprint_files
     from numpro.models.longva_original import load_tower
     from numpro.models.tensor_files import tensor_shapes, weight_files
 
@@ -105,6 +106,8 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
     GenerationConfig(**ends, pad_token_id=config.text_config.pad_token_id).save_pretrained(out)
     llava.read_tokenizer(folder).save_pretrained(out)
     llava.image_processor(config, tower).save_pretrained(out)
+    same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
+    _write_notes(out, {"converted": same})  # so that adapters of the one fit the other
     return len(written), "The weights are unchanged; their names are those of our LongVA class."
 
 
@@ -126,15 +129,21 @@ def _save(tensors: dict, file: Path) -> None:
     save_file(kept, file, {"format": "pt"})
 
 
-def _adapter(folder: Path, out: Path) -> tuple[int, str]:
+def _write_notes(out: Path, notes: dict) -> str:
+    """Write what is known of the weights in a folder; return the name of the file."""
     from numpro.models.base import ADAPTER_NOTES
+
+    (out / ADAPTER_NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    return ADAPTER_NOTES
+
+
+def _adapter(folder: Path, out: Path) -> tuple[int, str]:
     from numpro.models.llava_adapter import adapter_notes, read_adapter
 
     config, tensors = read_adapter(folder)
     config.save_pretrained(out)
     _save(tensors, out / "adapter_model.safetensors")
-    notes = adapter_notes(folder)
-    (out / ADAPTER_NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    notes = _write_notes(out, adapter_notes(folder))
     tower = sum("vision_tower" in name for name in config.target_modules)
     told = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "
-    return len(tensors), f"{told}how it must be asked is in `{ADAPTER_NOTES}`."
+    return len(tensors), f"{told}how it must be asked is in `{notes}`."

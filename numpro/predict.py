@@ -229,10 +229,12 @@ class _Run:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `answer` will say it
-            _, prompts = self.model.prepare(clip, texts[:1], **asked)
+            frames, prompts = self.model.prepare(clip, texts[:1], **asked)
             cost = getattr(self.model, "cost", None)
             session["cost"] = cost and str(cost(clip, texts, **asked))
         self.about.setdefault("prompt", render_prompt(prompts[0], len(clip)))
+        if written := getattr(self.model, "written", None):
+            self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))
         write_config(self.out, self.config, self.about)
         if session["cost"]:
             self.tell(f"first video: {session['cost']}")

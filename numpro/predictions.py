@@ -2,8 +2,8 @@
 
 Beside the rows of ``predictions.jsonl`` lies ``predictions.jsonl.config.json``: what the answers
 depend on, which must be the same for all rows of a file, and under ``about`` what is only told:
-the first question as it was asked, the annotations, and each session with its versions, machine,
-time and counts.
+the first question as it was asked (of a local model also with the words of its chat template), the
+annotations, and each session with its versions, machine, time and counts.
 """
 
 import glob

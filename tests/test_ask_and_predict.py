@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from re import search
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +22,13 @@ BEGINS = {
     "overlay-seconds": "<frame 0.0s><frame ", "text-index": "Frame 0: <frame>Frame 1: <frame>",
     "text-seconds": "timestamp: 0.0 seconds <frame>timestamp: ",
 }  # fmt: skip
+_QWEN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+_QWEN = _QWEN, "<|im_end|>\n<|im_start|>assistant\n"
+# what the chat template of a class puts around it
+CHAT = dict.fromkeys(CLASSES, _QWEN) | {
+    "llava_onevision": ("<|im_start|>user \n", "<|im_end|><|im_start|>assistant\n"),
+    "llava_next_video": ("<s>USER: ", " ASSISTANT:"),
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:digits of size 40"),  # tiny models see tiny frames
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
@@ -65,6 +73,11 @@ def test_ask_and_predict_run(
     assert "pixels; " in session["cost"] and "GiB on cpu in float32" in session["cost"]
     prompt = config["about"]["prompt"]
     assert prompt.startswith(BEGINS[time_encoding])
+    whole, question = config["about"]["prompt_in_chat"], prompt.partition("\n")[2]
+    assert whole.startswith(CHAT[kind][0]) and whole.endswith(question + CHAT[kind][1])
+    marks = prompt[: -len(question)] if time_encoding.startswith("text") else ""
+    assert all(words in whole for words in marks.split("<frame>"))
+    assert search(r"> x \d+", whole), "how many tokens frames are"
     (video, query), picture = (films[0].path, films[0].queries[0].text), tmp_path / "a.png"
     told = json.loads(numpro("ask", video, query, *how, "--picture", picture).stdout)
     assert (told["text"], told["prompt"]) == (rows[0]["response"], prompt)

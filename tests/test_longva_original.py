@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 WIDTH, TOWER, LAYERS, SIDE, PATCH = 32, 24, 2, 56, 14
 CLIP = {
@@ -531,6 +532,28 @@ def test_converted_it_computes_the_same(checkpoint, adapter, converted, frames):
     released = load(base, adapter)  # as it was published, on the base in our format
     assert torch.equal(logits(released, frames, QUESTION), told) and released.notes == ours.notes
     assert torch.equal(logits(load(checkpoint, tuned), frames, QUESTION), told)
+
+
+def test_an_adapter_trained_on_the_one_is_taken_by_the_other(
+    checkpoint, converted, films, frames, tmp_path
+):
+    from numpro.finetune import finetune
+
+    (base, _), _ = converted
+    how = {"steps": 2, "learning_rate": 0.05, "lora_rank": 2, "max_frames": 4, "progress": False}
+    for trained_on, other in ((checkpoint, base), (base, checkpoint)):
+        out = tmp_path / trained_on.name
+        finetune(load(trained_on), films[:1], out, **how)
+        with torch.no_grad():
+            both = [logits(load(b, out), frames, QUESTION) for b in (trained_on, other)]
+            assert torch.equal(*both)
+            assert not torch.equal(both[0], logits(load(other), frames, QUESTION))
+    changed = tmp_path / "changed"
+    copytree(base, changed)
+    shard = changed / "model-00002-of-00002.safetensors"
+    save_file({k: v + 0.01 for k, v in load_file(shard).items()}, shard, {"format": "pt"})
+    with pytest.raises(ValueError, match="changed' has other weights"):
+        load(changed, out)
 
 
 def test_the_converted_folders_say_where_they_come_from(converted):

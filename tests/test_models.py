@@ -437,14 +437,24 @@ def test_device_and_type_are_as_asked(longva_dir, tmp_path):
     assert (model.dtype, model.device.type, model.adapter) == (torch.bfloat16, "cpu", None)
     assert pick_dtype("float16", "cpu") is torch.float16
     assert pick_dtype("auto", "cuda") is torch.bfloat16
-    assert pick_dtype("auto", "cpu") in (torch.bfloat16, torch.float32)
     with pytest.raises(ValueError, match="dtype must be one of auto, float32.*'int8'"):
         load_model(str(longva_dir), dtype="int8")
-    with pytest.raises(ValueError, match="options quantization, attention; got frames_as"):
+    with pytest.raises(ValueError, match="options quantization, attention, .*; got frames_as"):
         load_model(str(longva_dir), device="cpu", frames_as="video")
     model = load_model(str(longva_dir), device="cpu", dtype="float32", attention="eager")
     said = {"dtype": "float32", "quantization": None, "attention": "eager"}
     assert model.state() == said and model.lora_targets() == LORA_TARGETS
+
+
+def test_the_type_on_a_cpu_is_what_it_can_do_and_no_matter_of_time(monkeypatch):
+    able = {"avx512_f": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert pick_dtype("auto", "cpu") is torch.float32
+    for name in ("avx512_bf16", "amx_bf16", "bf16"):  # of Intel and AMD, Intel, ARM
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda n=name: {n: True}, raising=False)
+        assert pick_dtype("auto", "cpu") is torch.bfloat16
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert pick_dtype("auto", "cpu") is torch.float32
 
 
 def test_notes_of_an_adapter(tmp_path):

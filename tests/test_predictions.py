@@ -159,6 +159,19 @@ def test_a_row_is_there_before_the_next_is_asked(out):
             assert qids(read_rows(out)) == [str(n) for n in range(number + 1)]
 
 
+def test_the_rows_of_a_video_are_on_the_disk_before_the_next_is_asked(film, out, monkeypatch):
+    synced, wait = [], os.fsync
+
+    def fsync(number):
+        if out.is_file() and os.path.samestat(os.fstat(number), out.stat()):
+            synced.append(out.read_bytes().count(b"\n"))
+        wait(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    run(dataset(film, 3), Guessing(), out)
+    assert synced == [2, 4, 6]
+
+
 def test_half_a_row_does_not_spoil_what_is_added_behind_it(film, out, whole):
     class Breaks(Guessing):
         def respond(self, frames, prompts, max_new_tokens):

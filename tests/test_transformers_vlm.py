@@ -16,6 +16,7 @@ from tiny_models import KINDS, LLAVA, QWEN, build, tiny_model
 from numpro import NumberStyle, number_frames, read_clip
 from numpro.models import load_model
 from numpro.models.base import NoAnswer
+from numpro.models.loading import KEPT_WHOLE
 from numpro.models.sharing import decode
 from numpro.prompts import TIME_ENCODINGS
 
@@ -120,6 +121,12 @@ def test_a_model_that_cannot_share_says_so_and_is_asked_one_by_one(pages, tmp_pa
     with pytest.warns(UserWarning, match="cannot share it and are asked one by one"):
         together = model.respond(frames, prompts, 4)
     assert together == [model.respond(frames, [prompt], 4)[0] for prompt in prompts]
+    longest = max(len(model.prompt_ids(frames.shape, prompt)) for prompt in prompts)
+    cost = model.cost(pages, QUERIES, style=STYLE, max_new_tokens=4)
+    assert f"{longest - 1} tokens run anew for each of 4 questions" in str(cost)
+    assert "cache of 1 at once" in str(cost) and cost.question_tokens == 1 + 4
+    alone = model.cost(pages, [max(QUERIES, key=len)], style=STYLE, max_new_tokens=4)
+    assert cost.memory == alone.memory and "tokens run once for 1 " in str(alone)
     with torch.no_grad():
         inputs = whole_inputs(model, frames, prompts[0])
         first = model.model(**inputs).logits[0, -1].argmax()
@@ -471,6 +478,31 @@ def test_options_that_cannot_be_had_are_refused_by_name(options, error, said):
         pytest.skip(f"{package} is there")
     with pytest.raises(error, match=said):
         load("qwen2_vl", **options)
+
+
+@pytest.mark.parametrize("way", [(kind, "images") for kind in KINDS] + [("longva", "")])
+def test_only_the_language_models_layers_are_quantized(way, models):
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    linear = [n for n, m in models[way].model.named_modules() if isinstance(m, torch.nn.Linear)]
+    converted = [name for name in linear if should_convert_module(name, KEPT_WHOLE)]
+    assert converted == [name for name in linear if "language_model.layers." in name]
+    assert len(converted) == 14 < len(linear)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_a_quantized_model_answers_from_less_memory(quantization, pages, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    wide = {"hidden_size": 64, "intermediate_size": 128}  # 4 bits go in blocks of 64
+    folder = str(build("llava_onevision", tmp_path, wide))
+    how = {"device": "cpu", "dtype": "bfloat16"}
+    model, plain = load_model(folder, quantization=quantization, **how), load_model(folder, **how)
+    assert model.state() == plain.state() | {"quantization": quantization}
+    words = [m.model.model.language_model.get_memory_footprint() for m in (model, plain)]
+    assert words[0] < words[1] and all(a.text for a in model.answer(pages, QUERIES, style=STYLE))
+    projector = model.model.model.multi_modal_projector
+    assert {p.dtype for p in projector.parameters()} == {torch.bfloat16}
 
 
 def test_how_a_model_was_loaded_is_told(caplog):

@@ -36,13 +36,14 @@ def load_model(
     device
         ``auto`` takes a GPU where there is one, else the CPU; or a torch device name.
     dtype
-        ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``auto`` is bfloat16 on a GPU; on a
-        CPU it is what a short matrix product shows to be faster.
+        ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``auto`` is bfloat16, but float32 on a
+        CPU without instructions for bfloat16; name one where processes run on unlike machines.
     **options
-        Of every local model: ``quantization`` (None, ``8bit``, ``4bit``) and ``attention``
-        (``sdpa``, ``flash_attention_2``, ``eager``). Of transformers' own: ``frames_as``
-        (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame. Of a server:
-        ``base_url``.
+        Of every local model: ``quantization`` (None, ``8bit``, ``4bit``), ``attention``
+        (``sdpa``, ``flash_attention_2``, ``eager``) and ``constrained`` (True holds answers to
+        the form that is asked for, `numpro.models.constrained`). Of transformers' own:
+        ``frames_as`` (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame. Of a
+        server: ``base_url``.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-# What is held beside the parts that are counted: measured peaks were 14 to 20 % above their sum
-# (benchmarks/inference.json).
+# What is held beside the parts that are counted: measured peaks were 4 to 18 % above their sum, and
+# once 29 % (benchmarks/inference.json).
 MARGIN = 1.2
 
 
@@ -21,6 +21,8 @@ class Cost:
         Visual tokens a frame becomes (half a pair's where frames go in by pairs).
     shared_tokens
         Tokens that are run once: the video and the words all questions begin with.
+    runs
+        How often they are run after all: once a question where a model cannot share them.
     question_tokens
         Tokens of the longest question after that, and of the longest answer.
     batch
@@ -42,6 +44,7 @@ class Cost:
     cache: int
     work: int
     where: str
+    runs: int = 1
 
     @property
     def memory(self) -> int:
@@ -51,17 +54,18 @@ class Cost:
     def __str__(self) -> str:
         parts = (self.memory, self.weights, self.cache, self.work)
         whole, weights, cache, work = (f"{part / 2**30:.2f}" for part in parts)
+        shared = "once for" if self.runs == 1 else "anew for each of"
         return (
             f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {self.seen[1]} x "
-            f"{self.seen[0]} pixels; {self.shared_tokens} tokens run once for {self.queries} "
+            f"{self.seen[0]} pixels; {self.shared_tokens} tokens run {shared} {self.queries} "
             f"questions; about {whole} GiB on {self.where} ({weights} weights, {cache} cache of "
-            f"{self.batch} at once, {work} for the largest step, and a fifth more, as measured)"
+            f"{self.batch} at once, {work} for the largest step, and a fifth more)"
         )
 
 
 def predict_cost(
     model, asked, shared: int, images: int, frames: int, most: int, batch: int,
-    seen: tuple[int, int],
+    seen: tuple[int, int], runs: int = 1,
 ) -> Cost:  # fmt: skip
     """Work out the cost of asking a transformers model.
 
@@ -72,11 +76,13 @@ def predict_cost(
     asked
         Tokens of each whole prompt.
     shared, images
-        How many tokens are run once, and how many visual ones are among them.
+        How many tokens are run before a batch, and how many visual ones are among them.
     frames, most, batch
         Frames shown; tokens an answer may have; questions answered at once.
     seen
         Height and width of a frame as the model sees it.
+    runs
+        How often those tokens are run.
     """
     text, vision = model.config.get_text_config(), model.config.vision_config
     each = model.dtype.itemsize
@@ -106,4 +112,5 @@ def predict_cost(
         cache=token * (shared * (1 + batch) + batch * rest),
         work=max(step, tower) + logits,
         where=f"{model.device} in {str(model.dtype).removeprefix('torch.')}",
+        runs=runs,
     )

@@ -10,10 +10,12 @@ from numpro.paths import find_model
 from numpro.spans import one_of
 
 QUANTIZATIONS = ("8bit", "4bit")
-LOCAL_OPTIONS = ("quantization", "attention")  # of every model that runs in this process
 ATTENTIONS = ("sdpa", "flash_attention_2", "eager")
 # what lies between vision tower and language model: in LongVA, LLaVA, Qwen-VL
 PROJECTORS = ("projector", "multi_modal_projector", "merger", "deepstack_merger_list")
+# Parts that are small or trained in full, and so never quantized; as regular expressions from a
+# name's beginning, which is how the library reads them.
+KEPT_WHOLE = [rf"(.*\.)?{part}" for part in ("lm_head", "vision_tower", "visual", *PROJECTORS)]
 
 
 def weights_folder(name: str) -> Path:
@@ -57,15 +59,15 @@ def pick_device(device: str = "auto") -> str:
 
 
 def pick_dtype(dtype: str, device: str):
-    """Return a torch dtype; ``auto`` measures a matrix product on the CPU.
+    """Return a torch dtype; ``auto`` is bfloat16 but for a CPU that does not compute in it.
+
+    What the CPU can do is asked and not timed: the processes of a run must not differ.
 
     Raises
     ------
     ValueError
         For a name that is not float32, bfloat16, float16 or auto.
     """
-    import time
-
     import torch
 
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,19 +77,9 @@ def pick_dtype(dtype: str, device: str):
         raise ValueError(f"dtype must be one of auto, {', '.join(names)}; got {dtype!r}")
     if device != "cpu":
         return torch.bfloat16
-    spent = {}
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = (torch.ones(256, 256, dtype=kind) for _ in range(2))
-        left @ right
-        tries = []
-        for _ in range(5):
-            began = time.perf_counter()
-            for _ in range(8):
-                left @ right
-            tries.append(time.perf_counter() - began)
-        spent[kind] = min(tries)
-    # bf16 costs accuracy, so it must be clearly faster
-    return torch.bfloat16 if 2 * spent[torch.bfloat16] < spent[torch.float32] else torch.float32
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    computes = any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if computes else torch.float32
 
 
 def weight_options(device: str, dtype: str, quantization: str | None, attention: str) -> dict:
@@ -135,8 +127,7 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=kind,
-            # small, and trained in full: what stands between pictures and words
-            llm_int8_skip_modules=["lm_head", "vision_tower", "visual", *PROJECTORS],
+            llm_int8_skip_modules=KEPT_WHOLE,
         )
     if quantization is not None or device != "cpu":
         options["device_map"] = device  # straight to its place, not by way of the CPU
@@ -169,9 +160,9 @@ def finish(name: str, model, adapter: str | None, device: str) -> tuple:
     return model.eval(), notes
 
 
-def refuse_unknown(cls: type, options: dict, known: Iterable[str]) -> None:
-    """Raise a ValueError when options are left that a model class does not take."""
-    if options:
+def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a ValueError when options are given that a model class does not take."""
+    if unknown := sorted(set(options) - set(known)):
         raise ValueError(
-            f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(sorted(options))}"
+            f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(unknown)}"
         )

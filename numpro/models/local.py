@@ -2,14 +2,20 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from inspect import signature
+from itertools import groupby
+from typing import Self
 
 import numpy as np
 import torch
 
 from numpro.legibility import warn_unreadable
 from numpro.models.base import NoAnswer, VideoModel, answer_tokens, in_batches
+from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
+from numpro.models.loading import finish, pick_device, refuse_unknown, weight_options
 from numpro.models.longva_model import LORA_TARGETS
 from numpro.models.sharing import Prefix, common_prefix, decode
 from numpro.overlay import NumberStyle
@@ -17,7 +23,7 @@ from numpro.prompts import Prompt
 
 
 class LocalModel(VideoModel):
-    """A checkpoint in memory. A class for one kind writes `prompt_ids` and `prefill`.
+    """A checkpoint in memory. A class for one kind writes `read`, `prompt_ids` and `prefill`.
 
     Attributes
     ----------
@@ -25,14 +31,43 @@ class LocalModel(VideoModel):
         As transformers gives them; `model` may carry a peft adapter.
     batch_size : int
         How many questions about a video are answered at once.
+    constrained : bool
+        Whether answers are held to the form that was asked for (`numpro.models.constrained`).
     """
 
     batch_size = 16
+    constrained = False
 
-    def __init__(self, name, model, tokenizer, adapter=None, notes=None):
-        self.name, self.adapter, self.notes = name, adapter, notes or {}
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, name, model, tokenizer):
+        self.name, self.model, self.tokenizer, self.notes = name, model, tokenizer, {}
         self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "answer_tokens": 0}
+
+    @classmethod
+    def load(
+        cls, name: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto",
+        quantization: str | None = None, attention: str = "sdpa", constrained: bool = False, **own,
+    ) -> Self:  # fmt: skip
+        """Load a checkpoint (see `numpro.models.load_model`); `own` options are those of `read`."""
+        known = list(signature(cls.read).parameters)[2:]
+        refuse_unknown(cls, own, ("quantization", "attention", "constrained", *known))
+        device = pick_device(device)
+        made = cls.read(name, weight_options(device, dtype, quantization, attention), **own)
+        made.model, made.notes = finish(name, made.model, adapter, device)
+        made.adapter, made.constrained = adapter, bool(constrained)
+        return made
+
+    @classmethod
+    @abstractmethod
+    def read(cls, name: str, how: dict) -> Self:
+        """Read a checkpoint's files, without adapter.
+
+        Parameters
+        ----------
+        name
+            Its folder, embedded name or hub id.
+        how
+            What ``from_pretrained`` is told (`numpro.models.loading.weight_options`).
+        """
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +92,7 @@ class LocalModel(VideoModel):
             "dtype": str(self.dtype).removeprefix("torch."),
             "quantization": self.quantization,
             "attention": self.model.config._attn_implementation,
-        }
+        } | ({"constrained": True} if self.constrained else {})
 
     def lora_targets(self) -> str:
         """Return the regular expression of the language model's linear layers, for peft."""
@@ -97,6 +132,18 @@ class LocalModel(VideoModel):
     @abstractmethod
     def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+
+    def written(self, shape: tuple[int, ...], prompt: Prompt) -> str:
+        """Return a whole prompt as the model gets it, the words of its chat template included.
+
+        A run of visual tokens stands as the first of them and how many they are.
+        """
+        text = []
+        for visual, run in groupby(self.prompt_ids(shape, prompt), self.is_visual):
+            ids = list(run)
+            first = self.tokenizer.decode(ids[:1] if visual else ids)
+            text.append(f"{first} x {len(ids)}" if visual else first)
+        return "".join(text)
 
     @abstractmethod
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
@@ -161,8 +208,11 @@ class LocalModel(VideoModel):
         if isinstance(prefix, NoAnswer):
             return [prefix] * len(prompts)
 
+        form = self.answer_form(prompts[0].form) if self.constrained else None
+
         def answers(part: list[list[int]]) -> list[list[int]]:
-            return decode(self.model, prefix, part, max_new_tokens, self.ends, self.pad)
+            held = form and form.hold(len(part))
+            return decode(self.model, prefix, part, max_new_tokens, self.ends, self.pad, held)
 
         said = in_batches(answers, [ids[shared:] for ids in asked], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, asked))
@@ -174,6 +224,12 @@ class LocalModel(VideoModel):
             else self.tokenizer.decode(text, skip_special_tokens=True)
             for text in said
         ]
+
+    @cached_property
+    def answer_form(self) -> Callable[[str], AnswerForm]:
+        """Give an `AnswerForm` for a grammar; the tokenizer is read once."""
+        vocabulary = self.model.config.get_text_config().vocab_size
+        return form_reader(self.tokenizer, vocabulary, self.ends)
 
     def respond_singly(
         self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
@@ -189,5 +245,8 @@ class LocalModel(VideoModel):
         frames, prompts = self.prepare(clip, queries, task, time_encoding, **asked)
         ids, shared = self.encode_prompts(frames.shape, prompts)
         images, seen = sum(map(self.is_visual, ids[0])), self.seen(*frames.shape[1:3])
-        counts = shared, images, len(frames), most, self.batch_size
-        return predict_cost(self.model, ids, *counts, seen)
+        batch, runs = self.batch_size, 1
+        if not self.shares_prefix:  # each runs the whole video, and is answered alone
+            shared, batch, runs = max(map(len, ids)) - 1, 1, len(ids)
+        counts = shared, images, len(frames), most, batch
+        return predict_cost(self.model, ids, *counts, seen, runs)

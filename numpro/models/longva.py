@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from numpro.models.loading import LOCAL_OPTIONS, finish, pick_device, refuse_unknown, weight_options
 from numpro.models.local import LocalModel
 from numpro.models.sharing import Prefix
 from numpro.models.training import pad_batch, sequence
@@ -17,36 +16,22 @@ from numpro.prompts import Prompt
 class Longva(LocalModel):
     """A LongVA checkpoint with its tokenizer and image processor."""
 
-    def __init__(self, name, model, tokenizer, image_processor, adapter=None, notes=None):
-        super().__init__(name, model, tokenizer, adapter, notes)
+    def __init__(self, name, model, tokenizer, image_processor):
+        super().__init__(name, model, tokenizer)
         self.image_processor = image_processor
         self.before, self.after = self._chat_halves()
 
     @classmethod
-    def load(
-        cls,
-        name: str,
-        adapter: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        *,
-        quantization: str | None = None,
-        attention: str = "sdpa",
-        **unknown,
-    ) -> "Longva":
-        """Load a checkpoint folder (see `numpro.models.load_model`)."""
+    def read(cls, name: str, how: dict) -> "Longva":
+        """Read a checkpoint in our format."""
         from transformers import AutoTokenizer, CLIPImageProcessorPil
 
         from numpro.models.longva_model import LongvaForConditionalGeneration
 
-        refuse_unknown(cls, unknown, LOCAL_OPTIONS)
-        folder, device = find_model(name), pick_device(device)
-        options = weight_options(device, dtype, quantization, attention)
-        model = LongvaForConditionalGeneration.from_pretrained(folder, **options)
-        model, notes = finish(name, model, adapter, device)
+        folder = find_model(name)
+        model = LongvaForConditionalGeneration.from_pretrained(folder, **how)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        pictures = CLIPImageProcessorPil.from_pretrained(folder)
-        return cls(name, model, tokenizer, pictures, adapter, notes)
+        return cls(name, model, tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
 
     def _chat_halves(self) -> tuple[str, str]:
         """Return the chat's text before the video and after the question."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from transformers import CLIPVisionModel, GenerationConfig
-from transformers.utils import logging
 
 from numpro.models.llava_format import (
     RENAMES,
@@ -12,7 +11,6 @@ from numpro.models.llava_format import (
     read_config,
     read_tokenizer,
 )
-from numpro.models.loading import LOCAL_OPTIONS, finish, pick_device, refuse_unknown, weight_options
 from numpro.models.longva import Longva
 from numpro.models.longva_model import LongvaForConditionalGeneration
 from numpro.models.tensor_files import tensor_shapes, weight_files
@@ -106,28 +104,11 @@ class OriginalLongva(Longva):
     """
 
     @classmethod
-    def load(
-        cls,
-        name: str,
-        adapter: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        *,
-        quantization: str | None = None,
-        attention: str = "sdpa",
-        vision_tower: str | None = None,
-        **unknown,
-    ) -> "OriginalLongva":
-        """Load a checkpoint (see `numpro.models.load_model`).
+    def read(cls, name: str, how: dict, vision_tower: str | None = None) -> "OriginalLongva":
+        """Read a checkpoint in LLaVA's format.
 
-        The adapter may be one of ours or the released one; `vision_tower` is another place of
-        the tower than the checkpoint names.
+        `vision_tower` is another place of the tower than the checkpoint names.
         """
-        refuse_unknown(cls, unknown, (*LOCAL_OPTIONS, "vision_tower"))
-        folder, device = fetch(name), pick_device(device)
-        logging.disable_progress_bar()
-        how = weight_options(device, dtype, quantization, attention)
+        folder = fetch(name)
         model, tower = load_weights(folder, vision_tower, **how)
-        processor = image_processor(model.config, tower)
-        model, notes = finish(name, model, adapter, device)
-        return cls(name, model, read_tokenizer(folder), processor, adapter, notes)
+        return cls(name, model, read_tokenizer(folder), image_processor(model.config, tower))

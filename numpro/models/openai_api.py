@@ -111,7 +111,7 @@ class ServedModel(VideoModel):
         if dtype != "auto":
             raise ValueError(f"dtype is the server's own for {name!r}; got {dtype!r}")
         known = [o for o in cls.__init__.__annotations__ if o not in ("name", "adapter")]
-        refuse_unknown(cls, {o: v for o, v in options.items() if o not in known}, known)
+        refuse_unknown(cls, options, known)
         return cls(name, adapter or None, **options)
 
     def _check(self) -> None:

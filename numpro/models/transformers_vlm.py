@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from numpro.models.families import FAMILIES, Layout
-from numpro.models.loading import LOCAL_OPTIONS, finish, pick_device, refuse_unknown, weight_options
 from numpro.models.local import LocalModel
 from numpro.models.positions import correct_positions
 from numpro.models.sharing import Prefix
@@ -22,7 +21,6 @@ from numpro.prompts import Prompt
 from numpro.spans import one_of
 
 FRAMES_AS = ("images", "video")
-_OPTIONS = (*LOCAL_OPTIONS, "frames_as", "min_pixels", "max_pixels")
 
 
 class TransformersVlm(LocalModel):
@@ -36,8 +34,8 @@ class TransformersVlm(LocalModel):
         One image a frame (the default), or all of them as one video.
     """
 
-    def __init__(self, name, model, tokenizer, family, template, adapter=None, notes=None):
-        super().__init__(name, model, tokenizer, adapter, notes)
+    def __init__(self, name, model, tokenizer, family, template):
+        super().__init__(name, model, tokenizer)
         self.family, self.template = family, template
         self.frames_as = FRAMES_AS[family.as_video]
         config = model.config
@@ -45,21 +43,11 @@ class TransformersVlm(LocalModel):
         self._mrope = config.model_type.startswith("qwen")
 
     @classmethod
-    def load(
-        cls,
-        name: str,
-        adapter: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        *,
-        quantization: str | None = None,
-        attention: str = "sdpa",
-        frames_as: str = "images",
-        min_pixels: int | None = None,
+    def read(
+        cls, name: str, how: dict, frames_as: str = "images", min_pixels: int | None = None,
         max_pixels: int | None = None,
-        **unknown,
-    ) -> "TransformersVlm":
-        """Load a checkpoint (see `numpro.models.load_model`).
+    ) -> "TransformersVlm":  # fmt: skip
+        """Read a checkpoint of the library.
 
         Parameters
         ----------
@@ -69,18 +57,19 @@ class TransformersVlm(LocalModel):
         min_pixels, max_pixels
             Between what areas a frame is shown to Qwen's models; None: as their files say.
         """
-        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-        refuse_unknown(cls, unknown, _OPTIONS)
+        # from its own module: the library's front (5.17) hides it where torchvision is missing
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
         one_of("frames_as", frames_as, FRAMES_AS)
-        folder, device = find_model(name), pick_device(device)
-        options = weight_options(device, dtype, quantization, attention)
+        folder = find_model(name)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # Pillow's, so that a frame is the same with and without torchvision
         pictures = AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False
         )
-        model = AutoModelForImageTextToText.from_pretrained(folder, **options)
+        model = AutoModelForImageTextToText.from_pretrained(folder, **how)
         kind, as_video = model.config.model_type, frames_as == "video"
         family = FAMILIES[kind](
             folder, model.config, tokenizer, pictures, as_video, min_pixels, max_pixels
@@ -89,8 +78,7 @@ class TransformersVlm(LocalModel):
             _ = family.video_processor  # what it needs is missed now and not amid a run
         if kind in ("qwen2_vl", "qwen2_5_vl"):
             correct_positions(model)
-        model, notes = finish(name, model, adapter, device)
-        return cls(name, model, tokenizer, family, _template(folder, tokenizer), adapter, notes)
+        return cls(name, model, tokenizer, family, _template(folder, tokenizer))
 
     def state(self) -> dict:
         """Return also how frames go in, and between what areas."""

@@ -6,7 +6,8 @@ without one of the things that make it cheap:
 
 - ``tower again``: vision features are not kept, so each step decodes the film and runs the tower;
 - ``checkpointing off`` (or ``on``, where the preset has none);
-- ``all logits``: computed for every token, not only where the loss needs them.
+- ``all logits``: computed for every token, not only where the loss needs them;
+- ``freed kept`` (on a CPU): the C library is not told to give freed tensors back.
 
 ``--shape 100m`` is for a CPU: the presets with fewer frames, in float32. ``--shape 7b`` is LongVA
 in its real size, at the paper's shape, and needs a GPU; without one its rows and goals are written
@@ -179,7 +180,7 @@ def run(name, preset, variant):
 
     import numpro.models.longva  # noqa: F401
     from numpro.finetune import lora_config
-    from numpro.memory import predict_memory, trainable_parameters
+    from numpro.memory import give_back_freed, predict_memory, trainable_parameters
     from numpro.samples import Collator, Samples
 
     shape, device = SHAPES[name], "cuda" if name == "7b" else "cpu"
@@ -187,6 +188,8 @@ def run(name, preset, variant):
     if variant.startswith("checkpointing"):
         config = replace(config, gradient_checkpointing=not config.gradient_checkpointing)
     half = config.precision == "bfloat16"
+    if device == "cpu" and variant != "freed kept":
+        give_back_freed()
     program = held(device)  # with all libraries, before there is a model
     model = make_model(shape, config.quantization, "bfloat16" if half else "float32", device)
     trained = trainable_parameters(model, config)
@@ -194,7 +197,9 @@ def run(name, preset, variant):
         video = make_video(Path(folder), config.batch_size)
         samples = Samples([video], model, config)
         tokens = max(samples.lengths)
-        foretold = sum(predict_memory(model, config, tokens).values())
+        longest = samples.learned(samples.lengths.index(tokens))
+        answers = tokens if variant == "all logits" else longest
+        foretold = sum(predict_memory(model, config, tokens, answers).values())
         tuned = get_peft_model(model.model, lora_config(config, model))
         for parameter in tuned.parameters():
             if parameter.requires_grad:
@@ -270,10 +275,37 @@ def judge(rows):
     return found
 
 
-def variants(preset):
+def variants(preset, shape="100m"):
     off = "off" if PRESETS[preset].gradient_checkpointing else "on"
     names = ["as trained", "tower again", f"checkpointing {off}"]
-    return names + (["all logits"] if preset == "24gb" else [])
+    names += ["all logits"] if preset == "24gb" else []
+    return names + (["freed kept"] if (preset, shape) == ("paper", "100m") else [])
+
+
+def merged(before, made, rows):
+    """Return `rows` with those measured before in the same circumstances that are not among them.
+
+    A file says once on which machine its rows were measured, so those of another one, or of other
+    versions, are not kept.
+    """
+    if any(before.get(key) != value for key, value in made.items()):
+        return rows
+    now = {(row["preset"], row["variant"]) for row in rows}
+    kept = [row for row in before["rows"] if (row["preset"], row["variant"]) not in now]
+    order = list(PRESETS)
+    return sorted(kept + rows, key=lambda row: (
+        order.index(row["preset"]), variants(row["preset"]).index(row["variant"])
+    ))  # fmt: skip
+
+
+def store(path, shape, made, rows):
+    """Write rows to the file, beside what was there; return the goals as judged by all of them."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    rows = merged(found.get(shape, {}), made, rows)
+    goals = judge(rows) if shape == "7b" else []
+    found[shape] = made | {"rows": rows} | ({"goals": goals} if goals else {})
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    return goals
 
 
 COLUMNS = (
@@ -311,22 +343,19 @@ def main():
 
     about, missing = provenance(), asked.shape == "7b" and not torch.cuda.is_available()
     seconds = "the wall" if asked.shape == "7b" else "the CPU, all threads together"
-    rows = []
+    machine = about["machine"] | {"threads": torch.get_num_threads()}
+    made = {"machine": machine, "versions": about["versions"], "seconds": seconds}
+    rows, goals = [], []
     print(COLUMNS)
     for preset in asked.preset or SHAPES[asked.shape]["presets"]:
-        for variant in asked.variant or variants(preset):
+        for variant in asked.variant or variants(preset, asked.shape):
             row = {"preset": preset, "variant": variant, "failed": "not run: no GPU"}
             rows.append(row if missing else in_process(asked.shape, preset, variant))
             print(told(rows[-1]), flush=True)
-    goals = judge(rows if asked.shape == "7b" else [])
+            goals = store(asked.out, asked.shape, made, rows)
     for goal in goals:
         print({True: "met", False: "NOT MET", None: "not run"}[goal["met"]] + f": {goal['goal']}")
     print(f"seconds are of {seconds}")
-    machine = about["machine"] | {"threads": torch.get_num_threads()}
-    made = {"machine": machine, "versions": about["versions"], "seconds": seconds}
-    found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
-    found[asked.shape] = made | {"rows": rows} | ({"goals": goals} if asked.shape == "7b" else {})
-    asked.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"wrote {asked.out.name}")
 
 

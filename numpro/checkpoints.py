@@ -1,4 +1,4 @@
-"""Checkpoints of a training: which are whole, which run they belong to, and a full disk.
+"""Checkpoints of a training: which are whole, which run they or an adapter belong to; a full disk.
 
 A checkpoint is the Trainer's own folder (adapter, optimizer, scheduler, random state of each
 process, trainer state), the best validation so far, and last a mark that says of which run it is.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from numpro.models.base import read_notes
 from numpro.paths import write_whole
 
 MARK = "numpro_run.json"
@@ -42,6 +43,54 @@ def run_facts(settings: Mapping, data: str, validation: str, base: str, processe
     }
 
 
+def _differing(there: Mapping, here: Mapping) -> str:
+    """Name what two runs do not share; an empty text when it is nothing."""
+    missing = "nothing"
+    return "; ".join(
+        f"{name} is {there.get(name, missing)!r} there and {here.get(name, missing)!r} here"
+        for name in {**there, **here}
+        if there.get(name, missing) != here.get(name, missing)
+    )
+
+
+def is_finished(out: Path, facts: Mapping) -> bool:
+    """Tell whether `out` holds the finished adapter of the run that `facts` tell of.
+
+    A run that has checkpoints in `out` is not finished, whatever adapter is there beside them.
+
+    Parameters
+    ----------
+    out
+        The folder of an adapter.
+    facts
+        As `run_facts` gives them.
+
+    Raises
+    ------
+    ValueError
+        When the adapter there, or a checkpoint, is another run's; what differs is named.
+    """
+    if last_checkpoint(out / "checkpoints", facts):
+        return False
+    notes = read_notes(out)
+    if not notes or not (out / "adapter_model.safetensors").is_file():
+        return False
+    data = notes.get("data", {})
+    there = run_facts(
+        notes.get("config", {}),
+        data.get("fingerprint"),
+        data.get("validation", "none"),
+        notes.get("base_fingerprint"),
+        notes.get("processes", 1),
+    )
+    if differ := _differing(there, facts):
+        raise ValueError(
+            f"{out} holds the finished adapter of another run: {differ}; choose another folder, "
+            "or say --overwrite to train anew and replace it"
+        )
+    return True
+
+
 def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
     """Return the newest whole checkpoint under `folder`; None when there is none.
 
@@ -53,16 +102,9 @@ def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
     found = sorted(folder.glob("checkpoint-*/" + MARK), key=lambda p: int(p.parent.name[11:]))
     if not found:
         return None
-    there = json.loads(found[-1].read_text(encoding="utf-8"))
-    missing = "nothing"
-    differ = [
-        f"{name} is {there.get(name, missing)!r} there and {facts.get(name, missing)!r} here"
-        for name in {**there, **facts}
-        if there.get(name, missing) != facts.get(name, missing)
-    ]
-    if differ:
+    if differ := _differing(json.loads(found[-1].read_text(encoding="utf-8")), facts):
         raise ValueError(
-            f"{folder} holds checkpoints of another run: {'; '.join(differ)}; choose another "
+            f"{folder} holds checkpoints of another run: {differ}; choose another "
             "folder for the adapter, or delete the checkpoints"
         )
     return found[-1].parent

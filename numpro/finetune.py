@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from numpro import __version__
-from numpro.adapters import LOG_COLUMNS, quiet_peft, read_log, save_adapter, write_log
+from numpro.adapters import (
+    LOG_COLUMNS,
+    base_fingerprint,
+    quiet_peft,
+    read_log,
+    save_adapter,
+    write_log,
+)
 from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.datasets.instructions import Shown, question
+from numpro.memory import give_back_freed, predict_memory, trainable_parameters
 from numpro.models.base import as_dict
-from numpro.models.loading import fingerprint_files
 from numpro.presets import PRESETS, TrainingConfig
 from numpro.samples import FinetuneConfig, Samples
 from numpro.trainer import (
@@ -55,6 +62,8 @@ def finetune(
         by `numpro.plots.training.training_curves`, as the command does to ``log.png``). With
         ``save_every`` its ``checkpoints`` are there until the adapter is whole; the same call on
         such a folder goes on at the last of them, and its curve is that of an unbroken run.
+        A finished adapter that is there is replaced when the new one is whole; the command asks
+        before (`numpro.training_run.finished`).
     config
         Defaults to ``PRESETS["laptop"]``; `changes` replace single values of it.
     progress
@@ -85,8 +94,10 @@ def finetune(
     if model.adapter:
         raise ValueError(f"fine-tuning starts from a base model; {model.adapter!r} is loaded on it")
     out = Path(out)
-    base_dtype, facts = model.dtype, _facts(model, videos, validation, config)
+    base_dtype, facts = model.dtype, facts_of(model.name, videos, validation, config)
     checkpoint = last_checkpoint(out / "checkpoints", facts)
+    if model.device.type == "cpu":
+        give_back_freed()
     samples, peft_model = _prepare(model, videos, config, samples)
     args = trainer_arguments(config, len(samples), out, str(model.device), progress)
     trainer = make_trainer(model, peft_model, samples, config, args)
@@ -114,6 +125,7 @@ def finetune(
         if held_out:
             held_out.skipped = _of_all(held_out.skipped)
     notes = _notes(model, videos, samples, config, log, seconds, held_out)
+    notes["data"]["validation"] = _held_out(validation)
     if trainer.is_world_process_zero():
         with one_line_when_full(out):
             save_adapter(peft_model, out, notes, log, state)
@@ -131,12 +143,16 @@ def _of_all(skipped: list[dict]) -> list[dict]:
     return [row for n, row in enumerate(rows) if row not in rows[:n]]
 
 
-def _facts(model, videos, validation, config: TrainingConfig) -> dict:
+def facts_of(base: str, videos, validation, config: TrainingConfig) -> dict:
+    """Return what tells a run from others (`numpro.checkpoints.run_facts`); `base` by its name."""
     from numpro.checkpoints import run_facts
 
-    held_out = fingerprint(validation) if validation else "none"
-    base = fingerprint_files([model.name])
-    return run_facts(config.as_json(), fingerprint(videos), held_out, base, processes_together())
+    told = config.as_json(), fingerprint(videos), _held_out(validation)
+    return run_facts(*told, base_fingerprint(base), processes_together())
+
+
+def _held_out(validation: Sequence[VideoQueries]) -> str:
+    return fingerprint(validation) if validation else "none"
 
 
 def _prepare(model, videos, config: TrainingConfig, samples: Samples | None = None) -> tuple:
@@ -252,10 +268,10 @@ def plan(
         each = 1 if config.share_frames else None
         count = sum(each or len(v.queries) for v in videos) * len(config.tasks)
     else:
-        from numpro.memory import predict_memory, trainable_parameters
-
         samples = samples or Samples(videos, model, config)
         count, longest = len(samples), max(samples.lengths)
+        answers = samples.learned(samples.lengths.index(longest))
+        memory = predict_memory(model, config, longest, answers)
         trained = trainable_parameters(model, config)
         told = {
             "left out": len(samples.skipped),
@@ -263,7 +279,7 @@ def plan(
             "tokens a sample": int(np.median(samples.lengths)),
             "most tokens": longest,
             "trainable parameters": sum(trained.values()),
-            "memory, GiB": float(f"{sum(predict_memory(model, config, longest).values()):.3g}"),
+            "memory, GiB": float(f"{sum(memory.values()):.3g}"),
         }
     processes = processes_together()
     steps = config.steps_for(count, processes)
@@ -286,7 +302,7 @@ def _notes(model, videos, samples, config: TrainingConfig, log, seconds, held_ou
     asked = {t: question(Query("", "{query}", ()), shown, t, config).text for t in config.tasks}
     return {
         "base_model": model.name,
-        "base_fingerprint": fingerprint_files([model.name]),
+        "base_fingerprint": base_fingerprint(model.name),
         "time_encoding": config.time_encoding,
         "style": as_dict(config.style),
         "fps": config.fps,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from numpro.datasets import Query, VideoQueries
 from numpro.datasets.instructions import Shown, answer_text, question, unlearnable
+from numpro.paths import relative
 from numpro.prompts import Prompt
 from numpro.video import VideoError, VideoInfo, probe, sampling_times
 from numpro.workers import Request, run_many
@@ -57,7 +58,9 @@ class Items:
         found = run_many(probe, asked, config.workers, config.video_limit)
         for video, (_, info) in zip(videos, found, strict=True):
             if isinstance(info, VideoError):
-                self._leave_out(video.video, None, info.reason)
+                # a wrong source shows in where the file was looked for
+                where = "" if video.path.exists() else f" at {relative(video.path)}"
+                self._leave_out(video.video, None, info.reason, where)
             else:
                 self.items += self._of(video, info)
         self._tell_all(len(videos))
@@ -121,15 +124,15 @@ class Items:
         if kept:
             yield item._replace(queries=kept)
 
-    def _leave_out(self, video: str, qid: str | None, reason: str) -> None:
-        """List what is left out, once."""
+    def _leave_out(self, video: str, qid: str | None, reason: str, where: str = "") -> None:
+        """List what is left out, once; tell it, with the file's place."""
         if (video, qid, reason) in self._left_out:
             return
         self._left_out.add((video, qid, reason))
         self.skipped.append({"video": video, "qid": qid, "reason": reason})
         if len(self.skipped) <= _TOLD and not self._quiet:
             which = f"{video}, query {qid}" if qid else video
-            print(f"left out: {which}: {reason}", file=sys.stderr)
+            print(f"left out: {which}: {reason}{where}", file=sys.stderr)
 
     def _tell_all(self, videos: int) -> None:
         """Say how much is left out, and raise where nothing is left."""

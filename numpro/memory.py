@@ -1,9 +1,26 @@
-"""What a training will hold in memory, counted from shapes before it begins."""
+"""What a training will hold in memory, counted from shapes before; and how it holds no more."""
 
+import ctypes
 import re
+import sys
 
 GIB = 2**30
 ANSWER_TOKENS = 24  # about; logits are made for these only
+_MMAP_THRESHOLD, _LARGE = -3, 2**20  # glibc's M_MMAP_THRESHOLD; bytes
+
+
+def give_back_freed() -> None:
+    """Have the C library give large freed tensors back to the system at once.
+
+    glibc keeps freed blocks of up to 32 MiB for later, in pieces that often fit no other tensor
+    (the row ``freed kept`` of ``benchmarks/training.json``). Blocks of 1 MiB and more then have
+    pages of their own. Only for training on a CPU; where the C library is another one,
+    nothing is changed.
+    """
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def trainable_parameters(model, config) -> dict[str, int]:
@@ -30,13 +47,15 @@ def trainable_parameters(model, config) -> dict[str, int]:
     return counts
 
 
-def predict_memory(model, config, tokens: int) -> dict[str, float]:
+def predict_memory(model, config, tokens: int, answers: int = ANSWER_TOKENS) -> dict[str, float]:
     """Predict the memory of a training step on one device, in GiB, by part.
 
     Weights and what AdamW keeps of them are counted exactly. Activations are the tensors that a
     Qwen2-like decoder and the projector keep for the backward pass, added up by hand: close, not
-    exact (a test holds them against what torch keeps). What the driver and the allocator need
-    beside them, and the vision tower's passing tensors, are not counted.
+    exact (tests hold them against what torch keeps, and against the peaks of
+    ``benchmarks/training.json``). What the driver and the allocator need beside them, the vision
+    tower's passing tensors, and vision features kept on the host (``feature_cache_gib``) are not
+    counted.
 
     Parameters
     ----------
@@ -45,6 +64,8 @@ def predict_memory(model, config, tokens: int) -> dict[str, float]:
     config : numpro.presets.TrainingConfig
     tokens
         Of the longest sample.
+    answers
+        Of these the tokens that are learned.
     """
     whole = config.precision == "float32"
     size = 4 if whole else 2
@@ -53,12 +74,12 @@ def predict_memory(model, config, tokens: int) -> dict[str, float]:
     parts = {
         "weights": weights,
         "trained weights, gradients, AdamW": 16 * trained,
-        "activations": config.batch_size * _activations(model, config, tokens, size),
+        "activations": config.batch_size * _activations(model, config, tokens, answers, size),
     }
     return {name: count / GIB for name, count in parts.items()}
 
 
-def _activations(model, config, tokens: int, size: int) -> float:
+def _activations(model, config, tokens: int, answers: int, size: int) -> float:
     """Return the bytes that one sequence keeps for its backward pass."""
     text = model.model.config.get_text_config()
     width, inner = text.hidden_size, text.intermediate_size
@@ -70,7 +91,12 @@ def _activations(model, config, tokens: int, size: int) -> float:
         language = layers * tokens * width * size + layer
     else:
         language = layers * layer
-    logits = ANSWER_TOKENS * text.vocab_size * (size + 8)
+    # gradients on their way back through one layer's MLP: of what gate and up gave
+    language += tokens * size * 2 * inner
+    # a batch has logits wherever any of its sequences is learned, seldom at the same places
+    places = min(tokens, answers * config.batch_size)
+    # as the head gives them, in float32, their logarithms and the gradient
+    logits = places * text.vocab_size * (12 if size == 4 else size + 12)
     if config.share_frames:  # who sees whom, as booleans and as what is added to the scores
         language += tokens**2 * (1 + size)
     # LongVA projects every patch before it pools them

@@ -49,7 +49,7 @@ class FinetuneConfig(InstructionConfig):
     cache: str | None = None  # folder for what is computed once: features, else decoded clips
     cache_gib: float = 20.0  # of it
     workers: int = 0  # processes that decode ahead of use; 0: decoded when asked for
-    video_limit: float = 300.0  # seconds until a worker gives a video up
+    video_limit: float = 300.0  # seconds until a worker gives a video up; none without workers
     # of a sequence; a video that needs more is shown with fewer frames, further apart in time
     max_tokens: int | None = None
     validate_every: int = 25
@@ -105,6 +105,11 @@ class Samples(Items):
             self._leave_out(item.video.video, None, error.reason)
             return self._blank(item)
         return self._encode(frames, *self._turns(item), patches)
+
+    def learned(self, index: int) -> int:
+        """Return how many of a sample's tokens are learned."""
+        _, answers = self._turns(self.items[index])
+        return sum(len(self.model.encode(answer)) + 1 for answer in answers)
 
     def set_epoch(self, epoch: int) -> None:
         """Hear of the next epoch, from accelerate's data loader: it has another order."""

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from numpro import finetune as training
+from numpro.checkpoints import is_finished
 from numpro.datasets import VideoQueries
 from numpro.models import load_model
+from numpro.models.base import read_notes
 from numpro.presets import TrainingConfig
 from numpro.samples import Samples
 
@@ -31,6 +33,35 @@ def load_base(name: str, config: TrainingConfig):
         return load_model(name, **options)
     except ImportError as error:  # bitsandbytes is not there
         raise ValueError(str(error)) from error
+
+
+def finished(
+    name: str,
+    videos: Sequence[VideoQueries],
+    out: Path,
+    config: TrainingConfig,
+    validation: Sequence[VideoQueries] = (),
+) -> dict | None:
+    """Return a run's result where it is there already, as `train` does; None where it is not.
+
+    Parameters
+    ----------
+    name
+        Of the base, which is not loaded for this.
+    videos, out, config, validation
+        As `train` takes them.
+
+    Raises
+    ------
+    ValueError
+        When `out` holds another run's adapter or checkpoints; what differs is named.
+    """
+    if not is_finished(out, training.facts_of(name, videos, validation, config)):
+        return None
+    log = training.read_log(out)
+    if first_process() and not (out / "log.png").is_file():
+        _draw(log, out)
+    return {"log": log, "notes": read_notes(out)}
 
 
 def prepare(name: str, videos: Sequence[VideoQueries], config: TrainingConfig) -> tuple:
@@ -66,7 +97,11 @@ def train(
     log = training.finetune(base, videos, out, config, validation=validation, samples=samples)
     if not first_process():
         return None
+    _draw(log, out)
+    return {"log": log, "notes": base.notes}
+
+
+def _draw(log: list[dict], out: Path) -> None:
     from numpro.plots.training import training_curves
 
     training_curves(log, out.name).savefig(out / "log.png")
-    return {"log": log, "notes": base.notes}

@@ -1,7 +1,8 @@
 """Validation while fine-tuning: answers are generated on held-out videos and scored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from numpro.datasets import VideoQueries
 from numpro.metrics import moment_retrieval
 from numpro.paths import write_whole
 from numpro.spans import to_seconds
-from numpro.video import VideoError, probe, read_clip
+from numpro.video import Clip, VideoError, probe
+from numpro.workers import Request, read_many, run_many
 
 CLIPS_KEPT = 2**30  # bytes of frames that stay in memory from one validation to the next
 
@@ -20,7 +22,8 @@ class Validation(TrainerCallback):
     """Scores the model every so many steps, keeps the best weights, stops on a plateau.
 
     Several processes share the videos. A video that cannot be read, at the beginning or at a later
-    validation, is left out from then on and listed in `skipped`. What was scored, and the best
+    validation, is left out from then on and listed in `skipped`; so is one that a worker process
+    (``workers``) does not read within ``video_limit`` seconds. What was scored, and the best
     weights, go into each checkpoint.
 
     Parameters
@@ -42,11 +45,11 @@ class Validation(TrainerCallback):
     def __init__(self, model, videos: Sequence[VideoQueries], config):
         self.model, self.config, self.asked = model, config, len(videos)
         self.videos, self.skipped = [], []
-        for video in videos:
-            try:
-                probe(video.path)
-            except VideoError as error:
-                self._leave_out(video, error)
+        asked = (Request(video.path) for video in videos)
+        looked = run_many(probe, asked, config.workers, config.video_limit)
+        for video, (_, found) in zip(videos, looked, strict=True):
+            if isinstance(found, VideoError):
+                self._leave_out(video, found)
             else:
                 self.videos.append(video)
         self._check_any(self.videos)
@@ -75,7 +78,8 @@ class Validation(TrainerCallback):
         rank, processes = 0, 1
         if dist.is_available() and dist.is_initialized():
             rank, processes = dist.get_rank(), dist.get_world_size()
-        rows = [row for video in self.videos[rank::processes] for row in self._ask(video)]
+        with closing(self._shown(self.videos[rank::processes])) as shown:
+            rows = [row for video, clip in shown for row in self._ask(video, clip)]
         if processes > 1:
             shares = [None] * processes
             dist.all_gather_object(shares, rows)
@@ -84,16 +88,10 @@ class Validation(TrainerCallback):
         said, truth = zip(*rows, strict=True)
         return moment_retrieval(said, truth, resamples=1)["mIoU"][0]
 
-    def _ask(self, video: VideoQueries) -> list[tuple]:
+    def _ask(self, video: VideoQueries, clip: Clip) -> list[tuple]:
         """Return what is said about each query of a video (a span or None), and its truth."""
-        if any(row["video"] == video.video for row in self.skipped):
-            return []
-        try:
-            clip, kept = self._clip(video), torch.bfloat16
-        except VideoError as error:
-            self._leave_out(video, error)
-            return []
-        with torch.autocast(self.model.device.type, kept, self.config.precision == "bfloat16"):
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.model.device.type, torch.bfloat16, half):
             answers = self.model.answer(
                 clip,
                 [query.text for query in video.queries],
@@ -105,15 +103,26 @@ class Validation(TrainerCallback):
         said = [found[0] if found else None for found in spans]
         return list(zip(said, [query.spans for query in video.queries], strict=True))
 
-    def _clip(self, video: VideoQueries):
-        if video.path in self._clips:
-            return self._clips[video.path]
-        clip = read_clip(
-            video.path, size=self.config.size, **self.config.sampling("moment_retrieval")
-        )
-        if sum(c.frames.nbytes for c in self._clips.values()) + clip.frames.nbytes <= CLIPS_KEPT:
+    def _shown(self, videos: Sequence[VideoQueries]) -> Iterator[tuple[VideoQueries, Clip]]:
+        """Yield the videos with their clips; what is not in memory is decoded ahead of use."""
+        out = {row["video"] for row in self.skipped}
+        wanted = [(v, self._clips.get(v.path)) for v in videos if v.video not in out]
+        how = {"size": self.config.size} | self.config.sampling("moment_retrieval")
+        asked = [Request(video.path, how) for video, kept in wanted if kept is None]
+        with closing(read_many(asked, self.config.workers, self.config.video_limit)) as read:
+            for video, clip in wanted:
+                if clip is None:
+                    _, clip = next(read)
+                    if isinstance(clip, VideoError):
+                        self._leave_out(video, clip)
+                        continue
+                    self._keep(video, clip)
+                yield video, clip
+
+    def _keep(self, video: VideoQueries, clip: Clip) -> None:
+        held = sum(c.frames.nbytes for p, c in self._clips.items() if p != video.path)
+        if held + clip.frames.nbytes <= CLIPS_KEPT:
             self._clips[video.path] = clip
-        return clip
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         """Validate when it is time; called by the Trainer."""

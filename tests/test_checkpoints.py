@@ -9,10 +9,12 @@ import sys
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from numpro import finetune as training
-from numpro.checkpoints import MARK, Bookkeeper
+from numpro.checkpoints import MARK, Bookkeeper, is_finished, run_facts
+from numpro.cli import main
 from numpro.finetune import finetune, read_log
 from numpro.models import load_model
 from numpro.validation import Validation
@@ -59,7 +61,7 @@ PLACES = ("1", "3", "5", "save4")
 
 def train(folder, films, out, **changes):
     model = load_model(str(folder), device="cpu", dtype="float32")
-    return finetune(model, films, out, validation=films[:1], **{**RUN, **changes})
+    return finetune(model, films, out, **{"validation": films[:1], **RUN, **changes})
 
 
 @pytest.fixture
@@ -80,8 +82,14 @@ def broken(longva_dir, films, tmp_path_factory):
 
 
 def test_a_run_killed_at_any_step_ends_like_an_unbroken_one(
-    broken, longva_dir, films, tmp_path, scored
+    broken, longva_dir, films, tmp_path, scored, monkeypatch
 ):
+    begun = []
+
+    def begin(self, args, state, control, **named):
+        begun.append(state.global_step)
+
+    monkeypatch.setattr(Bookkeeper, "on_step_begin", begin, raising=False)
     whole = train(longva_dir, films, tmp_path / "whole")
     # a row where one is due, at each checkpoint, and the validations
     assert [row["step"] for row in whole] == [1, 2, 4, 6]
@@ -93,8 +101,10 @@ def test_a_run_killed_at_any_step_ends_like_an_unbroken_one(
         "save4": ["checkpoint-2"],
     }
     wanted = load_file(tmp_path / "whole" / "adapter_model.safetensors")
-    for place in PLACES:
+    for place, taken_up in zip(PLACES, (0, 2, 4, 2), strict=True):
+        begun.clear()
         assert train(longva_dir, films, broken / place) == whole, place
+        assert begun == list(range(taken_up, 6)), "what was done is not done again"
         assert read_log(broken / place) == whole
         notes = json.loads((broken / place / "numpro.json").read_text())
         assert (notes["val_mIoU"], notes["best_step"]) == (30.0, 2)
@@ -160,12 +170,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert [row["step"] for row in train(longva_dir, films, tmp_path, steps=4)] == [1, 2, 4]
 
 
+@pytest.mark.parametrize("held_out", [True, False], ids=["validated", "not validated"])
 def test_a_full_disk_leaves_the_adapter_that_was_there(
-    longva_dir, films, tmp_path, scored, monkeypatch
+    longva_dir, films, tmp_path, scored, monkeypatch, held_out
 ):
-    train(longva_dir, films, tmp_path, steps=2)
-    before = (tmp_path / "adapter_model.safetensors").read_bytes()
-    save = training.save_adapter
+    out, save = tmp_path / "out", training.save_adapter
+    anew = {"steps": 2, "seed": 1} | ({} if held_out else {"validation": ()})
+
+    def files():  # the log tells of the run that goes on
+        return {p.name: p.read_bytes() for p in out.iterdir() if p.is_file() and p.suffix != ".csv"}
+
+    train(longva_dir, films, out, steps=2)
+    before = files()
 
     def last(*arguments):
         with files_of_at_most(20_000):
@@ -173,9 +189,72 @@ def test_a_full_disk_leaves_the_adapter_that_was_there(
 
     monkeypatch.setattr(training, "save_adapter", last)
     with pytest.raises(OSError, match="the checkpoint of step 2 is whole"):
-        train(longva_dir, films, tmp_path, steps=2, seed=1)
-    assert (tmp_path / "adapter_model.safetensors").read_bytes() == before
-    assert not list(tmp_path.glob(".writing-*"))
+        train(longva_dir, films, out, **anew)
+    assert files() == before and not list(out.glob(".writing-*"))
     monkeypatch.setattr(training, "save_adapter", save)
-    assert [row["step"] for row in train(longva_dir, films, tmp_path, steps=2, seed=1)] == [1, 2]
-    assert (tmp_path / "adapter_model.safetensors").read_bytes() != before
+    assert [row["step"] for row in train(longva_dir, films, out, **anew)] == [1, 2]
+    train(longva_dir, films, tmp_path / "whole", **anew)
+    got, wanted = (
+        load_file(folder / "adapter_model.safetensors") for folder in (out, tmp_path / "whole")
+    )
+    assert all(got[name].equal(wanted[name]) for name in wanted)
+
+
+# --- a finished run -----------------------------------------------------------------------------
+
+
+def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
+    longva_dir, films, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+
+    def run(*more):
+        command = ["finetune", "--split", "test", "--data-root", str(films[0].path.parents[2])]
+        command += ["--model", str(longva_dir), "--out", str(out), "--limit", "2", "--steps", "1"]
+        command += ["-p", "lora_rank", "2", *more]
+        return CliRunner().invoke(main, command)
+
+    def files():
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    first = json.loads(run("--json").stdout)
+    assert "finished" not in first
+    before = files()
+    with monkeypatch.context() as patched:  # for this nothing is loaded
+        patched.setattr("numpro.training_run.load_model", None)
+        again = json.loads(run("--json", "-p", "workers", "1").stdout)
+        assert again["finished"] and again["notes"] == first["notes"]
+        assert [row["loss"] for row in again["log"]] == [row["loss"] for row in first["log"]]
+        told = run().stdout
+        assert "is finished, with these values and data: nothing to do; --overwrite" in told
+        for changes, said in {
+            ("-p", "learning_rate", "1e-3"): "learning_rate is 0.0005 there and 0.001 here;",
+            ("--limit", "1"): "training data is '",
+            ("--validation", "test"): "validation data is 'none' there and '",
+        }.items():
+            done = run(*changes)
+            assert done.exit_code == 1 and done.stderr.count("\n") == 1
+            assert f"holds the finished adapter of another run: {said}" in done.stderr
+            assert "choose another folder, or say --overwrite" in done.stderr
+        (out / "log.png").unlink()
+        assert not run().exit_code and files().keys() == before.keys()
+    assert files() | {"log.png": b""} == before | {"log.png": b""}, "nothing is lost"
+    assert not run("--overwrite", "--seed", "1").exit_code
+    assert files()["adapter_model.safetensors"] != before["adapter_model.safetensors"]
+    (out / "adapter_model.safetensors").unlink()  # as of a run of which only the notes were kept
+    assert not run().exit_code and (out / "adapter_model.safetensors").is_file()
+
+
+def test_an_adapter_beside_checkpoints_is_not_finished(tmp_path):
+    there = run_facts({"seed": 0}, "films", "none", "base", 1)
+    notes = {"config": {"seed": 0}, "data": {"fingerprint": "films"}, "base_fingerprint": "base"}
+    (tmp_path / "numpro.json").write_text(json.dumps(notes))
+    (tmp_path / "adapter_model.safetensors").touch()
+    assert is_finished(tmp_path, there)
+    mark = tmp_path / "checkpoints" / "checkpoint-2" / MARK
+    mark.parent.mkdir(parents=True)
+    anew = there | {"seed": 1}
+    mark.write_text(json.dumps(anew))
+    assert not is_finished(tmp_path, anew), "it goes on, and replaces what was there"
+    with pytest.raises(ValueError, match="checkpoints of another run: seed is 1 there and 0 here"):
+        is_finished(tmp_path, there)

@@ -57,6 +57,50 @@ def test_two_processes_give_the_loss_of_one(longva_dir, films, tmp_path):
     assert (tmp_path / "two" / "log.png").is_file()
 
 
+# each of two processes met other videos that cannot be read; the first writes the notes
+APART = """
+import os, sys
+from numpro.datasets import load_dataset
+from numpro.finetune import finetune
+from numpro.models import load_model
+from numpro.presets import TrainingConfig
+from numpro.samples import Samples
+from numpro.validation import Validation
+
+folder, films, out = sys.argv[1:]
+rank, videos = os.environ["RANK"], load_dataset("flipbook", "test", films, limit=2)
+both, mine = ({"video": name, "reason": "broken"} for name in ("both", f"of {rank}"))
+
+def score(self):
+    self.skipped += [mine, both]
+    return 1.0
+
+Validation.score = score
+config = TrainingConfig.of(None, steps=1, batch_size=1, lora_rank=2)
+model = load_model(folder, device="cpu", dtype="float32")
+samples = Samples(videos, model, config)
+samples.skipped += [both, mine]
+finetune(model, videos, out, config, False, videos, samples)
+"""
+
+
+def test_what_any_process_left_out_is_listed_once(longva_dir, films, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    place |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    told = [str(longva_dir), str(films[0].path.parents[2]), str(tmp_path)]
+    command, ranks = [sys.executable, "-W", "ignore", "-c", APART, *told], ("0", "1")
+    both = [
+        subprocess.Popen(command, env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ranks
+    ]
+    assert [process.wait(timeout=400) for process in both] == [0, 0]
+    notes = json.loads((tmp_path / "numpro.json").read_text())
+    for skipped in (notes["data"]["skipped"], notes["validation_skipped"]):
+        assert sorted(row["video"] for row in skipped) == ["both", "of 0", "of 1"]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("fsdp", "FSDP"), ("zero2", "DEEPSPEED")])
 def test_configurations_for_many_gpus_are_read_by_accelerate(name, kind):
     from accelerate.commands.config.config_args import load_config_from_file

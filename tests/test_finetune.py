@@ -220,6 +220,7 @@ def test_the_adapter_says_how_it_was_made(trained, films, longva_dir):
         "with_fewer_frames": 0,
         "parts": ["flipbook/test"],
         "skipped": [],
+        "validation": "none",
     }
     config = notes["config"]
     assert (config["lora_rank"], config["lora_alpha"], config["steps"]) == (64, 128, 15)
@@ -293,6 +294,30 @@ def test_in_bfloat16_the_frozen_weights_stay_and_the_trained_ones_are_exact(
     losses = [[row["loss"] for row in log] for log in logs]
     assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[1] != losses[0]
     assert {p.dtype for p in model.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_4bit_base_is_learned_on_and_stays_as_it_is(films, longva_dir, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="the extra numpro[quantize] is not installed")
+    model = load_model(str(longva_dir), device="cpu", dtype="bfloat16", quantization="4bit")
+
+    def packed():
+        values = model.model.named_parameters()
+        return {n.split(".base_layer")[0]: p.clone() for n, p in values if p.dtype == torch.uint8}
+
+    before = packed()
+    assert len(before) == 2 * 7, "all linear layers of the language model"
+    config = replace(PRESETS["24gb"], total_batch=None, save_every=None, workers=0)
+    log = finetune(model, films, tmp_path, config, **{**QUICK, "steps": 6, "lora_rank": 8})
+    assert log[-1]["loss"] < 0.9 * log[0]["loss"]
+    after = {n.removeprefix("base_model.model."): p for n, p in packed().items()}
+    names = {n.removesuffix(".weight") for n in before}
+    assert {n.removesuffix(".weight") for n in after} == names
+    for name, value in before.items():
+        (same,) = (p for n, p in after.items() if n == name or n + ".weight" == name)
+        assert torch.equal(same, value)
+    kept = {"device": "cpu", "dtype": "bfloat16", "quantization": "4bit"}
+    again = load_model(str(longva_dir), adapter=str(tmp_path), **kept)
+    assert again.notes["config"]["quantization"] == "4bit"
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

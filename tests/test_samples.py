@@ -230,7 +230,7 @@ def test_what_cannot_be_learned_is_listed_with_its_reason(films, longva, tmp_pat
     assert [tuple(row.values()) for row in samples.skipped] == wanted
     told = capsys.readouterr().err.splitlines()
     assert told[:2] == [
-        "left out: gone: no such file",
+        f"left out: gone: no such file at {tmp_path / 'gone.mp4'}",
         "left out: film, query film_1: has a span outside the video: 30 to 40 s",
     ]
     many = Samples(
@@ -346,7 +346,8 @@ def test_the_command_learns_from_instruction_files_and_lists_what_is_bad_once(
     told = json.loads(done.stdout)
     assert (told["plan"]["samples"], told["plan"]["left out"]) == (1, 2)
     left = [line for line in done.stderr.splitlines() if line.startswith("left out")]
-    assert len(left) == 2 and left[1] == "left out: lost: no such file"
+    lost = tmp_path / "videos" / "anet" / "lost.mp4"
+    assert len(left) == 2 and left[1] == f"left out: lost: no such file at {lost}"
     assert "has a span outside the video: 60 to 80 s" in left[0]
     notes = json.loads((tmp_path / "out" / "numpro.json").read_text())
     assert len(notes["data"]["skipped"]) == 2 and notes["data"]["parts"] == [f"{dataset}/{split}"]

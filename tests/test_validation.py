@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from test_workers import hang_in_files
 
 from numpro import NumberStyle
 from numpro.answers import parse_moment
@@ -114,3 +115,28 @@ def test_a_video_that_goes_while_training_is_left_out_of_the_score(films, tmp_pa
         ValueError, match="none of the 1 validation videos can be read; .*: no such"
     ):
         held_out.score()
+
+
+def test_a_video_that_hangs_is_given_up_and_the_others_are_scored(films, tmp_path, monkeypatch):
+    asked = []
+
+    def answer(clip, queries, **how):
+        asked.append(clip.source["path"])
+        return [parse_moment("From Frame 0 to Frame 2.")] * len(queries)
+
+    model = SimpleNamespace(device=torch.device("cpu"), answer=answer)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(films[0].path.read_bytes())
+    config = TrainingConfig(workers=1, video_limit=20.0)
+    held_out = Validation(model, [replace(films[0], path=film), films[1]], config)
+    film.unlink()
+    hang_in_files(tmp_path).rename(film)
+    held_out.config = replace(config, video_limit=4.0)
+    wanted = Validation(model, films[1:], TrainingConfig()).score()
+    asked.clear()
+    assert held_out.score() == held_out.score() == wanted
+    assert held_out.skipped == [{"video": films[0].video, "reason": "not read within 4 s"}]
+    assert len(asked) == 2, "kept in memory; what hung is not asked again"
+    # also where it hangs before anything was scored
+    late = Validation(model, [replace(films[0], path=film), films[1]], held_out.config)
+    assert [row["reason"] for row in late.skipped] == ["not read within 4 s"]

@@ -5,7 +5,6 @@ else; progress always goes to standard error. Bad input ends in one line and a n
 """
 
 import json
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,12 @@ from .datasets import instructions as teaching
 from .flipbook.cli import flipbook
 from .notebooks import NotebookError
 from .numbering import DRAWN, list_frames, number_video
+from .own import SIZE, find_moment
 from .parameters import parse_pairs
 from .presets import parse_values
-from .prompts import TASKS, TIME_ENCODINGS, asked_unit, read_template, render_prompt
-from .spans import ROUNDINGS, to_seconds
-from .video import read_clip
-
-SIZE, MAX_FRAMES = (336, 336), 240  # as published
+from .prompts import TASKS, TIME_ENCODINGS, read_template, render_prompt
+from .spans import ROUNDINGS
+from .video import probe
 
 
 class _Command(click.Command):
@@ -178,33 +176,24 @@ def ask(video, query, model, adapter, time_encoding, fps, settings, template, pi
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
     environment variable OPENAI_API_KEY (or the one that -o key_variable names).
     """
-    from .plots import contact_strip
-
     if not query.strip():
         raise click.UsageError("QUERY is empty")
-    how = {"task": TASKS[0], "time_encoding": time_encoding}
-    how |= {"template": read_template(template) if template else None}
-    clip = read_clip(video, fps=fps, size=SIZE, max_frames=MAX_FRAMES)
+    template = read_template(template) if template else None
+    probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(_here(model), adapter=_here(adapter), **settings)
-    pages, (prompt,) = loaded.prepare(clip, [query], **how)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # prepare has said it
-        if hasattr(loaded, "cost"):
-            click.echo(loaded.cost(clip, [query], **how), err=True)
-        answer = loaded.answer(clip, [query], **how)[0]
+    tell = partial(click.echo, err=True)
+    found = find_moment(video, query, loaded, time_encoding, fps, template, SIZE, tell)
+    answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")
-    spans = to_seconds(answer, clip, unit=asked_unit(time_encoding))
-    figure = contact_strip(pages, clip.seconds, predicted=spans[0] if spans else None, title=query)
     picture = picture or f"{Path(video).stem}_answer.png"
-    figure.savefig(picture, bbox_inches="tight")
+    found.figure().savefig(picture, bbox_inches="tight")
     asked = {"video": str(video), "query": query, "model": model, "adapter": adapter}
     asked |= {"time_encoding": time_encoding, "fps": fps, "text": answer.text, "unit": answer.unit}
-    asked |= {"spans": [list(s) for s in spans], "reason": answer.reason, "picture": str(picture)}
-    asked |= {"prompt": render_prompt(prompt, len(clip)), "state": loaded.state()}
-    found = ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in spans)
-    found = found or f"no span could be read from the answer ({answer.reason})"
-    _say(asked, f"{query}: {found}", f"the model said: {answer.text}", f"wrote {picture}")
+    asked |= {"spans": [list(s) for s in found.spans], "reason": answer.reason}
+    asked |= {"picture": str(picture), "prompt": render_prompt(found.prompt, len(found.clip))}
+    said = f"the model said: {answer.text}"
+    _say(asked | {"state": loaded.state()}, f"{query}: {found}", said, f"wrote {picture}")
 
 
 _CHECK = """check-data charades-sta --data-root data/charades
@@ -304,6 +293,12 @@ def evaluate() -> None:
     """Score a file of predictions."""
 
 
+def _counted(scores: dict) -> str:
+    """Return how many were scored, how many of them could not be read, and why not."""
+    why = ", ".join(f"{reason}: {count}" for reason, count in scores["reasons"].items())
+    return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
+
+
 _MOMENTS = """evaluate moment-retrieval predictions.jsonl
 evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
 evaluate moment-retrieval results.json --convention published --label-seconds 2 --json"""
@@ -328,7 +323,9 @@ def evaluate_moment_retrieval(predictions, annotations, train, **options) -> Non
     for name, row in scores.get("beside", {}).items():
         told = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
         lines.append(f"{report.role(name)}: {name}: {told}")
-    _say(scores, f"n {scores['n']}, unparsed {scores['unparsed']}", *lines)
+    if fitted := scores.get("train"):
+        lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
+    _say(scores, _counted(scores), *lines)
 
 
 _HIGHLIGHTS = "evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl"
@@ -340,15 +337,19 @@ _HIGHLIGHTS = "evaluate highlight-detection predictions.jsonl highlight_val_rele
 @click.option("--moment-detr", "out", type=_PATH, help="Write them for the official script, too.")
 def evaluate_highlight_detection(predictions, annotations, out) -> None:
     """Score saliency, and windows, as the official QVHighlights scorer does, in percent."""
-    scores = metrics.evaluate_highlight_predictions(_here(predictions), _here(annotations))
+    paths = _here(predictions), _here(annotations)
+    scores = metrics.evaluate_highlight_predictions(*paths, beside=True)
     given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
     lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
+    for name, row in scores.get("beside", {}).items():
+        told = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
+        lines.append(f"beside: {name}: {told}")
     if out:
         from numpro.predict import read_rows
 
         metrics.write_moment_detr(read_rows(_here(predictions)), Path(out).absolute())
         lines.append(f"wrote {out}")
-    _say(scores, f"n {scores['n']}, unparsed {scores['unparsed']}", *lines)
+    _say(scores, _counted(scores), *lines)
 
 
 _TEACH = """instructions --format ms-swift --out train.jsonl --videos numbered
@@ -407,18 +408,20 @@ finetune --preset paper -p learning_rate 5e-5 --validation val --out adapters/mi
 @click.option("--validation-limit", type=click.IntRange(1), help="Only so many of its videos.")
 @click.option("--question", help="What is asked, with {query} [as published].")
 @click.option("--dry-run", is_flag=True, help="Say what it would do and need, and stop.")
+@click.option("--overwrite", is_flag=True, help="Train anew where OUT holds a finished adapter.")
 @click.option("--out", type=_PATH, required=True, help="Folder of the new adapter.")
 def finetune(
     dataset, data_root, limit, split, model, preset, pairs, validation, validation_limit,
-    question, dry_run, out, **changes,
+    question, dry_run, overwrite, out, **changes,
 ) -> None:  # fmt: skip
     """Fine-tune a model with LoRA on numbered clips; writes an adapter and its log.
 
-    The same command goes on with a broken run: with save_every there are checkpoints in OUT.
+    The same command goes on with a broken run: with save_every there are checkpoints in OUT. Of a
+    finished one it says so, and trains nothing.
     On several GPUs: accelerate launch --num_processes 8 -m numpro finetune ...; for FSDP and
     ZeRO-2 with --config_file and one of numpro/configs.
     """
-    from .training_run import first_process, prepare, train
+    from .training_run import finished, first_process, prepare, train
 
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
@@ -426,7 +429,14 @@ def finetune(
     videos = datasets.load_dataset(dataset, split, root, limit=limit)
     held_out = validation and datasets.load_dataset(dataset, validation, root, validation_limit)
     config = training.TrainingConfig.of(training.PRESETS[preset], **changes | parse_values(pairs))
-    base, samples, told = prepare(_here(model), videos, config)
+    name, anew = _here(model), dry_run or overwrite
+    if not anew and (done := finished(name, videos, out, config, held_out or ())):
+        said = f"{out} is finished, with these values and data: nothing to do"
+        if first_process():
+            done |= {"out": str(out), "config": config.as_json(), "finished": True}
+            _say(done, f"{said}; --overwrite trains it anew")
+        return
+    base, samples, told = prepare(name, videos, config)
     for title, rows in told.items() if first_process() else ():
         click.echo(f"{title}: " + ", ".join(f"{k} {v}" for k, v in rows.items()), err=True)
     if dry_run:

@@ -188,7 +188,7 @@ def run(name, preset, variant):
     if variant.startswith("checkpointing"):
         config = replace(config, gradient_checkpointing=not config.gradient_checkpointing)
     half = config.precision == "bfloat16"
-    if device == "cpu" and variant != "freed kept":
+    if device == "cpu" and config.gradient_checkpointing and variant != "freed kept":
         give_back_freed()
     program = held(device)  # with all libraries, before there is a model
     model = make_model(shape, config.quantization, "bfloat16" if half else "float32", device)

@@ -93,10 +93,10 @@ def finetune(
     config = TrainingConfig.of(config, **changes)
     if model.adapter:
         raise ValueError(f"fine-tuning starts from a base model; {model.adapter!r} is loaded on it")
-    out = Path(out)
-    base_dtype, facts = model.dtype, facts_of(model.name, videos, validation, config)
+    out, base_dtype = Path(out), model.dtype
+    facts = facts_of(model.name, videos, validation, config)
     checkpoint = last_checkpoint(out / "checkpoints", facts)
-    if model.device.type == "cpu":
+    if model.device.type == "cpu" and config.gradient_checkpointing:
         give_back_freed()
     samples, peft_model = _prepare(model, videos, config, samples)
     args = trainer_arguments(config, len(samples), out, str(model.device), progress)
@@ -110,21 +110,16 @@ def finetune(
     with one_line_when_full(out):
         if not _take_finished(trainer, checkpoint, held_out):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    scores = held_out.scores if held_out else {}
-    if scores:
+    if held_out and held_out.scores:
         held_out.restore(peft_model)
-    log = _log(trainer.state.log_history, scores)
-    state = (
-        trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
-    )
+    log = _log(trainer.state.log_history, held_out.scores if held_out else {})
+    state = _whole_weights(trainer)
     _leave(peft_model, base_dtype)
-    seconds = time.monotonic() - began
     samples.close()
     if trainer.args.world_size > 1:  # each process decoded videos of its own
-        samples.skipped = _of_all(samples.skipped)
-        if held_out:
-            held_out.skipped = _of_all(held_out.skipped)
-    notes = _notes(model, videos, samples, config, log, seconds, held_out)
+        for part in filter(None, (samples, held_out)):
+            part.skipped = _of_all(part.skipped)
+    notes = _notes(model, videos, samples, config, log, time.monotonic() - began, held_out)
     notes["data"]["validation"] = _held_out(validation)
     if trainer.is_world_process_zero():
         with one_line_when_full(out):
@@ -133,6 +128,13 @@ def finetune(
     trainer.accelerator.wait_for_everyone()
     model.model, model.adapter, model.notes = peft_model, str(out), notes
     return log
+
+
+def _whole_weights(trainer) -> dict | None:
+    """Gather the weights that each process holds a piece of; None where one holds them all."""
+    if not is_sharded(trainer):
+        return None
+    return trainer.accelerator.get_state_dict(trainer.model_wrapped)
 
 
 def _of_all(skipped: list[dict]) -> list[dict]:

@@ -14,8 +14,8 @@ def give_back_freed() -> None:
 
     glibc keeps freed blocks of up to 32 MiB for later, in pieces that often fit no other tensor
     (the row ``freed kept`` of ``benchmarks/training.json``). Blocks of 1 MiB and more then have
-    pages of their own. Only for training on a CPU; where the C library is another one,
-    nothing is changed.
+    pages of their own, which costs time: only for training on a CPU with checkpointing, which asks
+    for less memory at the cost of time. Where the C library is another one, nothing is changed.
     """
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

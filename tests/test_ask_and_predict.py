@@ -53,7 +53,8 @@ def test_ask_and_predict_run(
     kind, time_encoding, films, longva_dir, original, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(models, "load_model", _loaded)  # once for all encodings
-    monkeypatch.setattr(cli, "SIZE", (112, 112))  # of 336 x 336, for the time it takes
+    for part in (cli.videos, cli.scores):
+        monkeypatch.setattr(part, "SIZE", (112, 112))  # of 336 x 336, for the time it takes
     folder = {"longva": longva_dir, "llava_qwen": original}.get(kind) or tiny_model(kind)
     how = ["--model", folder, "-o", "device", "cpu", "-o", "dtype", "float32", "--fps", "0.15"]
     how += ["--time-encoding", time_encoding, "--json"]

@@ -1,0 +1,13 @@
+"""The ``numpro`` command: one subcommand for each step of the way from video to score.
+
+A command says what it wrote and where. With ``--json`` standard output carries JSON and nothing
+else; progress always goes to standard error. Bad input ends in one line and a non-zero status.
+"""
+
+from ..flipbook.cli import flipbook
+from . import scores, tuning, videos, workbook
+from .base import main
+
+__all__ = ["main", "scores", "tuning", "videos", "workbook"]
+
+main.add_command(flipbook)

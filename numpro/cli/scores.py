@@ -1,0 +1,149 @@
+"""``numpro predict`` and ``numpro evaluate``: a dataset through a model, and what that scores."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from .. import datasets, metrics, models, report
+from ..own import SIZE
+from ..prompts import TASKS, read_template
+from .base import (
+    PATH,
+    asking_options,
+    dataset_options,
+    here,
+    main,
+    say,
+    settings_option,
+    workers_option,
+)
+
+_PREDICT = """predict --dataset flipbook --split test --out predictions.jsonl --limit 5
+predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 --out a.jsonl
+predict --model openai:Qwen/Qwen3-VL-8B-Instruct -o base_url http://127.0.0.1:8000/v1 --out b.jsonl
+predict --dataset qvhighlights --data-root data/qvh --shard 2/4 --out predictions.jsonl
+predict --dataset qvhighlights --data-root data/qvh --merge --out predictions.jsonl"""
+
+
+def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
+    number, _, count = (value or "1/1").partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"must be i/n with 1 <= i <= n, such as 2/4; got {value!r}")
+    return (int(number), int(count)) if value else None
+
+
+@main.command(example=_PREDICT)
+@dataset_options
+@click.option("--split", default="test", help="Part of the dataset.")
+@asking_options
+@settings_option
+@click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
+@click.option("--template", type=PATH, help="A file with the question, with {query} in it.")
+@click.option("--seed", type=int, default=0)
+@workers_option
+@click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
+@click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
+@click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
+@click.option("--merge", is_flag=True, help="Ask nothing; put the rows of all shards into OUT.")
+@click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
+def predict(
+    dataset, data_root, limit, split, model, adapter, settings, template, seconds, cache, shard,
+    merge, out, **options,
+) -> None:  # fmt: skip
+    """Run a dataset through a model; one row a query, answered or with the reason why not.
+
+    The same command goes on with a broken run and asks again what failed. A shard, or a process
+    of accelerate launch, writes OUT.shard-i-of-n; the last one to end puts them together.
+    """
+    from ..predict import predict
+    from ..predictions import launched, merge_shards, missing_queries, shard_path
+
+    named, out, (process, device) = Path(out), Path(out).absolute(), launched()
+    if (shard or process) and merge:
+        raise click.UsageError("--merge goes without --shard, in one process")
+    shard = shard or process
+    videos = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
+    if merge:
+        rows = merge_shards(videos, out)
+    else:
+        options["template"] = read_template(template, options["task"]) if template else None
+        options |= {"limit": seconds, "cache": cache and Path(cache).absolute(), "shard": shard}
+        settings = {"device": device} | settings if process else settings
+        loaded = models.load_model(here(model), adapter=here(adapter), **settings)
+        tell = partial(click.echo, err=True)
+        rows = predict(videos, loaded, out, size=SIZE, tell=tell, **options)
+    lines = []
+    if shard and missing_queries(videos, out):
+        named = shard_path(named, shard)
+        lines = ["the shards are put together when all have ended; or now, by --merge"]
+    elif shard:
+        rows = merge_shards(videos, out)
+    unread = sum(row["reason"] is not None for row in rows)
+    told = f"{len(rows)} queries of {len({r['video'] for r in rows})} videos"
+    said = {"out": str(named), "n": len(rows), "unparsed": unread}
+    say(said, f"wrote {named}: {told}, {unread} without an answer", *lines)
+
+
+@main.group()
+def evaluate() -> None:
+    """Score a file of predictions."""
+
+
+def _counted(scores: dict) -> str:
+    """Return how many were scored, how many of them could not be read, and why not."""
+    why = ", ".join(f"{reason}: {count}" for reason, count in scores["reasons"].items())
+    return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
+
+
+_MOMENTS = """evaluate moment-retrieval predictions.jsonl
+evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
+evaluate moment-retrieval results.json --convention published --label-seconds 2 --json"""
+_SCORERS, _FORM = click.Choice(metrics.CONVENTIONS), click.Choice(tuple(datasets.DATASETS))
+
+
+@evaluate.command("moment-retrieval", example=_MOMENTS)
+@click.argument("predictions", type=PATH)
+@click.option("--annotations", type=PATH, help="Truth from here, not from the rows.")
+@click.option("--dataset", type=_FORM, help="Form of the annotations, where the file can be two.")
+@click.option("--convention", type=_SCORERS, default="default", help="How answers are counted.")
+@click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
+@click.option("--train", type=PATH, help="Annotations to fit the floors on.")
+def evaluate_moment_retrieval(predictions, annotations, train, **options) -> None:
+    """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling."""
+    paths = here(predictions), here(annotations)
+    scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
+    given = scores["intervals"].items()
+    lines = [f"{name:<6}  {report.format_score([scores[name], *v])}" for name, v in given]
+    if reversed_truth := scores["reversed_truth"]:
+        lines.append(f"{reversed_truth} true spans end before they start: nothing overlaps them")
+    for name, row in scores.get("beside", {}).items():
+        told = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
+        lines.append(f"{report.role(name)}: {name}: {told}")
+    if fitted := scores.get("train"):
+        lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
+    say(scores, _counted(scores), *lines)
+
+
+_HIGHLIGHTS = "evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl"
+
+
+@evaluate.command("highlight-detection", example=_HIGHLIGHTS)
+@click.argument("predictions", type=PATH)
+@click.argument("annotations", type=PATH)
+@click.option("--moment-detr", "out", type=PATH, help="Write them for the official script, too.")
+def evaluate_highlight_detection(predictions, annotations, out) -> None:
+    """Score saliency, and windows, as the official QVHighlights scorer does, in percent."""
+    paths = here(predictions), here(annotations)
+    scores = metrics.evaluate_highlight_predictions(*paths, beside=True)
+    given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
+    lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
+    for name, row in scores.get("beside", {}).items():
+        told = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
+        lines.append(f"beside: {name}: {told}")
+    if out:
+        from numpro.predict import read_rows
+
+        metrics.write_moment_detr(read_rows(here(predictions)), Path(out).absolute())
+        lines.append(f"wrote {out}")
+    say(scores, _counted(scores), *lines)

@@ -1,0 +1,160 @@
+"""``numpro instructions``, ``finetune``, ``adapter`` and ``convert``: a model of one's own."""
+
+from pathlib import Path
+
+import click
+
+from .. import datasets
+from .. import finetune as training
+from ..datasets import instructions as teaching
+from ..presets import parse_values
+from ..prompts import TASKS
+from ..spans import ROUNDINGS
+from .base import PATH, dataset_options, encoding_option, here, main, model_option, sampling, say
+
+_TEACH = """instructions --format ms-swift --out train.jsonl --videos numbered
+instructions --dataset didemo --data-root data/didemo --format llama-factory --out didemo.json"""
+_FORMS, _RULES = click.Choice(tuple(teaching.FORMATS)), click.Choice(ROUNDINGS)
+
+
+@main.command(example=_TEACH)
+@dataset_options
+@click.option("--split", default="train", help="Part of the dataset.")
+@click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
+@encoding_option
+@sampling
+@click.option("--rounding", type=_RULES, default="nearest", help="How seconds become labels.")
+@click.option("--format", "form", type=_FORMS, default="ms-swift", help="What it is written for.")
+@click.option("--videos", type=PATH, help="Write the videos, numbered, to this folder.")
+@click.option("--absent-too", "absent", is_flag=True, help="Take videos that are not there, too.")
+@click.option("--out", type=PATH, required=True, help="JSON, for ms-swift JSON Lines.")
+def instructions(dataset, data_root, limit, split, task, form, videos, absent, out, **how) -> None:
+    """Write questions with true answers for fine-tuning with another trainer.
+
+    It also says what rounding seconds to labels costs: the mean IoU that is lost.
+    """
+    loaded = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
+    config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
+    folder = Path(videos).absolute() if videos else None
+    samples, told = teaching.build_samples(loaded, task, config, folder, not absent)
+    gone = [f"left out: {row['video']}: {row['reason']}" for row in told["skipped"]]
+    if not samples:
+        raise ValueError(f"no samples in {len(loaded)} videos; {(gone or ['no queries'])[0]}")
+    teaching.export(samples, Path(out).absolute(), form)
+    lines = [f"wrote {out}: {told['samples']} samples of {told['videos']} videos for {form}"]
+    costs = ", ".join(f"{rule} {lost:.2f}" for rule, lost in told["cost"].items())
+    lines += [f"mean IoU lost by rounding, in %: {costs}; used: {how['rounding']}"] if costs else []
+    lines += gone[:10] + [f"left out: {len(gone) - 10} more, listed by --json"] * (len(gone) > 10)
+    if how["time_encoding"].startswith("overlay") and not videos:
+        lines.append("the videos have no numbers on them yet: --videos writes them numbered")
+    say({"out": str(out), "format": form} | told, *lines)
+
+
+_PRESETS = click.Choice(tuple(training.PRESETS))
+_TUNE = """finetune --dataset flipbook --out adapters/mine --steps 50
+finetune --preset paper -p learning_rate 5e-5 --validation val --out adapters/mine --dry-run"""
+
+
+@main.command(example=_TUNE)
+@dataset_options
+@click.option("--split", default="train", help="Part of the dataset.")
+@model_option
+@encoding_option
+@click.option("--fps", type=float, help="Frames a second [the preset's].")
+@click.option("--preset", type=_PRESETS, default="laptop", help="Batch, epochs and so on.")
+@click.option("--steps", type=click.IntRange(1), help="Optimiser steps, if not the preset's.")
+@click.option("--seed", type=int, default=0)
+@click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Any other value.")
+@click.option("--validation", help="Split that is asked while training; the best weights stay.")
+@click.option("--validation-limit", type=click.IntRange(1), help="Only so many of its videos.")
+@click.option("--question", help="What is asked, with {query} [as published].")
+@click.option("--dry-run", is_flag=True, help="Say what it would do and need, and stop.")
+@click.option("--overwrite", is_flag=True, help="Train anew where OUT holds a finished adapter.")
+@click.option("--out", type=PATH, required=True, help="Folder of the new adapter.")
+def finetune(
+    dataset, data_root, limit, split, model, preset, pairs, validation, validation_limit,
+    question, dry_run, overwrite, out, **changes,
+) -> None:  # fmt: skip
+    """Fine-tune a model with LoRA on numbered clips; writes an adapter and its log.
+
+    The same command goes on with a broken run: with save_every there are checkpoints in OUT. Of a
+    finished one it says so, and trains nothing.
+    On several GPUs: accelerate launch --num_processes 8 -m numpro finetune ...; for FSDP and
+    ZeRO-2 with --config_file and one of numpro/configs.
+    """
+    from ..training_run import finished, first_process, prepare, train
+
+    changes = {name: value for name, value in changes.items() if value is not None}
+    changes |= {"templates": {TASKS[0]: question}} if question else {}
+    root, out = here(data_root), Path(out).absolute()
+    videos = datasets.load_dataset(dataset, split, root, limit=limit)
+    held_out = validation and datasets.load_dataset(dataset, validation, root, validation_limit)
+    config = training.TrainingConfig.of(training.PRESETS[preset], **changes | parse_values(pairs))
+    name, anew = here(model), dry_run or overwrite
+    if not anew and (done := finished(name, videos, out, config, held_out or ())):
+        said = f"{out} is finished, with these values and data: nothing to do"
+        if first_process():
+            done |= {"out": str(out), "config": config.as_json(), "finished": True}
+            say(done, f"{said}; --overwrite trains it anew")
+        return
+    base, samples, told = prepare(name, videos, config)
+    for title, rows in told.items() if first_process() else ():
+        click.echo(f"{title}: " + ", ".join(f"{k} {v}" for k, v in rows.items()), err=True)
+    if dry_run:
+        return say(told, *(f"{k}: {v}" for k, v in told["plan"].items()))
+    wrote = train(base, videos, out, config, held_out or (), samples)
+    if wrote is not None:  # of several processes one speaks
+        say({"out": str(out)} | told | wrote, f"wrote {out}: adapter, log.csv and log.png")
+
+
+@main.group()
+def adapter() -> None:
+    """Do something with an adapter that was fine-tuned."""
+
+
+_BASE = click.option("--model", help="Its base, if not where its notes say.")
+
+
+@adapter.command(example="adapter merge flipbook/numpro-ft --out models/numpro-merged")
+@click.argument("adapter")
+@_BASE
+@click.option("--out", type=PATH, required=True, help="A new or empty folder.")
+def merge(adapter, model, out) -> None:
+    """Add ADAPTER to its base and write a plain model, which is loaded without adapter."""
+    from ..merging import merge
+
+    merge(here(adapter), Path(out).absolute(), here(model))
+    say({"out": str(out)}, f"wrote {out}: a plain model")
+
+
+@adapter.command(example="adapter export adapters/mine --out served/mine")
+@click.argument("adapter")
+@_BASE
+@click.option("--out", type=PATH, required=True, help="The folder to write.")
+def export(adapter, model, out) -> None:
+    """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would."""
+    from ..merging import export_for_vllm
+
+    rank = export_for_vllm(here(adapter), Path(out).absolute(), here(model))
+    serve = f"--enable-lora --max-lora-rank {rank} --lora-modules NAME={out}"
+    say({"out": str(out), "rank": rank}, f"wrote {out}", f"vllm serve MODEL {serve}")
+
+
+_CONVERT = """convert pretrained/LongVA-7B-DPO models/longva-7b-dpo
+convert checkpoints/longva_7b_dpo_NumPro_FT models/numpro-ft"""
+
+
+@main.command(example=_CONVERT)
+@click.argument("source", metavar="IN")
+@click.argument("out", type=PATH)
+@click.option("--vision-tower", help="Where the CLIP tower is, if not where IN says.")
+def convert(source, out, vision_tower) -> None:
+    """Write LongVA-7B-DPO, or the released NumPro-FT adapter, in our format to the folder OUT.
+
+    IN is a folder, or for the model a hub id. Both can also be used without this, as they are.
+    """
+    from ..convert import convert as written
+
+    made = written(here(source), out, here(vision_tower))
+    told = f"{made['kind']}, {made['tensors']} tensors, {made['bytes'] / 1e9:.2f} GB"
+    say(made, f"wrote {out}: {told}")

@@ -1,0 +1,62 @@
+"""``numpro run``, ``compare`` and ``readme``: the notebooks, and what is made of their results."""
+
+from pathlib import Path
+
+import click
+
+from .. import paths, report, runs
+from ..parameters import parse_pairs
+from .base import PATH, main, say
+
+_RUN = "run\nrun papermill_runs/recipes/flipbook_full.yaml -p seed 1\nrun --run mine --resume"
+
+
+@main.command(example=_RUN)
+@click.argument("recipe", type=PATH, required=False)
+@click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
+@click.option("--run", "name", help="Name of the run [flipbook, or the recipe's and the time].")
+@click.option("--resume", is_flag=True, help="Go on where a broken run stopped.")
+@click.option("--only", multiple=True, metavar="05", help="Only this notebook (may be repeated).")
+def run(recipe, pairs, name, resume, only) -> None:
+    """Run every notebook in order, headless, into papermill_runs/<run>/.
+
+    RECIPE is a papermill parameter file (YAML: name: value). Only parameters that the notebooks
+    declare are taken, of the declared type.
+    """
+    parameters = parse_pairs(pairs, runs.known_parameters(runs.find_notebooks()))
+    folder = runs.run_workbook(recipe, parameters, name, resume, only)
+    results, where = runs.Run(folder).results(), paths.relative(folder)
+    lines = [f"{len(results['notebooks'])} notebooks in {results['seconds']:.0f} s"]
+    lines += [f"results: {where}/results.json", f"report:  {where}/report.html"]
+    say(results | {"folder": where}, report.score_table(results["scores"]), "", *lines)
+
+
+@main.command(example="readme\nreadme --check")
+@click.option("--check", is_flag=True, help="Write nothing; fail when a part is stale.")
+def readme(check) -> None:
+    """Write the generated parts of README.md and data/README.md again."""
+    from ..readme import stale_files, write_files
+
+    if check and (stale := stale_files()):
+        raise ValueError(f"{' and '.join(stale)}: stale; run numpro readme")
+    changed = [] if check else write_files()
+    told = [f"wrote {name}" for name in changed] or ["nothing is stale"]
+    say({"changed": changed}, *told)
+
+
+@main.command(example="compare papermill_runs/flipbook papermill_runs/mine --out sweep.png")
+@click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
+@click.option("--metric", help="The score to compare [mIoU, and mAP for highlights].")
+@click.option("--out", type=PATH, help="Picture to write (png, pdf, svg).")
+def compare(folders, metric, out) -> None:
+    """Put runs beside each other: what was set otherwise, and what came of it."""
+    from numpro import compare as compared
+    from numpro.plots import run_scores
+
+    results = [runs.Run(Path(folder).absolute()).results() for folder in folders]
+    rows = compared.compare(results, metric)
+    names, told = [Path(folder).name for folder in folders], [f"picture: {out}"] * bool(out)
+    if out:
+        run_scores(rows, names).savefig(out)
+    differs = compared.differing(results)
+    say({"runs": names, "differs": differs, "scores": rows}, *compared.lines(results, rows), *told)

@@ -39,9 +39,10 @@ test: lint  ## lint, unit tests, doctests, and every notebook against its stored
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile \
 	--nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg notebooks
 
-lint: $(STAMP)  ## check style and format
+lint: $(STAMP)  ## check style, format and spelling
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md data/README.md notebooks numpro tests benchmarks
 
 lab: $(STAMP)  ## open the first notebook in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \

@@ -7,6 +7,7 @@ when the number is read and the caption is not lost.
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,17 +205,23 @@ def study(
     ]
     styles = [NumberStyle(p, s, c) for c in colors for p in positions for s in sizes]
     hidden = None if progress is None else not progress
-    for style in tqdm(styles, desc="number styles", unit="style", disable=hidden):
-        seen = clip.see(number_frames(images, style=style, labels=drawn.tolist()))
-        rows.append(
-            {
-                "position": style.position,
-                "size": style.size,
-                "color": style.color,
-                "number_accuracy": _accuracy(seen, words, drawn),
-                "caption_accuracy": _accuracy(seen, captions, np.arange(len(pictures))),
-            }
-        )
+
+    def look(style: NumberStyle) -> np.ndarray:
+        return clip.see(number_frames(images, style=style, labels=drawn.tolist()))
+
+    # pictures are drawn and made small on one core while the model looks on the other
+    with ThreadPoolExecutor(2) as pool:
+        told = tqdm(styles, desc="number styles", unit="style", disable=hidden)
+        for style, seen in zip(told, pool.map(look, styles), strict=True):
+            rows.append(
+                {
+                    "position": style.position,
+                    "size": style.size,
+                    "color": style.color,
+                    "number_accuracy": _accuracy(seen, words, drawn),
+                    "caption_accuracy": _accuracy(seen, captions, np.arange(len(pictures))),
+                }
+            )
     return pd.DataFrame(rows)
 
 

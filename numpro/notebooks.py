@@ -1,5 +1,6 @@
 """Execute one notebook with papermill and leave a copy that is fit to be committed."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
 
 def _papermill(notebook, folder: Path, output: Path, values: Mapping, tick) -> str | None:
     """Let papermill execute; return what went wrong, if papermill noticed."""
+    # threads that spin while they wait cost ten times the seconds on cores others work on too
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

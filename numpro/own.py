@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,8 @@ class Found:
 
 def find_moment(
     video: str | os.PathLike, query: str, model, time_encoding: str = "overlay-index",
-    fps: float = 1.0, template: str | None = None,
+    fps: float = 1.0, template: str | None = None, size: tuple[int, int] = SIZE,
+    tell: Callable[[object], None] | None = None,
 ) -> Found:  # fmt: skip
     """Ask a model when something happens in a video.
 
@@ -75,6 +76,10 @@ def find_moment(
         As in `numpro.prompts`.
     fps
         Sampled frames a second; a long video is thinned to 240 frames, as published.
+    size
+        Width and height of the frames.
+    tell : callable, optional
+        Is given what the question will cost, before it is asked, where the model can say it.
 
     Raises
     ------
@@ -85,11 +90,13 @@ def find_moment(
     """
     if not query.strip():
         raise ValueError("the query is empty; say what to look for")
-    clip = read_clip(video, fps=fps, size=SIZE, max_frames=MAX_FRAMES)
+    clip = read_clip(video, fps=fps, size=size, max_frames=MAX_FRAMES)
     how = {"task": TASKS[0], "time_encoding": time_encoding, "template": template}
     pages, (prompt,) = model.prepare(clip, [query], **how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # prepare has said it
+        if tell and hasattr(model, "cost"):
+            tell(model.cost(clip, [query], **how))
         (answer,) = model.answer(clip, [query], **how)
     spans = tuple(to_seconds(answer, clip, unit=asked_unit(time_encoding)))
     return Found(query, clip, pages, prompt, answer, spans)

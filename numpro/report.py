@@ -156,6 +156,36 @@ def headline(rows: Sequence[Mapping]) -> str:
     return ""
 
 
+def paper_table(rows: Sequence[Mapping]) -> dict:
+    """Put the run's mIoU and mAP of each arm beside the paper's.
+
+    The first part of a dataset with a model's scores is taken for each task.
+
+    Returns
+    -------
+    dict
+        ``where`` (the paper's datasets), ``rows`` with ``arm``, ``metric``, ``ours`` and
+        ``paper`` (a score or None for each of `where`), and ``notes``. Empty rows where no arm is
+        one of the paper's.
+    """
+    from numpro.metrics import beside_paper
+
+    models = [row for row in rows if role(row["method"]) == "model"]
+    first: dict[str, tuple] = {}
+    for row in models:
+        first.setdefault(row["task"], (row["dataset"], row["split"]))
+    kept = [row for row in models if (row["dataset"], row["split"]) == first[row["task"]]]
+    beside = [row for row in beside_paper(kept) if row["metric"] in ("mIoU", "mAP")]
+    where = list(dict.fromkeys(row["where"] for row in beside))
+    found: dict[tuple, dict] = {}
+    for row in beside:
+        told = {key: row[key] for key in ("arm", "metric", "ours")} | {"paper": [None] * len(where)}
+        line = found.setdefault((row["arm"], row["metric"]), told)
+        line["paper"][where.index(row["where"])] = row["paper"]
+    notes = list(dict.fromkeys(row["note"] for row in beside if row["note"]))
+    return {"where": where, "rows": list(found.values()), "notes": notes}
+
+
 def rerun_command(results: Mapping) -> str:
     """Return the command that makes the run again."""
     words = ["numpro", "run", *([results["recipe"]] if results["recipe"] else [])]
@@ -188,4 +218,5 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     pictures = [{**figure, "data": text} for figure, text in zip(figures, data, strict=True)]
     scores, rerun = results["scores"], rerun_command(results)
     told = {"headline": headline(scores), "groups": group_scores(scores), "rerun": rerun}
+    told["paper"] = paper_table(scores)
     return pages.get_template("report.html.j2").render(results=results, figures=pictures, **told)

@@ -128,6 +128,13 @@ class Run:
         _write(about, {"order": order, "caption": caption, "alt": alt or caption or name})
         return path
 
+    def show(self, fig: object, name: str, caption: str) -> None:
+        """Save a picture for the report and show it in the notebook, the caption as its words."""
+        from .plots import show
+
+        self.save_figure(fig, name, caption)
+        show(fig, caption)
+
     def figures(self) -> list[dict]:
         """Return name, caption, alt and path of the saved pictures, in the order of saving."""
         files = self.folder.glob("figures/*.json")

@@ -35,7 +35,8 @@ def controls(draw: Callable[..., bytes], **given):
     """
     from ipywidgets import HBox, Image, Layout, VBox
 
-    picture = Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+    # as large as it is, not as wide as the page
+    picture = Image(format="png", layout=Layout(max_width="100%", align_self="flex-start"))
 
     def redraw(_=None) -> None:
         picture.value = draw(**{name: control.value for name, control in given.items()})
@@ -106,7 +107,7 @@ def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]):
     def draw(query: int) -> bytes:
         said = {arm: rows[query] for arm, rows in rows_by_arm.items()}
         rows = [row | {"query": f"{arm}: {row['response']}"} for arm, row in said.items()]
-        return png(timelines(rows, title=options[query][0]))
+        return png(timelines(rows, title=first[query]["query"], what="answers"))
 
     look = Layout(width="32em")
     return controls(draw, query=Dropdown(options=options, description="query", layout=look))
@@ -173,9 +174,9 @@ def own_video(models: Mapping[str, object], folder: str = "."):
         Dropdown(options=list(models), description="model"),
     )
     button, told = Button(description="ask", button_style="primary"), HTML()
-    picture, film = Image(format="png"), Video(autoplay=False, controls=True)
-    for shown in (picture, film):
-        shown.layout.display = "none"
+    hidden = {"display": "none", "max_width": "100%", "align_self": "flex-start"}
+    picture = Image(format="png", layout=hidden)
+    film = Video(autoplay=False, controls=True, layout=dict(hidden))
 
     def keep(_) -> None:
         for file in upload.value:

@@ -7,7 +7,9 @@ from statistics import median, quantiles
 
 import nbformat
 import pytest
+from conftest import write_notebook
 
+from numpro.notebooks import execute
 from numpro.parameters import check_parameters, read_parameters, read_recipe
 from numpro.runs import find_notebooks, known_parameters
 
@@ -97,7 +99,7 @@ class TestNotebook:
             assert not {"nbval-skip", "raises-exception"} & set(tags(cell)), cell.source
             assert "NBVAL_SKIP" not in cell.source
         sizes = [len(lines(cell)) for cell in code]
-        assert median(sizes) <= 6 and quantiles(sizes, n=10)[-1] <= 12, sizes
+        assert median(sizes) <= 4 and quantiles(sizes, n=10)[-1] <= 12, sizes
         assert sum("NBVAL_IGNORE_OUTPUT" in c.source or "nbval-ignore-output" in tags(c)
                    for c in code) <= IGNORED  # fmt: skip
 
@@ -142,3 +144,49 @@ def test_two_things_to_try_have_folded_solutions_that_run(path):
     assert all(cell.metadata["jupyter"]["source_hidden"] for cell in solved)
     asked = [c for c in cells(path, "markdown") if re.match(r"## Two things|2\. ", c.source)]
     assert len(asked) == 2
+
+
+def pictures(cell):
+    return [out for out in cell.outputs if "image/png" in out.get("data", {})]
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_pictures_are_many_and_have_words_for_who_cannot_see_them(path):
+    shown = [c for c in cells(path) if "parameters" not in tags(c)]
+    widget = "application/vnd.jupyter.widget-view+json"
+    seen = [c for c in shown if pictures(c) or any(widget in o.get("data", {}) for o in c.outputs)]
+    assert len(seen) >= len(shown) / 5
+    for cell in shown:
+        for out in pictures(cell):
+            assert len(out.metadata["image/png"]["alt"]) > 20, cell.source
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_what_was_seen_is_written_by_the_run(path):
+    found = nbformat.read(path, as_version=4).cells
+    (start,) = [n for n, cell in enumerate(found) if cell.source.startswith("## What we saw")]
+    (end,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Two things")]
+    told = [out for cell in found[start:end] for out in cell.get("outputs", [])]
+    assert [len(out["data"]["text/markdown"]) > 60 for out in told] == [True]
+
+
+REBUILT = {
+    "00_start_here": ("number_by_hand", "span_by_hand"),
+    "03_fine_tune_with_lora": ("by_hand",),
+    "05_measure": ("iou_by_hand", "ap_by_hand"),
+}
+
+
+@pytest.mark.parametrize("name", REBUILT)
+def test_each_idea_is_first_built_by_hand(name):
+    rebuilt = [
+        c.source for c in cells(ROOT / "notebooks" / f"{name}.ipynb") if "rebuild" in tags(c)
+    ]
+    assert all(any(idea in source for source in rebuilt) for idea in REBUILT[name])
+
+
+def test_a_kernel_does_not_spin_while_it_waits(project, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    told = "import os\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    book = write_notebook(project / "notebooks" / "00_one.ipynb", told)
+    execute(book, project / "out.ipynb", {}, "one")

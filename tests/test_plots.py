@@ -13,7 +13,7 @@ from PIL import Image
 from numpro import Clip, NumberStyle, number_frames, plots
 from numpro.datasets import Saliency
 from numpro.flipbook.world import make_film, sample_frames
-from numpro.plots.style import as_spans, readable, small_png, wrapped
+from numpro.plots.style import alt_text, as_spans, readable, small_png, wrapped
 
 matplotlib.use("agg")
 COLORS = ("red", "blue", "green", "black", "yellow")
@@ -134,6 +134,9 @@ def every_picture(clip):
         "runs": plots.run_scores(SWEEP, ["fps-1", "fps-2"]),
         "map": plots.answer_map({"base": ROWS, "fine-tuned + numbers": [make_row(1, **UNREAD)]}),
         "learning": plots.learning_curve(LEARNED, SCORES),
+        "losses": plots.loss_curves({f"a training by the name of {n}": STEP for n in range(13)}),
+        "dots": plots.dots({"ours": {long: [1, 0, 99], "b": 100}, "paper": {"b": 0}}, "mIoU (%)"),
+        "training": plots.training_curves(STEP, long[:60]),
     }  # fmt: skip
 
 
@@ -154,7 +157,7 @@ def test_nothing_is_cut_or_too_small(clip):
     for name, figure in every_picture(clip).items():
         small_png(figure)  # draws, and so lays out
         assert figure.get_figwidth() <= 10, name
-        small = [text.get_text() for text in texts(figure) if text.get_fontsize() < 9]
+        small = [text.get_text() for text in texts(figure) if text.get_fontsize() < 10]
         assert not small, f"{name}: {small}"
         (x0, y0), (x1, y1) = figure.get_tightbbox().get_points()
         width, height = figure.get_size_inches()
@@ -617,3 +620,93 @@ def test_validation_stands_beside_the_loss():
     log.append({"step": 7, "loss": None, "val_mIoU": 80.0})
     loss, held_out = plots.loss_curves({"a": log}).axes
     assert len(loss.lines[0].get_xdata()) == 6 and len(held_out.lines[0].get_xdata()) == 4
+
+
+# ---------------------------------------------------------------- in a notebook
+
+
+def test_dots_stand_at_their_scores_with_their_intervals():
+    series = {"ours": {"base": [20, 15, 30], "tuned": 80}, "paper": {"base": 12.5}}
+    figure = plots.dots(series, "mIoU (%)", {"floor": 41.0})
+    (ax,) = figure.axes
+    ours, paper = (box.lines[0] for box in ax.containers)
+    assert ours.get_xdata().tolist() == [20, 80] and paper.get_xdata().tolist() == [12.5]
+    assert ours.get_marker() != paper.get_marker()
+    assert ours.get_ydata()[0] < 0 < paper.get_ydata()[0]  # in one row, side by side
+    whiskers = ax.containers[0].lines[2][0].get_segments()
+    assert [segment[:, 0].tolist() for segment in whiskers] == [[15, 30], [80, 80]]
+    assert [line.get_xdata() for line in drawn(figure, "line")] == [[41, 41]]
+    for text in ("base", "tuned", "ours", "paper", "floor 41.0"):
+        assert text in words(figure)
+
+
+def test_a_list_of_scores_is_a_dot_each():
+    (box,) = plots.dots({"test": {"base": [[1, 1, 2], [4, 3, 5]]}}, "x").axes[0].containers
+    assert box.lines[0].get_xdata().tolist() == [1, 4]
+
+
+def test_lines_that_stay_are_named_once_for_all_panels():
+    rows = [*SCORES, *[row | {"split": "faint"} for row in SCORES]]
+    first, second = plots.score_bars(rows).axes
+    assert first.get_legend() and not second.get_legend()
+    rows[-1] = rows[-1] | {"mIoU": [90.0, 89.0, 91.0]}
+    assert all(ax.get_legend() for ax in plots.score_bars(rows).axes)
+
+
+def test_many_trainings_are_named_below_the_curves():
+    few, many = ({f"run {n}": STEP for n in range(count)} for count in (4, 5))
+    assert plots.loss_curves(few).axes[0].get_legend() and not plots.loss_curves(few).legends
+    figure = plots.loss_curves(many)
+    small_png(figure)
+    assert figure.axes[0].get_legend() is None
+    top = figure.legends[0].get_window_extent().y1
+    assert top <= figure.axes[0].get_tightbbox().y0
+
+
+def test_where_a_span_is_not_there_is_a_faint_line():
+    def lanes(figure):
+        return [line.get_xdata()[1] - line.get_xdata()[0] for line in drawn(figure, "lane")]
+
+    two = lanes(plots.contact_strip(noise(14), range(14), truth=(0, 3)))
+    assert len(two) == 2 and two[0] == two[1] > 9
+    assert lanes(plots.contact_strip(noise(3), range(3), predicted=[])) == []
+
+
+def test_what_a_row_is_can_be_said():
+    assert "arms: 3 answers" in words(plots.timelines(ROWS, title="arms", what="answers"))
+
+
+def test_a_picture_has_words_for_who_cannot_see_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata, raw: shown.append((data, metadata, raw))
+    )
+    figure = plots.timelines(ROWS[:1], title="one film")
+    plots.show(figure, "Where it is.")
+    figure._ipython_display_()  # as the last expression of a cell
+    (data, metadata, raw), (_, bare, _) = shown
+    assert raw and data["image/png"].startswith(b"\x89PNG")
+    alt, plain = (m["image/png"]["alt"] for m in (metadata, bare))
+    assert alt == f"Where it is. {plain}"
+    assert {"one film: 1 queries", "seconds", "truth", "answer"} <= set(plain.split("; "))
+    assert not {"0", "2.5"} & set(plain.split("; "))
+    assert len(alt_text(figure, "long " * 200)) == 500
+
+
+def test_a_picture_that_was_shown_is_not_shown_again():
+    script = (
+        "import matplotlib.pyplot as plt; from numpro import plots\n"
+        "plots.show(plots.loss_curves({'a': [dict(step=1, loss=1.0)]}))\n"
+        "with plots.styled(): figure = plt.figure()\n"
+        "plots.show(figure); assert not plt.get_fignums()"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_a_training_is_four_panels_or_fewer():
+    log = [{"step": s, "loss": 1 / s, "learning_rate": 0.1, "grad_norm": 2} for s in (1, 2)]
+    figure = plots.training_curves(log, "LoRA")
+    assert [ax.get_ylabel() for ax in figure.axes if ax.get_visible()] == [
+        "loss", "learning rate", "norm of the gradient",
+    ]  # fmt: skip
+    np.testing.assert_allclose(drawn(figure, "loss")[0].get_xydata(), [[1, 1], [2, 0.5]])

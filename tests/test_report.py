@@ -5,7 +5,14 @@ import re
 import pytest
 from PIL import Image
 
-from numpro.report import check_score_row, headline, render_report, rerun_command, score_table
+from numpro.report import (
+    check_score_row,
+    headline,
+    paper_table,
+    render_report,
+    rerun_command,
+    score_table,
+)
 
 
 def make_row(**changes):
@@ -142,3 +149,27 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path):
 def test_a_report_without_scores_and_pictures_is_whole():
     page = render_report(RESULTS | {"scores": [], "notes": {}, "notebooks": []}, [])
     assert "stored no scores" in page and "<img" not in page and page.endswith("</html>")
+
+
+def test_the_report_has_the_papers_scores_beside_ours():
+    told = paper_table(ROWS)
+    assert told["where"] == ["charades-sta test", "activitynet-captions val_2", "qvhighlights val"]
+    best = next(r for r in told["rows"] if (r["arm"], r["metric"]) == ("NumPro-FT", "mIoU"))
+    assert best["ours"] == 70.0 and best["paper"] == [41.4, 38.8, None]
+    assert [(r["arm"], r["metric"]) for r in told["rows"]] == [
+        ("base", "mIoU"), ("NumPro-FT", "mIoU"), ("FT", "mIoU"), ("base", "mAP"),
+    ]  # fmt: skip
+    page = render_report(RESULTS, [])
+    assert '<td data-label="paper, charades-sta test">41.4</td>' in page
+    assert '<td data-label="paper, qvhighlights val" class="none">–</td>' in page
+    floors = [row for row in ROWS if row["method"] == "whole-video"]
+    assert paper_table(floors)["rows"] == [] and paper_table([])["rows"] == []
+    assert "Beside the paper" not in render_report(RESULTS | {"scores": floors}, [])
+
+
+def test_a_picture_is_moved_sideways_where_it_would_be_too_small(tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / "p.png")
+    page = render_report(
+        RESULTS, [{"name": "p", "path": tmp_path / "p.png", "caption": "", "alt": "x"}]
+    )
+    assert '<figure><div class="wide" tabindex="0"><img' in page

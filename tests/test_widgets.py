@@ -107,3 +107,13 @@ def test_what_was_found_is_told_in_words(films, longva, clip):
     assert str(unread).startswith("no span could be read from 'never' (")
     read = Found(*seen, parse_moment("From 1 to 2"), (Span(1, 2),))
     assert str(read) == "1.00 s to 2.00 s" and read.figure().axes
+
+
+def test_the_cost_is_told_before_the_model_is_asked(films, longva, monkeypatch):
+    order, answer = [], longva.answer
+    monkeypatch.setattr(longva, "answer", lambda *a, **k: order.append("asked") or answer(*a, **k))
+    found = find_moment(
+        films[0].path, "a star", longva, fps=0.2, size=(112, 112), tell=order.append
+    )
+    assert order[1:] == ["asked"] and "tokens" in str(order[0])
+    assert found.clip.frames.shape[1:3] == (112, 112)

@@ -1,11 +1,10 @@
-"""Losses, number designs, and answers on a time axis as charts."""
+"""Losses and number designs as charts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from numpro.metrics import moment_ious
 from numpro.plots import style
 
 _KEYS = ["position", "size", "color"]
@@ -20,7 +19,7 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
     logs : dict of lists of dicts
         For each training its log: rows with ``step`` and ``loss`` (as in an adapter's
         ``log.csv``). A log of more than 40 rows is drawn faint, with its running mean over it.
-        Rows with ``val_mIoU`` are drawn beside it.
+        Rows with ``val_mIoU`` are drawn beside it. More than four are named below the picture.
     title : str, optional
         Above the picture.
 
@@ -57,7 +56,11 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
     for panel in (ax, *beside):
         panel.set(xlabel="training step")
         panel.grid(axis="y")
-    ax.legend()
+    if len(logs) > 4:  # more names than there is room for between the lines
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        fig.set_figheight(fig.get_figheight() + 0.25 * -(-len(logs) // 3))
+    else:
+        ax.legend()
     return fig
 
 
@@ -107,7 +110,7 @@ def design_heatmaps(
         for ax, colour in zip(axes[block * down :].flat, colours, strict=False):
             grid = grids[colour].reindex(index=places, columns=sizes)
             _heatmap(ax, grid, table[value].min(), table[value].max(), colour, pick)
-            ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=9.5)
+            ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=10)
     for ax in axes.flat:
         ax.set_visible(bool(ax.images))
     known = [f"{v.replace('_', ' ')} {without[v].mean():.1f}" for v in values if without[v].any()]
@@ -124,7 +127,7 @@ def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool)
     for (y, x), figure in np.ndenumerate(grid.to_numpy(float)):
         here = pick == (grid.index[y], grid.columns[x], colour)
         text = f"{figure:{'.0f' if high > 1 else '.2f'}}" + ("★" if here else "")
-        look = {"ha": "center", "va": "center", "fontsize": 9, "weight": "bold" if here else None}
+        look = {"ha": "center", "va": "center", "weight": "bold" if here else None}
         look["color"] = "black" if figure > (low + high) / 2 else "white"
         ax.text(x, y, "–" if np.isnan(figure) else text, **look)
         if here:
@@ -134,192 +137,3 @@ def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool)
     ax.set_yticks(range(grid.shape[0]), [str(place).replace("_", " ") for place in grid.index])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-
-
-@style.styled()
-def timelines(rows: Sequence[Mapping], limit: int = 20, title: str | None = None):
-    """Show truth and prediction of many queries as bars on the time of their videos.
-
-    Parameters
-    ----------
-    rows : sequence of mappings
-        Prediction rows: ``query``, ``duration``, ``truth``, ``pred``, ``reason``.
-    limit : int
-        At most so many queries, chosen evenly from all; the title says so.
-    title : str, optional
-        Written before the number of queries.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows or one lacks a part.
-    """
-    from matplotlib.patches import Patch
-
-    style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
-    shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
-    longest = max(map(_length, shown))
-    ax = style.new_figure(0.95 + 0.36 * len(shown), layout="constrained").add_subplot()
-    for lane, row in enumerate(shown):
-        _lane(ax, lane, row, longest)
-    ax.set(xlim=(0, longest), ylim=(len(shown) - 0.4, -0.6), xlabel="seconds")
-    ax.set_yticks(range(len(shown)), [style.readable(row["query"], 44) for row in shown])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    few = len(shown) < len(rows)
-    count = f"{len(shown)} of {len(rows)} queries, evenly chosen" if few else f"{len(rows)} queries"
-    ax.set_title(f"{style.readable(title)}: {count}" if title else count)
-    handles = [Patch(label="truth", **style.TRUTH), Patch(label="answer", **style.ANSWER)]
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=2)
-    return ax.figure
-
-
-def _length(row: Mapping) -> float:
-    """Return a video's length; where it is not known, that of what was said about it."""
-    told = [*style.as_spans(row["truth"], "truth"), *style.as_spans(row["pred"] or (), "pred")]
-    return row["duration"] or max(span.end for span in told)
-
-
-def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
-    """Draw one query: the length of its video, truth above, answer below, IoU at the right."""
-    ax.barh(lane, _length(row), 0.84, color="#F0F0F0", edgecolor=style.FAINT, gid="video")
-    said, least = style.first_prediction(row), 0.003 * longest  # an instant can be seen too
-    for a, b in style.as_spans(row["truth"], "truth"):
-        ax.barh(lane - 0.21, max(b - a, least), 0.34, a, gid="truth", **style.TRUTH)
-    for a, b in [said] if said else []:
-        ax.barh(lane + 0.21, max(b - a, least), 0.34, a, gid="answer", **style.ANSWER)
-    if not said:
-        words = style.readable(row.get("reason") or "no answer", 60)
-        look = {"va": "center", "fontsize": 9, "style": "italic", "gid": "why"}
-        ax.text(0.005 * longest, lane + 0.23, words, **look)
-    if not row["truth"]:  # a film of one's own: nobody knows
-        return
-    place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9.5}
-    fit = moment_ious([said], [row["truth"]])[0]
-    ax.text(1.01, lane, f"IoU {fit:.2f}", gid="iou", **place)
-
-
-@style.styled()
-def saliency_plot(
-    truth: Any, predicted: Sequence[float] | None, title: str | None = None,
-    clip_seconds: float = 2.0,
-):  # fmt: skip
-    """Show how annotators and a model grade each clip of a video.
-
-    Parameters
-    ----------
-    truth : Saliency or sequence of float
-        Three annotators' grades of the relevant clips, or one grade a clip; 0 to 4.
-    predicted : sequence of float, optional
-        One score a clip, on any scale; None where no answer could be read.
-    title : str, optional
-        Usually the query.
-    clip_seconds : float
-        Length of a clip (QVHighlights: 2 s).
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Grades above, scores below; a star marks the clip scored best (the one HIT@1 judges).
-
-    Raises
-    ------
-    ValueError
-        When a grade lies outside 0..4, a score is not finite, or a clip outside the video.
-    """
-    scores = None if predicted is None else np.asarray(predicted, float)
-    ids = np.asarray(getattr(truth, "clip_ids", ()), int)
-    graded = np.asarray(getattr(truth, "scores", ()), float).reshape(-1, 3)
-    count = ids.max(initial=0) + 1 if scores is None else scores.size
-    if ((ids < 0) | (ids >= count)).any():
-        raise ValueError(f"clips of truth must be 0..{count - 1}; got {ids.tolist()}")
-    grades = np.zeros(count) if hasattr(truth, "clip_ids") else np.asarray(truth, float)
-    grades[ids] = graded.mean(axis=1)
-    if grades.ndim != 1 or not grades.size or not ((grades >= 0) & (grades <= 4)).all():
-        raise ValueError(f"truth must be a Saliency or one grade 0..4 a clip; got {truth!r}")
-    if scores is not None and (scores.shape != grades.shape or not np.isfinite(scores).all()):
-        raise ValueError(f"predicted: one finite score a clip, {len(grades)} in all; got {scores}")
-    above, below = style.new_figure(3.6, layout="constrained").subplots(2, 1, sharex=True)
-    starts = np.arange(len(grades)) * clip_seconds
-    place = {"width": 0.92 * clip_seconds, "align": "edge"}
-    above.bar(starts, grades, gid="truth", **place, **style.TRUTH)
-    above.plot((ids + 0.46) * clip_seconds, graded, "_", color=style.INK, ms=11, mew=1.6)
-    above.set(ylim=(0, 4.2), ylabel="annotators", title=style.readable(title or "", 100))
-    above.set_yticks([0, 2, 3, 4], ["0", "2 fair", "3 good", "4 very good"])
-    above.grid(axis="y")
-    if scores is None:
-        below.text(0.5, 0.5, "no score could be read", transform=below.transAxes, ha="center")
-        below.set_yticks([])
-    else:
-        below.bar(starts, scores, gid="answer", **place, **style.ANSWER)
-        look = {"ha": "center", "va": "bottom", "fontsize": 9, "gid": "best"}
-        below.text((scores.argmax() + 0.46) * clip_seconds, scores.max(), "★ best", **look)
-        below.margins(y=0.3)
-    below.set(xlim=(0, len(grades) * clip_seconds), xlabel="seconds", ylabel="model")
-    return above.figure
-
-
-@style.styled()
-def attention_map(
-    tokens: Sequence[str], weights: Any, truth: Any = (), labels: Sequence | None = None,
-    title: str | None = None, frames: Any = None,
-):  # fmt: skip
-    """Show how much attention each frame gets while each token of an answer is written.
-
-    Parameters
-    ----------
-    tokens, weights
-        From `numpro.models.attention.frame_attention`: N tokens, [N, T].
-    truth : pair of int, optional
-        The first and last frame of the true moment: upright lines.
-    labels : sequence, optional
-        The T numbers on the frames; default 0..T-1.
-    title : str, optional
-        Usually the query.
-    frames : uint8 array [T, H, W, 3], optional
-        As the model saw them, numbers drawn: shown above, each over its column.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    weights = np.asarray(weights, float)
-    if weights.ndim != 2 or len(tokens) != len(weights):
-        raise ValueError(f"{len(tokens)} tokens need as many rows of weights; got {weights.shape}")
-    if frames is not None and len(frames) != weights.shape[1]:
-        raise ValueError(f"{len(frames)} frames, weights of {weights.shape[1]}: must be the same")
-    if not len(tokens):
-        tokens, weights = ["(no answer)"], np.zeros((1, weights.shape[1]))
-    every = -(-weights.shape[1] // 16)
-    shown = range(0, weights.shape[1], every)
-    rows, above, column = 0.3 * len(tokens), 0.0, (style.WIDTH - 2.2) / weights.shape[1]
-    if frames is not None:  # as high as frames are that stand side by side
-        wide = min(column * every, 1.4)
-        above = wide * frames.shape[1] / frames.shape[2]
-    figure = style.new_figure(0.9 + rows + above, layout="constrained")
-    ratios = {"height_ratios": [above, rows]} if above else {}
-    *strip, ax = figure.subplots(2 if above else 1, sharex=True, squeeze=False, **ratios)[:, 0]
-    drawn = ax.imshow(weights / (weights.max() or 1), cmap="cividis", aspect="auto", vmin=0, vmax=1)
-    if strip:
-        _strip_above(strip[0], frames, shown, wide / column)
-    for edge in truth:
-        ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
-    ax.set_xticks(shown, [str(i if labels is None else labels[i]) for i in shown])
-    ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
-    ax.set_xlabel("number on the frame")
-    figure.axes[0].set_title(style.readable(title or "Attention over the frames"))
-    figure.colorbar(drawn, ax=figure.axes, label="attention (largest = 1)")
-    return figure
-
-
-def _strip_above(ax, frames: np.ndarray, shown: range, wide: float) -> None:
-    """Draw frames over their columns, `wide` columns wide where there is room for it."""
-    ax.set_axis_off()
-    for i in shown:
-        half = 0.47 * min(wide, 2 * i + 1, 2 * (len(frames) - i) - 1)
-        ax.imshow(frames[i], extent=(i - half, i + half, 0, 1), aspect="auto")
-    ax.set(xlim=(-0.5, len(frames) - 0.5), ylim=(0, 1))

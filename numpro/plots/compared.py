@@ -92,10 +92,68 @@ def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]):
         unread = len(said) - len(points)
         ax.set_title(style.wrapped(name, 22) + (f"\n{unread} not readable" if unread else ""))
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth (share of the video)")
+        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         ax.set_aspect("equal")
         ax.grid()
     axes[0].set_ylabel("answer")
     return figure
+
+
+@style.styled()
+def dots(
+    series: Mapping[str, Mapping[str, Sequence]], xlabel: str,
+    lines: Mapping[str, float] | None = None,
+):  # fmt: skip
+    """Show scores of several series side by side, with their intervals; a row for each label.
+
+    Parameters
+    ----------
+    series : dict of dicts
+        For each series (its own colour and marker) what it reaches at each label, in percent:
+        a value, ``[value, low, high]``, or a list of those (a dot each, such as one a seed).
+    xlabel : str
+        What is measured, and what the intervals are.
+    lines : dict of float, optional
+        Upright lines by name, such as a floor.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        When there is no series.
+    """
+    style.check_named(series, "series")
+    labels = list(dict.fromkeys(label for one in series.values() for label in one))
+    rows = max(0.34, 0.17 * len(series)) * len(labels)
+    ax = style.new_figure(0.8 + rows, layout="constrained").add_subplot()
+    for number, (name, points) in enumerate(series.items()):
+        look = style.line_look(number) | {"linestyle": "none", "capsize": 3, "markersize": 7}
+        aside = (number - (len(series) - 1) / 2) * 0.8 / len(series)
+        found = [(labels.index(k) + aside, *s) for k, v in points.items() for s in _scores(v)]
+        lane, value, low, high = np.array(found, float).reshape(-1, 4).T
+        error = np.maximum([value - low, high - value], 0)
+        ax.errorbar(value, lane, xerr=error, label=style.readable(name), **look)
+    for number, (name, value) in enumerate((lines or {}).items()):
+        look = {"color": style.SOFT, "ls": style.DASHES[1 + number % 4], "lw": 1.5, "gid": "line"}
+        ax.axvline(value, label=f"{style.readable(name)} {value:.1f}", **look)
+    ax.set_yticks(range(len(labels)), [style.readable(label, 44) for label in labels])
+    ax.set(xlabel=xlabel, xlim=(-1, 101), ylim=(len(labels) - 0.45, -0.55))
+    for lane in range(1, len(labels)):
+        ax.axhline(lane - 0.5, color=style.FAINT, lw=0.8, zorder=0)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    if len(series) > 1 or lines:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax.figure
+
+
+def _scores(given) -> np.ndarray:
+    """Return a value, a score with its interval, or a list of those as rows (value, low, high)."""
+    rows = np.atleast_2d(np.asarray(given, float))
+    return rows if rows.shape[1] == 3 else np.repeat(rows[:, :1], 3, axis=1)
 
 
 @style.styled()

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from numpro import report
 from numpro.metrics import bootstrap_interval, moment_ious
 from numpro.plots import style
 from numpro.report import KEYS, TASKS, group_scores, role
@@ -98,8 +97,13 @@ def score_bars(rows: Sequence[Mapping], metric: str | None = None):
     lanes = [max(1, sum(role(row["method"]) == "model" for row in kept)) for *_, kept in panels]
     fig = style.new_figure(sum(0.36 * n + 1.0 for n in lanes), layout="constrained")
     axes = fig.subplots(len(panels), 1, squeeze=False, height_ratios=[n + 1.6 for n in lanes])
+    named: list[str] = []
     for ax, panel in zip(axes[:, 0], panels, strict=True):
         _score_panel(ax, *panel)
+        names = ax.get_legend_handles_labels()[1]
+        if names and names != named:  # lines that stay are named once
+            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
+        named = names
     return fig
 
 
@@ -127,8 +131,6 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Sequence[Mapping]) -> No
     ax.set_title(f"{group['split']}, {TASKS[group['task']]} (n {counts})")
     ax.set_xlabel(f"{metric} (%), with 95 % intervals")
     ax.tick_params(axis="y", length=0)
-    if others:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
 
 
 def _score_name(row: Mapping, columns: Sequence[str]) -> str:
@@ -242,25 +244,3 @@ def learning_curve(rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metri
     look = {"loc": "outside right center", "handlelength": 3.4}
     ax.figure.legend(title="whiskers: 95 % intervals", **look)
     return ax.figure
-
-
-@style.styled()
-def score_table(rows: Sequence[Mapping]):
-    """Show score rows as a table: the text of `numpro.report.score_table` as a picture.
-
-    Parameters
-    ----------
-    rows
-        As in ``results.json``; each metric is [value, low, high] in percent.
-
-    Raises
-    ------
-    ValueError
-        When there are no rows.
-    """
-    style.check_rows(rows, KEYS)
-    lines = report.score_table(rows).splitlines()
-    figure = style.new_figure(0.4 + 0.19 * len(lines), 0.6 + 0.082 * max(map(len, lines)))
-    look = {"family": "DejaVu Sans Mono", "fontsize": 9.5, "va": "top", "linespacing": 1.35}
-    figure.text(0.02, 0.99, "\n".join(lines), **look)
-    return figure

@@ -68,11 +68,11 @@ class _Canvas:
         self.axes.figure.set_size_inches(self.width, self.y + _EDGE)
         return self.axes.figure
 
-    def text(self, x: float, y: float, text: str, va="center", fontsize=9.5, **look: Any) -> None:
+    def text(self, x: float, y: float, text: str, va="center", fontsize=10, **look: Any) -> None:
         """Write a text at a place."""
         self.axes.text(x, y, text, va=va, fontsize=fontsize, **look)
 
-    def block(self, text: str, fontsize: float = 9.5, **look: Any) -> None:
+    def block(self, text: str, fontsize: float = 10, **look: Any) -> None:
         """Write lines below what is there."""
         if text:
             self.text(_LEFT, self.y, text, "top", fontsize, **look)
@@ -106,7 +106,7 @@ class _Canvas:
             if strip.labels:
                 self.text(x, self.y - 0.03, strip.labels[i], "bottom", ha="center", weight="bold")
             if strip.seconds is not None:
-                self.text(x, y, f"{round(strip.seconds[i], 2):g} s", "top", 9, gid="time", **look)
+                self.text(x, y, f"{round(strip.seconds[i], 2):g} s", "top", gid="time", **look)
         self.y += high + (_LINE if strip.seconds is not None else 0)
 
     def _lane(self, strip: _Strip, name: str, first: int, count: int) -> None:
@@ -114,7 +114,10 @@ class _Canvas:
         y, spans = self.y + _LANE - 0.03 - _BAR / 2, strip.spans[name]
         self.y += _LANE
         self.text(_LEFT - 0.08, y, name, ha="right")
-        if not spans and first == 0:
+        if spans:  # a faint line where nothing is
+            right = _LEFT + count * strip.slot - _GAP
+            self.axes.plot([_LEFT, right], [y, y], color=style.FAINT, lw=1, gid="lane")
+        elif first == 0:
             self.text(_LEFT, y, "no span could be read", style="italic")
         for span in spans:
             start, end = (strip.place(second) - first for second in span)
@@ -132,13 +135,13 @@ class _Canvas:
 
     def _say(self, text: str, x0: float, x1: float, y: float) -> None:
         """Write a span's seconds right of its bracket, or left, or on it: where there is room."""
-        x, side, room = (x0 + x1) / 2, "center", 0.085 * len(text) + 0.06
+        x, side, room = (x0 + x1) / 2, "center", 0.092 * len(text) + 0.06
         if x1 + room <= self.width - _RIGHT:
             x, side = x1 + 0.06, "left"
         elif x0 - room >= _LEFT:
             x, side = x0 - 0.06, "right"
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        self.text(x, y, text, fontsize=9, ha=side, gid="span", bbox=box)
+        self.text(x, y, text, ha=side, gid="span", bbox=box)
 
 
 @style.styled()
@@ -179,7 +182,7 @@ def contact_strip(
     canvas = _Canvas(max(strip.width, 4.0))
     canvas.heading(title or "")
     canvas.strip(strip)
-    canvas.block(strip.note, 9, color=style.SOFT)
+    canvas.block(strip.note, color=style.SOFT)
     return canvas.finish()
 
 
@@ -265,6 +268,6 @@ def failure_gallery(items: Sequence[Mapping], limit: int = 6):
             canvas.axes.axhline(canvas.y + 0.02, color="#BBBBBB", lw=0.8)
             canvas.y += 0.14
         query, reply = style.readable(item["query"], 90), style.readable(item["response"], 80)
-        canvas.block(f"{query}   ({fit})\n“{reply}”", 10)
+        canvas.block(f"{query}   ({fit})\n“{reply}”")
         canvas.strip(strip)
     return canvas.finish()

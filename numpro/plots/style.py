@@ -1,4 +1,4 @@
-"""One look for every picture: white ground, Okabe-Ito colours, dark text of 9 pt and more."""
+"""One look for every picture: white ground, Okabe-Ito colours, dark text of 10 pt and more."""
 
 import io
 import sys
@@ -24,7 +24,8 @@ ANSWER = {"facecolor": "#F6B26B", "edgecolor": "#8A3D00", "hatch": "/////"}
 
 # where it differs from matplotlib's own
 _STYLE = {
-    "axes.titlesize": 10.5, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5,
+    # at 100 dots an inch 10 pt are as large as a notebook's own text
+    "axes.titlesize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10,
     "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.axisbelow": True,
@@ -37,9 +38,9 @@ _STYLE = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the one look, whatever the reader's own settings are."""
-    from matplotlib import interactive, is_interactive, style
+    from matplotlib import cycler, interactive, is_interactive, style
 
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE | {"axes.prop_cycle": cycler(color=COLOURS)}]):
         yield
         switched_on = is_interactive()
     # a notebook's backend starts with the first figure and switches this on for good
@@ -53,14 +54,44 @@ def new_figure(height: float, width: float = WIDTH, **options: Any):
     # pyplot keeps its figures until they are shown: only who uses it anyway gets one of them
     pyplot = sys.modules.get("matplotlib.pyplot")
     figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
-
-    def show() -> None:
-        from IPython.display import display
-
-        display({"text/plain": repr(figure), "image/png": small_png(figure)}, raw=True)
-
-    figure._ipython_display_ = show
+    figure._ipython_display_ = lambda: _display(figure)
     return figure
+
+
+def show(figure, caption: str = "") -> None:
+    """Show a picture in a notebook, small in bytes and with words for who cannot see it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        From this package or drawn by hand; pyplot will not show it again.
+    caption : str
+        What it shows; put before the words that stand in it.
+    """
+    _display(figure, caption)
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(figure)
+
+
+def _display(figure, caption: str = "") -> None:
+    from IPython.display import display
+
+    content = {"text/plain": repr(figure), "image/png": small_png(figure)}
+    display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
+
+
+def alt_text(figure, caption: str = "", most: int = 500) -> str:
+    """Return a caption and the words that stand in a picture: titles, axes, lines, answers.
+
+    Figures on axes are left out, and what is longer than `most` characters is cut.
+    """
+    from matplotlib.text import Text
+
+    shown = figure.findobj(lambda a: isinstance(a, Text) and a.get_visible())
+    said = dict.fromkeys(" ".join(text.get_text().split()) for text in shown)
+    words = [word for word in said if any(map(str.isalpha, word))]
+    told = f"{caption.rstrip('.')}. " if caption and words else caption
+    return readable(told + "; ".join(words), most)
 
 
 def small_png(figure) -> bytes:

@@ -47,5 +47,5 @@ def training_curves(log: Sequence[Mapping], title: str | None = None):
     for ax in axes[len(shown) :]:
         ax.set_visible(False)
     if title:
-        fig.suptitle(style.readable(title))
+        fig.suptitle(style.readable(title), x=0.01, ha="left", weight="bold", fontsize=11)
     return fig

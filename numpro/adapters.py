@@ -9,13 +9,18 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpro.models.base import ADAPTER_NOTES, read_notes
 from numpro.models.loading import fingerprint_files, weights_folder
 from numpro.paths import find_model, write_whole
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU")
 
@@ -39,7 +44,9 @@ def read_log(adapter: str | os.PathLike) -> list[dict]:
     return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
 
 
-def save_adapter(peft_model, out: Path, notes: dict, log: list[dict], state=None) -> None:
+def save_adapter(
+    peft_model: "PeftModel", out: Path, notes: dict, log: list[dict], state: dict | None = None
+) -> None:
     """Write the adapter, its card and log, and last its notes.
 
     Everything is written beside its place first, so a full disk leaves what was there before.
@@ -72,7 +79,7 @@ def _card(notes: dict) -> str:
 
 
 @contextmanager
-def quiet_peft():
+def quiet_peft() -> Iterator[None]:
     """Let peft ask a model by a name that transformers 5.23 has renamed, without its warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
@@ -90,7 +97,7 @@ def base_fingerprint(base: str) -> str:
     return converted["source"] if converted.get("weights") == own else own
 
 
-def attach(model, base: str, adapter: str):
+def attach(model: "PreTrainedModel", base: str, adapter: str) -> "tuple[PeftModel, dict]":
     """Put an adapter on a base model.
 
     Parameters

@@ -8,14 +8,18 @@ One without a mark was broken while it was written; it is not taken up.
 import errno
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
 from numpro.models.base import read_notes
 from numpro.paths import write_whole
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 MARK = "numpro_run.json"
 # values that change neither what is learned nor what is logged
@@ -127,17 +131,23 @@ class Bookkeeper(TrainerCallback):
     def __init__(self, facts: Mapping, held_out=None, told: Callable = lambda history: None):
         self.facts, self.held_out, self.told = facts, held_out, told
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
+    ) -> None:
         """Ask for a row where a checkpoint is due; called by the Trainer."""
         due = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
         control.should_log |= bool(due or control.should_training_stop)
 
-    def on_log(self, args, state, control, **kwargs):
+    def on_log(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
+    ) -> None:
         """Hand on the history so far."""
         if state.is_world_process_zero:
             self.told(state.log_history)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
+    ) -> None:
         """Finish the checkpoint that was just written."""
         import torch.distributed as dist
 
@@ -152,7 +162,7 @@ class Bookkeeper(TrainerCallback):
 
 
 @contextmanager
-def one_line_when_full(folder: Path):
+def one_line_when_full(folder: Path) -> Iterator[None]:
     """Turn a disk that is full while `folder` is written into one line about what is left.
 
     Raises

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 _LONGEST = 1e7  # seconds; four months
 
@@ -257,7 +262,9 @@ def _words(error: Exception) -> str:
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
-def stream_frames(container, stream, needed: set[int] | None = None) -> Iterator:
+def stream_frames(
+    container: "InputContainer", stream: "VideoStream", needed: set[int] | None = None
+) -> Iterator:
     """Yield the frames that can be decoded from here on, in one thread.
 
     `needed`: times (pts) of H.264 frames; of the others, those that no frame is predicted from
@@ -285,7 +292,7 @@ def _packet_frames(packet) -> list:
         return []
 
 
-def one_thread(stream):
+def one_thread(stream: "VideoStream") -> "VideoStream":
     """Return the stream, to be decoded in one thread: many videos are read side by side."""
     stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
     return stream

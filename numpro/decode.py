@@ -15,7 +15,9 @@ class _NotForDecord(Exception):
     """Decord cannot give these frames; the message says why."""
 
 
-def read(index: Index, wanted: np.ndarray, size) -> tuple[np.ndarray, np.ndarray, dict]:
+def read(
+    index: Index, wanted: np.ndarray, size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Decode frames.
 
     Parameters
@@ -50,7 +52,7 @@ def read(index: Index, wanted: np.ndarray, size) -> tuple[np.ndarray, np.ndarray
     return frames, shown, how
 
 
-def read_decord(index: Index, wanted: np.ndarray, size) -> np.ndarray:
+def read_decord(index: Index, wanted: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Decode with decord, after checking that it sees the same frames at the same times."""
     info = index.info
     try:
@@ -80,7 +82,9 @@ def read_decord(index: Index, wanted: np.ndarray, size) -> np.ndarray:
     return out
 
 
-def read_pyav(index: Index, wanted: np.ndarray, size) -> tuple[np.ndarray, np.ndarray]:
+def read_pyav(
+    index: Index, wanted: np.ndarray, size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Decode with PyAV; return the frames and the place that each one really has."""
     from av.video.reformatter import VideoReformatter
 

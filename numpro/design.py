@@ -9,12 +9,16 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.models.loading import pick_device
 from numpro.overlay import POSITIONS, NumberStyle, number_frames
 from numpro.paths import find_model, resolve
+
+if TYPE_CHECKING:
+    import pandas
 
 SIZES = (20, 40, 60, 80)
 COLORS = ("red", "blue", "green", "black")
@@ -166,7 +170,7 @@ def study(
     numbers: int = 100,
     seed: int = 0,
     progress: bool | None = None,
-):
+) -> "pandas.DataFrame":
     """Measure number and caption accuracy for every style.
 
     Parameters
@@ -229,7 +233,7 @@ def _accuracy(seen: np.ndarray, choices: np.ndarray, truth: np.ndarray) -> float
     return 100.0 * float(((seen @ choices.T).argmax(1) == truth).mean())
 
 
-def choose(table) -> NumberStyle:
+def choose(table: "pandas.DataFrame") -> NumberStyle:
     """Return the style of best balance: the largest product of the two accuracies.
 
     The paper weighs by eye ("best balance"); the product is the share of pictures on which

@@ -7,8 +7,13 @@ import sqlite3
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpro import __version__
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 def feature_key(path: Path, tower: str, **shown) -> str:
@@ -32,7 +37,7 @@ def feature_key(path: Path, tower: str, **shown) -> str:
     return hashlib.sha256(json.dumps(seen, default=str).encode()).hexdigest()[:32]
 
 
-def tower_fingerprint(model) -> str:
+def tower_fingerprint(model: "PreTrainedModel") -> str:
     """Tell towers apart: a hash over the weights, the layer read and how pixels are prepared.
 
     Parameters
@@ -81,7 +86,7 @@ class FeatureCache:
     def __contains__(self, key: str) -> bool:
         return key in self._memory or (self._disk is not None and key in self._disk)
 
-    def get(self, key: str):
+    def get(self, key: str) -> "torch.Tensor | None":
         """Return the tensor of a key; None where there is none."""
         if key in self._memory:
             self._memory.move_to_end(key)
@@ -100,7 +105,7 @@ class FeatureCache:
         self._keep(key, found)
         return found
 
-    def put(self, key: str, tensor) -> None:
+    def put(self, key: str, tensor: "torch.Tensor") -> None:
         """Keep a tensor; on a full disk in memory alone, with a warning."""
         self._keep(key, tensor)
         if self._disk is not None:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,11 +36,14 @@ from numpro.trainer import (
     trainer_arguments,
 )
 
+if TYPE_CHECKING:
+    from numpro.models.local import LocalModel
+
 __all__ = ["PRESETS", "finetune", "lora_config", "plan", "read_log", "save_adapter"]
 
 
 def finetune(
-    model,
+    model: "LocalModel",
     videos: Sequence[VideoQueries],
     out: str | os.PathLike,
     config: FinetuneConfig | None = None,
@@ -145,7 +149,12 @@ def _of_all(skipped: list[dict]) -> list[dict]:
     return [row for n, row in enumerate(rows) if row not in rows[:n]]
 
 
-def facts_of(base: str, videos, validation, config: TrainingConfig) -> dict:
+def facts_of(
+    base: str,
+    videos: Sequence[VideoQueries],
+    validation: Sequence[VideoQueries],
+    config: TrainingConfig,
+) -> dict:
     """Return what tells a run from others (`numpro.checkpoints.run_facts`); `base` by its name."""
     from numpro.checkpoints import run_facts
 
@@ -241,7 +250,7 @@ def _forget_checkpoints(folder: Path) -> None:
 def plan(
     videos: Sequence[VideoQueries],
     config: FinetuneConfig,
-    model=None,
+    model: "LocalModel | None" = None,
     samples: Samples | None = None,
 ) -> dict:
     """Return what a run will do and need, to be shown before it.

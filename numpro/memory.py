@@ -3,6 +3,11 @@
 import ctypes
 import re
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpro.models.local import LocalModel
+    from numpro.presets import TrainingConfig
 
 GIB = 2**30
 ANSWER_TOKENS = 24  # about; logits are made for these only
@@ -23,7 +28,7 @@ def give_back_freed() -> None:
             mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
-def trainable_parameters(model, config) -> dict[str, int]:
+def trainable_parameters(model: "LocalModel", config: "TrainingConfig") -> dict[str, int]:
     """Count what is trained: ``lora`` and ``projector``.
 
     Parameters
@@ -47,7 +52,9 @@ def trainable_parameters(model, config) -> dict[str, int]:
     return counts
 
 
-def predict_memory(model, config, tokens: int, answers: int = ANSWER_TOKENS) -> dict[str, float]:
+def predict_memory(
+    model: "LocalModel", config: "TrainingConfig", tokens: int, answers: int = ANSWER_TOKENS
+) -> dict[str, float]:
     """Predict the memory of a training step on one device, in GiB, by part.
 
     Weights and what AdamW keeps of them are counted exactly. Activations are the tensors that a

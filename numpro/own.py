@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from numpro.answers import MomentAnswer
 from numpro.prompts import TASKS, Prompt, asked_unit
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, probe, read_clip, write_video
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from numpro.models.base import VideoModel
 
 SIZE, MAX_FRAMES = (336, 336), 240  # as published
 _AT_ONCE = 64  # frames read together while cutting
@@ -44,7 +50,7 @@ class Found:
     answer: MomentAnswer
     spans: tuple[Span, ...]
 
-    def figure(self):
+    def figure(self) -> "Figure":
         """Return the sampled frames as the model saw them, the answer below (a Figure)."""
         from numpro.plots import contact_strip
 
@@ -58,7 +64,7 @@ class Found:
 
 
 def find_moment(
-    video: str | os.PathLike, query: str, model, time_encoding: str = "overlay-index",
+    video: str | os.PathLike, query: str, model: "VideoModel", time_encoding: str = "overlay-index",
     fps: float = 1.0, template: str | None = None, size: tuple[int, int] = SIZE,
     tell: Callable[[object], None] | None = None,
 ) -> Found:  # fmt: skip

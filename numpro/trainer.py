@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,15 @@ from numpro.models.loading import PROJECTORS, weights_folder
 from numpro.presets import TrainingConfig
 from numpro.samples import ByLength, Collator, FinetuneConfig
 
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import Trainer, TrainingArguments
 
-def lora_config(config: FinetuneConfig, model=None):
+    from numpro.models.local import LocalModel
+    from numpro.samples import Samples
+
+
+def lora_config(config: FinetuneConfig, model: "LocalModel | None" = None) -> "LoraConfig":
     """Return peft's configuration: LoRA on the language model's linear layers, projector whole.
 
     Parameters
@@ -40,7 +48,13 @@ def lora_config(config: FinetuneConfig, model=None):
     )
 
 
-def make_trainer(model, peft_model, samples, config: TrainingConfig, args):
+def make_trainer(
+    model: "LocalModel",
+    peft_model: "PeftModel",
+    samples: "Samples",
+    config: TrainingConfig,
+    args: "TrainingArguments",
+) -> "Trainer":
     """Return the Trainer of a model wrapped by peft.
 
     Parameters
@@ -80,14 +94,14 @@ def make_trainer(model, peft_model, samples, config: TrainingConfig, args):
     return trainer
 
 
-def is_sharded(trainer) -> bool:
+def is_sharded(trainer: "Trainer") -> bool:
     """Tell whether each process holds but a piece of the model (FSDP)."""
     return bool(getattr(trainer, "is_fsdp_enabled", False))
 
 
 def trainer_arguments(
     config: TrainingConfig, count: int, out: Path, device: str, progress: bool | None = None
-):
+) -> "TrainingArguments":
     """Return the Trainer's arguments for so many samples.
 
     Raises

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpro import finetune as training
 from numpro.checkpoints import is_finished
@@ -12,13 +13,16 @@ from numpro.models.base import read_notes
 from numpro.presets import TrainingConfig
 from numpro.samples import Samples
 
+if TYPE_CHECKING:
+    from numpro.models.local import LocalModel
+
 
 def first_process() -> bool:
     """Tell whether this is the process that speaks, of those that train together."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def load_base(name: str, config: TrainingConfig):
+def load_base(name: str, config: TrainingConfig) -> "LocalModel":
     """Load the base as a configuration trains it; each process of a node takes its own GPU."""
     import torch
 
@@ -80,7 +84,7 @@ def prepare(name: str, videos: Sequence[VideoQueries], config: TrainingConfig) -
 
 
 def train(
-    base,
+    base: "LocalModel",
     videos: Sequence[VideoQueries],
     out: Path,
     config: TrainingConfig,

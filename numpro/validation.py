@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import TrainerCallback
@@ -14,6 +15,9 @@ from numpro.paths import write_whole
 from numpro.spans import to_seconds
 from numpro.video import Clip, VideoError, probe
 from numpro.workers import Request, read_many, run_many
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
 CLIPS_KEPT = 2**30  # bytes of frames that stay in memory from one validation to the next
 
@@ -124,7 +128,14 @@ class Validation(TrainerCallback):
         if held + clip.frames.nbytes <= CLIPS_KEPT:
             self._clips[video.path] = clip
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        control: "TrainerControl",
+        model: "PreTrainedModel" = None,
+        **kwargs,
+    ) -> None:
         """Validate when it is time; called by the Trainer."""
         last = state.global_step >= state.max_steps
         if state.global_step % self.config.validate_every and not last:
@@ -147,7 +158,7 @@ class Validation(TrainerCallback):
         """The step of the best mIoU, the first of equals."""
         return max(self.scores, key=self.scores.get)
 
-    def restore(self, model) -> None:
+    def restore(self, model: "PreTrainedModel") -> None:
         """Give the model back the weights of its best validation."""
         with torch.no_grad():
             for name, parameter in _trained(model):

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +16,14 @@ from numpro.overlay import POSITIONS, NumberStyle, number_frames
 from numpro.own import cut_out, find_moment
 from numpro.video import Clip
 
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+    from matplotlib.figure import Figure
+
 COLORS = ("red", "blue", "green", "black", "white", "yellow")
 
 
-def controls(draw: Callable[..., bytes], **given):
+def controls(draw: Callable[..., bytes], **given) -> "VBox":
     """Return a box of controls over a picture that follows them.
 
     Parameters
@@ -47,7 +52,7 @@ def controls(draw: Callable[..., bytes], **given):
     return VBox([HBox(list(given.values()), layout=Layout(flex_flow="row wrap")), picture])
 
 
-def number_style(frame: np.ndarray, label: int = 12):
+def number_style(frame: np.ndarray, label: int = 12) -> "VBox":
     """Choose where a number stands, how large and in which colour, and see it on a frame.
 
     Parameters
@@ -70,7 +75,7 @@ def number_style(frame: np.ndarray, label: int = 12):
     )
 
 
-def scrub(clip: Clip, style: NumberStyle | None = None):
+def scrub(clip: Clip, style: NumberStyle | None = None) -> "VBox":
     """Leaf through a clip, page by page, with its numbers and the seconds they stand for."""
     from ipywidgets import HTML, HBox, IntSlider, Play, VBox, jslink
 
@@ -89,7 +94,7 @@ def scrub(clip: Clip, style: NumberStyle | None = None):
     return VBox([HBox([play, told]), *box.children])
 
 
-def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]):
+def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]) -> "VBox":
     """Pick a film and a query, and see what every model said beside the truth.
 
     Parameters
@@ -113,7 +118,7 @@ def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]):
     return controls(draw, query=Dropdown(options=options, description="query", layout=look))
 
 
-def threshold(curves: Mapping[str, tuple]):
+def threshold(curves: Mapping[str, tuple]) -> "VBox":
     """Move the IoU that counts as a hit, and see R@1 of every arm.
 
     Parameters
@@ -136,7 +141,7 @@ def threshold(curves: Mapping[str, tuple]):
     return controls(draw, iou=slider)
 
 
-def png(picture) -> bytes:
+def png(picture: "np.ndarray | Figure") -> bytes:
     """Return an array [H, W, 3] or a figure as PNG bytes; the figure is closed."""
     import sys
 
@@ -154,7 +159,7 @@ def png(picture) -> bytes:
     return made.getvalue()
 
 
-def own_video(models: Mapping[str, object], folder: str = "."):
+def own_video(models: Mapping[str, object], folder: str = ".") -> "VBox":
     """Ask about a video of one's own: a path or an upload, a sentence, a model.
 
     Shows the numbered strip with the answer, the seconds, and the moment cut out as a film.

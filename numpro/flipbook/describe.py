@@ -6,6 +6,7 @@ is held against what was drawn.
 """
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from numpro.flipbook import COLOURS, OBJECTS, SHAPES, SIZE, scenes
 from numpro.flipbook.questions import describe
 from numpro.overlay import number_frames
 from numpro.prompts import Prompt
+
+if TYPE_CHECKING:
+    from numpro.models.base import VideoModel
 
 SEED = 77  # of scenes that neither pretraining nor its gates draw
 # kind -> what is asked, and whether frames bear numbers
@@ -24,7 +28,7 @@ KINDS = {
 _NAMED = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b")
 
 
-def description_accuracy(model, count: int = 50, longest: int = 24) -> list[dict]:
+def description_accuracy(model: "VideoModel", count: int = 50, longest: int = 24) -> list[dict]:
     """Have a model describe scenes, and compare with what is on them.
 
     Parameters

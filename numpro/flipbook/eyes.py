@@ -1,6 +1,8 @@
 """The second leg: the tiny CLIP learns captions and numbers, its patches what they show."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,8 +13,11 @@ from numpro.flipbook.scenes import AT_CONSTANT, AT_DIGITS, AT_OBJECT, N_DIGITS, 
 from numpro.flipbook.tokenizer import make_tokenizer
 from numpro.flipbook.training import Gates, Leg
 
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, PreTrainedTokenizerBase
 
-def clip_config(tokenizer):
+
+def clip_config(tokenizer: "PreTrainedTokenizerBase") -> "CLIPConfig":
     """Return the configuration of the tiny CLIP; its vision tower is LongVA's."""
     from transformers import CLIPConfig
 
@@ -99,7 +104,9 @@ def eyes_batch(step: int, count: int = 64, plain: float = 0.6, leg: str = "eyes"
     return panels, drawn, np.stack([scenes.symbols(p) for p in panels])
 
 
-def contrast(image: torch.Tensor, text: torch.Tensor, texts: list[str], scale) -> torch.Tensor:
+def contrast(
+    image: torch.Tensor, text: torch.Tensor, texts: list[str], scale: "torch.Tensor"
+) -> torch.Tensor:
     """Return CLIP's loss where equal texts count as the same class."""
     first = {t: i for i, t in reversed(list(enumerate(texts)))}
     target = torch.tensor([first[t] for t in texts])
@@ -162,7 +169,7 @@ def eyes_figures(looker: Looker) -> dict:
     }
 
 
-def eyes(folder: Path, steps: int, minutes: float, echo=print) -> bool:
+def eyes(folder: Path, steps: int, minutes: float, echo: Callable[[str], object] = print) -> bool:
     """Leg 2: the tiny CLIP; its patches are told what they show, its embedding is contrasted."""
     from numpro.flipbook import pictures, scenes
     from numpro.flipbook.questions import describe

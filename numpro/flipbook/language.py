@@ -8,7 +8,9 @@ to look (`Reader.look_loss`), as supervised attention does in translation (Liu e
 arXiv 1609.04186).
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +20,11 @@ from numpro.flipbook.lessons import IGNORED, KINDS, Batch, Packer
 from numpro.flipbook.scenes import AT_OBJECT, N_SYMBOLS
 from numpro.flipbook.tokenizer import make_tokenizer
 from numpro.flipbook.training import Gates, Leg
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from numpro.models.longva_model import LongvaConfig
 
 WIDTH = 256
 TOKENS_A_STEP = 2400
@@ -43,7 +50,7 @@ SHARES = {"picture": 0.17, "index": 0.0, "set": 0.37, "strip": 0.33, "words": 0.
 INDEX_ALONE = 0.15  # of the steps
 
 
-def longva_config(tokenizer):
+def longva_config(tokenizer: "PreTrainedTokenizerBase") -> "LongvaConfig":
     """Return the configuration of the tiny LongVA."""
     from numpro.models.longva_model import LongvaConfig
 
@@ -187,7 +194,9 @@ def exact_share(batch: Batch, logits: torch.Tensor) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def gate_figures(reader: Reader, packer: Packer, see, kinds: dict[str, tuple[str, int]]) -> dict:
+def gate_figures(
+    reader: Reader, packer: Packer, see: Callable, kinds: dict[str, tuple[str, int]]
+) -> dict:
     """Measure the exact share per kind of question on held-out scenes."""
     figures = {}
     for label, (kind, most) in kinds.items():
@@ -208,7 +217,13 @@ def portions(shares: dict[str, float], strips: bool) -> list[float]:
     return (kept / kept.sum()).tolist()
 
 
-def language(folder: Path, steps: int, minutes: float, echo=print, strips: bool = True) -> bool:
+def language(
+    folder: Path,
+    steps: int,
+    minutes: float,
+    echo: Callable[[str], object] = print,
+    strips: bool = True,
+) -> bool:
     """Leg 1: the language model learns its questions on symbols."""
     tokenizer = make_tokenizer()
     packer, reader = Packer(tokenizer, strips), Reader(tokenizer)

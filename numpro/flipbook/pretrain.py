@@ -10,8 +10,10 @@ never trained on. The base model meets no video numbered frame by frame, and no 
 about an unnumbered video that is answered by numbers.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,8 +24,11 @@ from numpro.flipbook.lessons import KINDS, Batch, Packer
 from numpro.flipbook.tokenizer import make_tokenizer
 from numpro.flipbook.training import Gates, Leg
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def trained_language(folder: Path, tokenizer) -> Reader:
+
+def trained_language(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
     """Return the reader as the language leg left it."""
     reader = Reader(tokenizer)
     reader.model.vision_tower.requires_grad_(False)
@@ -31,12 +36,12 @@ def trained_language(folder: Path, tokenizer) -> Reader:
     return Leg("language", reader, folder, 1, 0.0, must_be_there=True).finish()
 
 
-def trained_eyes(folder: Path, tokenizer) -> Looker:
+def trained_eyes(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Looker:
     """Return the tiny CLIP and its projector as the eyes leg left them."""
     return Leg("eyes", Looker(tokenizer), folder, 1, 0.0, must_be_there=True).finish()
 
 
-def assemble(folder: Path, tokenizer) -> Reader:
+def assemble(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
     """Put the tower and projector of the eyes before the language model."""
     reader, looker = trained_language(folder, tokenizer), trained_eyes(folder, tokenizer)
     reader.model.vision_tower.load_state_dict(looker.clip.vision_model.state_dict())
@@ -44,7 +49,13 @@ def assemble(folder: Path, tokenizer) -> Reader:
     return reader
 
 
-def align(folder: Path, steps: int, minutes: float, echo=print, strips: bool = True) -> bool:
+def align(
+    folder: Path,
+    steps: int,
+    minutes: float,
+    echo: Callable[[str], object] = print,
+    strips: bool = True,
+) -> bool:
     """Leg 3: the projector learns to write what the language model reads."""
     from numpro.flipbook import pictures
 
@@ -100,7 +111,13 @@ def _packer(strips: bool) -> Packer:
     return Packer(make_tokenizer(), strips)
 
 
-def sight(folder: Path, steps: int, minutes: float, echo=print, strips: bool = True) -> bool:
+def sight(
+    folder: Path,
+    steps: int,
+    minutes: float,
+    echo: Callable[[str], object] = print,
+    strips: bool = True,
+) -> bool:
     """Leg 4: projector and language model together on drawn pictures; the tower stays."""
     from numpro.flipbook import pictures
 
@@ -139,7 +156,7 @@ def sight(folder: Path, steps: int, minutes: float, echo=print, strips: bool = T
     return passed
 
 
-def trained_sight(folder: Path, tokenizer) -> Reader:
+def trained_sight(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
     """Return tower, projector and language model as the sight leg left them."""
     reader = assemble(folder, tokenizer).requires_grad_(True)
     reader.model.vision_tower.requires_grad_(False)

@@ -1,5 +1,7 @@
 """The tiny tokenizer: byte-level BPE over the flipbook's words, one token a digit, ChatML."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES
@@ -12,6 +14,9 @@ from numpro.flipbook.questions import (
     about_words,
     name,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
@@ -59,7 +64,7 @@ def corpus() -> list[str]:
     return lines
 
 
-def make_tokenizer(vocab_size: int = 640, ends: bool = False):
+def make_tokenizer(vocab_size: int = 640, ends: bool = False) -> "PreTrainedTokenizerBase":
     """Train the tiny tokenizer: byte-level BPE, one token a digit, ChatML special tokens.
 
     Parameters

@@ -101,7 +101,7 @@ class Leg:
             for master, param in zip(self.masters, self.params, strict=True):
                 param.copy_(master)
 
-    def finish(self):
+    def finish(self) -> "torch.nn.Module":
         """Return the modules in float32, with the masters' full precision."""
         self.modules.float()
         self._publish()

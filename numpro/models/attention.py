@@ -5,6 +5,7 @@ that keeps its weights: a few rows of them, not a square as long as the video.
 """
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +17,14 @@ from numpro.models.sharing import Prefix, decode
 from numpro.prompts import asked_unit
 from numpro.spans import Span, labels_to_seconds, to_seconds
 
+if TYPE_CHECKING:
+    from numpro.video import Clip
+
 _TASK = "moment_retrieval"
 
 
 def frame_attention(
-    model: LocalModel, clip, query: str, time_encoding: str = "overlay-index",
+    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
     layer: int | None = None, **asked,
 ) -> tuple[list[str], np.ndarray]:  # fmt: skip
     """Measure how much attention each frame gets while each token of the answer is written.
@@ -53,7 +57,7 @@ def frame_attention(
 
 
 def readings(
-    model: LocalModel, clip, query: str, time_encoding: str = "overlay-index",
+    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
     layer: int | None = -1, **asked,
 ) -> dict[str, Span | None]:  # fmt: skip
     """Read the moment off the attention, beside what the model says itself.

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from numpro.answers import HighlightAnswer, MomentAnswer, parse_highlights, pars
 from numpro.models.loading import fingerprint_files
 from numpro.overlay import NumberStyle, number_frames
 from numpro.prompts import Prompt, build_prompt
+
+if TYPE_CHECKING:
+    from numpro.video import Clip
 
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
@@ -84,7 +88,7 @@ class VideoModel(ABC):
 
     def answer(
         self,
-        clip,
+        clip: "Clip",
         queries: Sequence[str],
         task: str = "moment_retrieval",
         time_encoding: str = "overlay-index",
@@ -135,7 +139,14 @@ class VideoModel(ABC):
         ]
 
     def prepare(
-        self, clip, queries, task, time_encoding, style=None, labels=None, template=None
+        self,
+        clip: "Clip",
+        queries: Sequence[str],
+        task: str,
+        time_encoding: str,
+        style: "NumberStyle | None" = None,
+        labels: Sequence[int] | None = None,
+        template: str | None = None,
     ) -> tuple[np.ndarray, list[Prompt]]:
         """Return the frames as the model sees them, and its prompts (see `answer`)."""
         style = style or NumberStyle()

@@ -9,9 +9,13 @@ The grammar is followed by llguidance, as in vLLM and SGLang.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ class Held:
                 row.consume_token(token)
 
 
-def form_reader(tokenizer, vocabulary: int, ends: Collection[int]) -> Callable[[str], AnswerForm]:
+def form_reader(
+    tokenizer: "PreTrainedTokenizerBase", vocabulary: int, ends: Collection[int]
+) -> Callable[[str], AnswerForm]:
     """Return what makes an `AnswerForm` of a grammar.
 
     Parameters

@@ -1,6 +1,11 @@
 """What a question about a clip will cost, told before it is asked: tokens and memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # What is held beside the parts that are counted: measured peaks were 4 to 18 % above their sum, and
 # once 29 % (benchmarks/inference.json).
@@ -64,8 +69,8 @@ class Cost:
 
 
 def predict_cost(
-    model, asked, shared: int, images: int, frames: int, most: int, batch: int,
-    seen: tuple[int, int], runs: int = 1,
+    model: "PreTrainedModel", asked: Sequence[Sequence[int]], shared: int, images: int,
+    frames: int, most: int, batch: int, seen: tuple[int, int], runs: int = 1,
 ) -> Cost:  # fmt: skip
     """Work out the cost of asking a transformers model.
 

@@ -89,7 +89,7 @@ class Family:
         raise NotImplementedError
 
     @cached_property
-    def video_processor(self):
+    def video_processor(self) -> object:
         """The checkpoint's own video processor.
 
         Raises

@@ -9,6 +9,7 @@ model's: an adapter may hold LoRA weights for the tower too, and they count.
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +20,10 @@ from numpro.models.longva_model import PROJECTOR
 from numpro.models.tensor_files import load_tensors, read_json, shorten
 from numpro.overlay import NumberStyle
 from numpro.prompts import HIGHLIGHTS_FT, MOMENT
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
 
 TRAINED = "non_lora_trainables.bin"
 _WRAPPED = re.compile(r"^(?:module\.|base_model\.|model\.)+")  # what each wrapper puts in front
@@ -39,7 +44,7 @@ def _lora_file(folder: Path) -> dict[str, torch.Tensor]:
     raise FileNotFoundError(f"{folder} has neither adapter_model.safetensors nor adapter_model.bin")
 
 
-def read_adapter(folder: str | Path):
+def read_adapter(folder: str | Path) -> "tuple[LoraConfig, dict[str, torch.Tensor]]":
     """Read an adapter of LLaVA's trainer.
 
     Returns
@@ -122,7 +127,7 @@ def adapter_notes(folder: str | Path) -> dict:
     return published | read_notes(folder)
 
 
-def attach(model, folder: str | Path):
+def attach(model: "PreTrainedModel", folder: str | Path) -> "tuple[PeftModel, dict]":
     """Put an adapter of LLaVA's trainer on a LongVA of our class, as a peft model.
 
     Raises

@@ -5,9 +5,14 @@ import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpro.paths import find_model
 from numpro.spans import one_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 QUANTIZATIONS = ("8bit", "4bit")
 ATTENTIONS = ("sdpa", "flash_attention_2", "eager")
@@ -58,7 +63,7 @@ def pick_device(device: str = "auto") -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def pick_dtype(dtype: str, device: str):
+def pick_dtype(dtype: str, device: str) -> "torch.dtype":
     """Return a torch dtype; ``auto`` is bfloat16 but for a CPU that does not compute in it.
 
     What the CPU can do is asked and not timed: the processes of a run must not differ.
@@ -134,7 +139,7 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
     return options
 
 
-def finish(name: str, model, adapter: str | None, device: str) -> tuple:
+def finish(name: str, model: "PreTrainedModel", adapter: str | None, device: str) -> tuple:
     """Put an adapter on loaded weights, move them to the device, say so.
 
     Returns

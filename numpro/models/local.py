@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from inspect import signature
 from itertools import groupby
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from numpro.models.longva_model import LORA_TARGETS
 from numpro.models.sharing import Prefix, common_prefix, decode
 from numpro.overlay import NumberStyle
 from numpro.prompts import Prompt
+
+if TYPE_CHECKING:
+    from numpro.video import Clip
 
 
 class LocalModel(VideoModel):
@@ -158,7 +161,14 @@ class LocalModel(VideoModel):
         """Return whether a token stands for a part of a picture."""
 
     def prepare(
-        self, clip, queries, task, time_encoding, style=None, labels=None, template=None
+        self,
+        clip: "Clip",
+        queries: Sequence[str],
+        task: str,
+        time_encoding: str,
+        style: "NumberStyle | None" = None,
+        labels: Sequence[int] | None = None,
+        template: str | None = None,
     ) -> tuple[np.ndarray, list[Prompt]]:
         """Return the frames as the model sees them, and its prompts (see `answer`).
 
@@ -238,7 +248,12 @@ class LocalModel(VideoModel):
         return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
 
     def cost(
-        self, clip, queries, task="moment_retrieval", time_encoding="overlay-index", **asked
+        self,
+        clip: "Clip",
+        queries: Sequence[str],
+        task: str = "moment_retrieval",
+        time_encoding: str = "overlay-index",
+        **asked,
     ) -> Cost:
         """Tell what `answer` with the same arguments will need, without running the model."""
         most = asked.pop("max_new_tokens", None) or answer_tokens(task, len(clip))

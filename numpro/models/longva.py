@@ -100,7 +100,13 @@ class Longva(LocalModel):
         """Run the frozen vision tower on uint8 frames [T, H, W, 3]: [T, patches, D]."""
         return self.model.patch_features(self.pixels(frames))
 
-    def training_example(self, frames, prompt, answers, patches=None) -> dict:
+    def training_example(
+        self,
+        frames: np.ndarray,
+        prompt: Prompt,
+        answers: Sequence[str],
+        patches: torch.Tensor | None = None,
+    ) -> dict:
         """Return one sample of training: the loss is on the answer and the token that ends it.
 
         Parameters

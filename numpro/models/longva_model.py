@@ -6,6 +6,8 @@ concatenated in order, without separators. This is the model family of NumPro-FT
 (LongVA, arXiv 2406.16852, "UniRes" encoding of frames).
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from transformers import (
@@ -21,6 +23,9 @@ from transformers import (
     Qwen2Model,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 PROJECTOR = "projector"
@@ -146,7 +151,12 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Encode frames: [F, 3, H, W] -> visual tokens [F, tokens_per_frame, width]."""
         return self.projector(self.patch_features(pixel_values))
 
-    def embed(self, input_ids, pixel_values=None, image_patches=None) -> torch.Tensor:
+    def embed(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        image_patches: torch.FloatTensor | None = None,
+    ) -> torch.Tensor:
         """Embed tokens, visual tokens in the places of the image token.
 
         Raises
@@ -176,7 +186,7 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         image_patches: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values=None,
+        past_key_values: "Cache | None" = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -236,8 +246,13 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
 
     def prepare_inputs_for_generation(
-        self, input_ids, pixel_values=None, image_patches=None, is_first_iteration=False, **kwargs
-    ):
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        image_patches: torch.FloatTensor | None = None,
+        is_first_iteration: bool = False,
+        **kwargs,
+    ) -> dict:
         """Hand the frames over once, with the prompt, and never again with an answer token."""
         inputs = super().prepare_inputs_for_generation(
             input_ids, is_first_iteration=is_first_iteration, **kwargs

@@ -38,7 +38,7 @@ def fetch(name: str) -> Path:
         raise FileNotFoundError(f"no model at {name!r}: {error}") from error
 
 
-def load_weights(folder: Path, vision_tower: str | None = None, **how):
+def load_weights(folder: Path, vision_tower: str | None = None, **how) -> object:
     """Load a checkpoint in LLaVA's format into our class.
 
     Every name and shape is compared before a value is read; then the shards are read one by

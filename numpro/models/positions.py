@@ -9,20 +9,24 @@ at least 5.23 transformers goes on after the number of rows or columns, and forg
 
 import itertools
 import types
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def rope_index(
     self,
-    input_ids,
-    mm_token_type_ids,
-    image_grid_thw=None,
-    video_grid_thw=None,
-    attention_mask=None,
-    second_per_grid_ts=None,
+    input_ids: torch.LongTensor,
+    mm_token_type_ids: torch.LongTensor | None,
+    image_grid_thw: torch.LongTensor | None = None,
+    video_grid_thw: torch.LongTensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+    second_per_grid_ts: torch.Tensor | None = None,
     **_,
-):
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the positions [3, B, L] of a batch, and what to add for a token that follows it.
 
     It takes the place of the method ``get_rope_index`` and has its parameters: `mm_token_type_ids`
@@ -69,6 +73,6 @@ def _grid(time: int, rows: int, columns: int, merge: int, step: float) -> torch.
     return places
 
 
-def correct_positions(model) -> None:
+def correct_positions(model: "PreTrainedModel") -> None:
     """Make a Qwen2-VL or Qwen2.5-VL place text after a video as it was trained to."""
     model.model.get_rope_index = types.MethodType(rope_index, model.model)

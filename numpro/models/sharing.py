@@ -7,10 +7,14 @@ what an earlier video left on it (transformers' Qwen models keep ``rope_deltas``
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from numpro.models.constrained import Held
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Prefix:
     place: int
     axes: int = 1
 
-    def branch(self, rows: int):
+    def branch(self, rows: int) -> "DynamicCache":
         """Return a cache with `rows` copies, which a batch may add to."""
         many = copy.copy(self.cache)
         many.layers = [copy.copy(layer) for layer in self.cache.layers]
@@ -58,7 +62,7 @@ def common_prefix(asked: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def decode(
-    model,
+    model: "PreTrainedModel",
     prefix: Prefix,
     asked: Sequence[list[int]],
     most: int,

@@ -1,17 +1,20 @@
 """Losses and number designs as charts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numpro.plots import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _KEYS = ["position", "size", "color"]
 
 
 @style.styled()
-def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None):
+def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None) -> "Figure":
     """Show the loss of one or more trainings against the step.
 
     Parameters
@@ -67,7 +70,7 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
 @style.styled()
 def design_heatmaps(
     table: Any, values: Sequence[str] = ("number_accuracy", "caption_accuracy"), chosen: Any = None
-):
+) -> "Figure":
     """Show the study of number designs: place against size for each colour, the choice marked.
 
     Parameters

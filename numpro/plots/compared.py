@@ -1,15 +1,19 @@
 """Runs beside each other, and answers against the truth."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.plots import style
 from numpro.report import TASKS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @style.styled()
-def run_scores(rows: Sequence[Mapping], names: Sequence[str]):
+def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "Figure":
     """Show each score in every run, with 95 % intervals; a panel for each split and task.
 
     Parameters
@@ -54,7 +58,7 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]):
 
 
 @style.styled()
-def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]):
+def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "Figure":
     """Show where answers lie against where the truth lies: their middles, as shares of the video.
 
     Who sees the moment stays on the diagonal; who falls back to a habit makes a level line.
@@ -103,7 +107,7 @@ def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]):
 def dots(
     series: Mapping[str, Mapping[str, Sequence]], xlabel: str,
     lines: Mapping[str, float] | None = None,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters
@@ -157,7 +161,7 @@ def _scores(given) -> np.ndarray:
 
 
 @style.styled()
-def recall_bars(recall: Mapping[str, float], iou: float):
+def recall_bars(recall: Mapping[str, float], iou: float) -> "Figure":
     """Show R@1 of several methods at one IoU threshold, in percent, as bars."""
     style.check_named(recall, "recall")
     ax = style.new_figure(0.7 + 0.42 * len(recall), 8, layout="constrained").add_subplot()

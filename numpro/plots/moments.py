@@ -1,18 +1,21 @@
 """Answers, grades and attention on a time axis as charts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numpro.metrics import moment_ious
 from numpro.plots import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @style.styled()
 def timelines(
     rows: Sequence[Mapping], limit: int = 20, title: str | None = None, what: str = "queries"
-):
+) -> "Figure":
     """Show truth and prediction of many queries as bars on the time of their videos.
 
     Parameters
@@ -84,7 +87,7 @@ def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
 def saliency_plot(
     truth: Any, predicted: Sequence[float] | None, title: str | None = None,
     clip_seconds: float = 2.0,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show how annotators and a model grade each clip of a video.
 
     Parameters
@@ -144,7 +147,7 @@ def saliency_plot(
 def attention_map(
     tokens: Sequence[str], weights: Any, truth: Any = (), labels: Sequence | None = None,
     title: str | None = None, frames: Any = None,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show how much attention each frame gets while each token of an answer is written.
 
     Parameters

@@ -1,12 +1,16 @@
 """Scores against thresholds, floors, ceilings and the length of the video."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.metrics import bootstrap_interval, moment_ious
 from numpro.plots import style
 from numpro.report import KEYS, TASKS, group_scores, role
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BARS = {"base": style.SKY, "fine-tuned": style.BLUE}
 _HATCHES = ("", "////", "....", "xxxx", "----")
@@ -16,7 +20,7 @@ _HATCHES = ("", "////", "....", "xxxx", "----")
 def recall_curve(
     curves: Mapping[str, tuple], floors: Mapping[str, tuple] | None = None,
     ceiling: tuple | None = None, videos: Sequence[str] | None = None, resamples: int = 500,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show R@1 against the IoU threshold, with 95 % intervals, floors and ceiling.
 
     Parameters
@@ -64,7 +68,7 @@ def recall_curve(
 
 
 @style.styled()
-def score_bars(rows: Sequence[Mapping], metric: str | None = None):
+def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "Figure":
     """Show scores with their intervals as bars, floors and ceilings as lines.
 
     Parameters
@@ -143,7 +147,7 @@ def _score_name(row: Mapping, columns: Sequence[str]) -> str:
 def length_curve(
     rows_by_method: Mapping[str, Sequence[Mapping]], edges: Sequence[float] | None = None,
     resamples: int = 500,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show mIoU against the length of the video, with 95 % intervals.
 
     Parameters
@@ -202,7 +206,9 @@ def length_curve(
 
 
 @style.styled()
-def learning_curve(rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metric: str = "mIoU"):
+def learning_curve(
+    rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metric: str = "mIoU"
+) -> "Figure":
     """Show a score against the number of queries it was learned from, with 95 % intervals.
 
     Parameters

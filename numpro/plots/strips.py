@@ -1,13 +1,16 @@
 """Pictures made of frames: one strip, two to compare, a gallery of cases; sizes in inches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from numpro.metrics import moment_ious
 from numpro.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LEFT, _RIGHT, _EDGE, _GAP = 0.72, 0.08, 0.08, 0.03
 _LINE, _LANE, _BAR = 0.2, 0.27, 0.13  # a line of text; the room of a bracket; its height
@@ -149,7 +152,7 @@ def contact_strip(
     clip_or_frames: Any, seconds: Sequence[float] | None = None,
     labels: Sequence[int | str] | None = None, truth: Any = None, predicted: Any = None,
     title: str | None = None, per_row: int = 12,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show the frames of a clip in rows, with the truth and the prediction as brackets.
 
     Parameters
@@ -190,7 +193,7 @@ def contact_strip(
 def compare_strip(
     clip: Any, numbered: Any, query: str, answer_text: str, truth: Any = None,
     predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 12,
-):  # fmt: skip
+) -> "Figure":  # fmt: skip
     """Show the same frames without and with numbers, the question and the answer.
 
     Parameters
@@ -237,7 +240,7 @@ def compare_strip(
 
 
 @style.styled()
-def failure_gallery(items: Sequence[Mapping], limit: int = 6):
+def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "Figure":
     """Show answers with their frames, to see what goes wrong.
 
     Parameters

@@ -5,12 +5,16 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from numpro.spans import Span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 10.0  # inches; at 100 dots an inch the width of a notebook
 INK, SOFT, FAINT = "#222222", "#555555", "#DDDDDD"
@@ -47,7 +51,7 @@ def styled() -> Iterator[None]:
     interactive(switched_on)
 
 
-def new_figure(height: float, width: float = WIDTH, **options: Any):
+def new_figure(height: float, width: float = WIDTH, **options: Any) -> "tuple[Figure, Axes]":
     """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
     from matplotlib.figure import Figure
 
@@ -58,7 +62,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any):
     return figure
 
 
-def show(figure, caption: str = "") -> None:
+def show(figure: "Figure", caption: str = "") -> None:
     """Show a picture in a notebook, small in bytes and with words for who cannot see it.
 
     Parameters
@@ -80,7 +84,7 @@ def _display(figure, caption: str = "") -> None:
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
 
 
-def alt_text(figure, caption: str = "", most: int = 500) -> str:
+def alt_text(figure: "Figure", caption: str = "", most: int = 500) -> str:
     """Return a caption and the words that stand in a picture: titles, axes, lines, answers.
 
     Figures on axes are left out, and what is longer than `most` characters is cut.
@@ -94,7 +98,7 @@ def alt_text(figure, caption: str = "", most: int = 500) -> str:
     return readable(told + "; ".join(words), most)
 
 
-def small_png(figure) -> bytes:
+def small_png(figure: "Figure") -> bytes:
     """Return a figure as a PNG of 256 colours: a third of the bytes in a notebook."""
     whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png", metadata={"Software": None})
@@ -150,7 +154,9 @@ def first_prediction(row: Mapping) -> Span | None:
     return found[0] if found and row.get("reason") is None else None
 
 
-def check_rows(rows: Sequence[Mapping], keys: Sequence[str], name="rows", limit=1) -> None:
+def check_rows(
+    rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows", limit: int | None = 1
+) -> None:
     """Refuse no rows, rows that lack a key, and a limit that lets none be shown.
 
     Raises

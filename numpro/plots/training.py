@@ -1,10 +1,14 @@
 """A training's log as a picture."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PANELS = {
     "loss": "loss",
@@ -15,7 +19,7 @@ _PANELS = {
 
 
 @style.styled()
-def training_curves(log: Sequence[Mapping], title: str | None = None):
+def training_curves(log: Sequence[Mapping], title: str | None = None) -> "Figure":
     """Show loss, learning rate, gradient norm and validation of one training against the step.
 
     Parameters

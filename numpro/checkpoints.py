@@ -76,23 +76,37 @@ def is_finished(out: Path, facts: Mapping) -> bool:
     """
     if last_checkpoint(out / "checkpoints", facts):
         return False
+    there = _adapter_facts(out)
+    if there and (differ := _differing(there, facts)):
+        raise ValueError(
+            f"{out} holds the finished adapter of another run: {differ}; choose another folder, "
+            "or say --overwrite to train anew and replace it"
+        )
+    return bool(there)
+
+
+def holds_adapter_of(out: Path, facts: Mapping) -> bool:
+    """Tell whether `out` holds the finished adapter of this very run, and nothing half done.
+
+    As `is_finished`, for where another run's adapter may be replaced.
+    """
+    there = None if last_checkpoint(out / "checkpoints", facts) else _adapter_facts(out)
+    return bool(there) and not _differing(there, facts)
+
+
+def _adapter_facts(out: Path) -> dict | None:
+    """Return `run_facts` of the adapter in `out`; None where there is none."""
     notes = read_notes(out)
     if not notes or not (out / "adapter_model.safetensors").is_file():
-        return False
+        return None
     data = notes.get("data", {})
-    there = run_facts(
+    return run_facts(
         notes.get("config", {}),
         data.get("fingerprint"),
         data.get("validation", "none"),
         notes.get("base_fingerprint"),
         notes.get("processes", 1),
     )
-    if differ := _differing(there, facts):
-        raise ValueError(
-            f"{out} holds the finished adapter of another run: {differ}; choose another folder, "
-            "or say --overwrite to train anew and replace it"
-        )
-    return True
 
 
 def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:

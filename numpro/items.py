@@ -1,10 +1,13 @@
 """What there is to learn of videos: their questions with answers, and what had to be left out."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
 
 from numpro.datasets import Query, VideoQueries
 from numpro.datasets.instructions import Shown, answer_text, question, unlearnable
@@ -13,6 +16,7 @@ from numpro.prompts import Prompt
 from numpro.video import VideoError, VideoInfo, probe, sampling_times
 from numpro.workers import Request, run_many
 
+NUMBERED = ("overlay-index", "text-index")  # time encodings that show each frame's number
 _TOLD = 20  # of what is left out so many are told on stderr; `Items.skipped` has them all
 
 
@@ -84,16 +88,39 @@ class Items:
         """Yield what can be learned of a video."""
         size = self.config.size or (info.width, info.height)
         for task in self.config.tasks:
-            asked, sampling = [], self.config.sampling(task)
+            asked, sampling = [], self._sampling(video.video, task)
             for query in video.queries:
                 if reason := unlearnable(query, task, info.duration):
                     self._leave_out(video.video, query.qid, reason)
                 else:
                     asked.append(query)
-            shown = Shown(sampling_times(info.duration, **sampling), info.duration)
+            first = self._first_number(video.video, task)
+            shown = Shown(sampling_times(info.duration, **sampling), info.duration, first)
             for group in [asked] if self.config.share_frames else [[query] for query in asked]:
                 if group:
                     yield from self._fitted(Item(video, group, task, shown, sampling, size))
+
+    def _draw(self, *told: str) -> np.random.Generator:
+        """Return what varies a video: the same in every epoch, another with another seed."""
+        text = " ".join([*told, str(self.config.seed)])
+        return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+    def _sampling(self, video: str, task: str) -> dict:
+        """Return how a video is sampled: moments at one of `training_fps`, where there are any."""
+        sampling, rates = self.config.sampling(task), self.config.training_fps
+        if not rates or task != "moment_retrieval":
+            return sampling
+        return sampling | {"fps": float(self._draw(video, "fps").choice(rates))}
+
+    def _first_number(self, video: str, task: str) -> int:
+        """Return the number of a video's first frame: 0, or for every second one up to the largest.
+
+        Numbers start at 0, too, where none are shown.
+        """
+        if not self.config.largest_first or self.config.time_encoding not in NUMBERED:
+            return 0
+        rng = self._draw(video, task, "first")
+        return int(rng.integers(1, self.config.largest_first + 1)) * int(rng.integers(2))
 
     def _fitted(self, item: Item) -> Iterator[Item]:
         """Yield an item with as many of its frames as `max_tokens` has room for."""
@@ -109,7 +136,7 @@ class Items:
                 return
             sampling = item.sampling | {"max_frames": fewer}
             seconds = sampling_times(shown.duration, **sampling)
-            item = item._replace(shown=Shown(seconds, shown.duration), sampling=sampling)
+            item = item._replace(shown=shown._replace(seconds=seconds), sampling=sampling)
         yield from self._graded(item)
 
     def _graded(self, item: Item) -> Iterator[Item]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpro import finetune as training
-from numpro.checkpoints import is_finished
+from numpro.checkpoints import holds_adapter_of, is_finished
 from numpro.datasets import VideoQueries
 from numpro.models import load_model
 from numpro.models.base import read_notes
 from numpro.presets import TrainingConfig
-from numpro.samples import Samples
+from numpro.samples import FinetuneConfig, Samples
 
 if TYPE_CHECKING:
     from numpro.models.local import LocalModel
@@ -103,6 +103,42 @@ def train(
         return None
     _draw(log, out)
     return {"log": log, "notes": base.notes}
+
+
+def train_or_take(
+    name: str,
+    videos: Sequence[VideoQueries],
+    out: Path,
+    config: FinetuneConfig,
+    validation: Sequence[VideoQueries] = (),
+    resume: bool = True,
+) -> tuple["LocalModel", list[dict]]:
+    """Fine-tune, or take the adapter that the same call has left, so that many can be resumed.
+
+    Parameters
+    ----------
+    name, videos, out, config, validation
+        As `finished` takes them. An adapter of another configuration in `out` is replaced.
+    resume
+        False trains anew in any case.
+
+    Returns
+    -------
+    numpro.models.VideoModel, list of dict
+        The base with the adapter, and the rows of its log.
+
+    Raises
+    ------
+    ValueError
+        When `out` holds checkpoints of another run that was broken off.
+    """
+    config = TrainingConfig.of(config)
+    facts = training.facts_of(name, videos, validation, config)
+    if resume and holds_adapter_of(out, facts):
+        tuned = load_model(name, adapter=str(out), dtype=config.precision)
+        return tuned, training.read_log(out)
+    base = load_base(name, config)
+    return base, training.finetune(base, videos, out, config, validation=validation)
 
 
 def _draw(log: list[dict], out: Path) -> None:

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
@@ -17,6 +19,8 @@ from numpro.checkpoints import MARK, Bookkeeper, is_finished, run_facts
 from numpro.cli import main
 from numpro.finetune import finetune, read_log
 from numpro.models import load_model
+from numpro.samples import FinetuneConfig
+from numpro.training_run import train_or_take
 from numpro.validation import Validation
 
 RUN = {"steps": 6, "save_every": 2, "validate_every": 2, "log_every": 4, "batch_size": 2}
@@ -243,6 +247,22 @@ def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
     assert files()["adapter_model.safetensors"] != before["adapter_model.safetensors"]
     (out / "adapter_model.safetensors").unlink()  # as of a run of which only the notes were kept
     assert not run().exit_code and (out / "adapter_model.safetensors").is_file()
+
+
+def test_an_adapter_that_is_there_is_taken_where_it_was_made_the_same_way(
+    longva_dir, films, tmp_path
+):
+    told = (str(longva_dir), films[:2], tmp_path / "out", FinetuneConfig(steps=1, lora_rank=2))
+    _, log = train_or_take(*told)
+    made = (told[2] / "adapter_model.safetensors").stat()
+    model, again = train_or_take(*told)
+    assert (told[2] / "adapter_model.safetensors").stat() == made, "nothing was trained"
+    assert again == log and model.notes["config"]["lora_rank"] == 2
+    assert model.model.dtype == torch.float32
+    train_or_take(*told, resume=False)
+    assert (told[2] / "adapter_model.safetensors").stat() != made
+    model, _ = train_or_take(*told[:3], replace(told[3], seed=1))
+    assert model.notes["config"]["seed"] == 1, "another run's is replaced"
 
 
 def test_an_adapter_beside_checkpoints_is_not_finished(tmp_path):

@@ -113,6 +113,41 @@ def test_true_spans_are_rounded_as_asked(films, clip, rounding, labels):
     assert told == "From Frame {} to Frame {}.".format(*labels)
 
 
+@pytest.mark.parametrize("time_encoding", ["overlay-index", "text-index", "none"])
+def test_numbers_that_start_elsewhere_are_shown_and_answered(films, longva, time_encoding):
+    tasks = ("moment_retrieval", "highlight_detection")
+    config = FinetuneConfig(time_encoding, tasks=tasks, largest_first=90)
+    usual = Samples(films, longva, replace(config, largest_first=0))
+    parse = {tasks[0]: lambda text: parse_moment(text).spans[0]}
+    parse |= {tasks[1]: lambda text: parse_highlights(text).labels}
+    starts = set()
+    for seed in range(6):
+        samples = Samples(films, longva, replace(config, seed=seed))
+        for item, plain in zip(samples.items, usual.items, strict=True):
+            first, count = item.shown.first, len(item.shown.seconds)
+            starts.add(first)
+            (prompt, *_), (said, *_) = samples._turns(item)
+            marks = prompt.frame_labels or prompt.frame_texts or ()
+            numbers = [int(re.search(r"\d+", mark)[0]) for mark in marks]
+            assert numbers == list(range(first, first + count))[: len(marks)]
+            at_zero = parse[item.task](usual._turns(plain)[1][0])
+            assert parse[item.task](said) == tuple(number + first for number in at_zero)
+    assert max(starts) <= 90
+    assert (len(starts) > 3 and 0 in starts) if time_encoding != "none" else starts == {0}
+
+
+def test_films_are_sampled_at_several_rates_for_moments_only(films, longva):
+    tasks = ("moment_retrieval", "highlight_detection")
+    config = FinetuneConfig(tasks=tasks, training_fps=(1.0, 2.0), highlight_fps=0.5)
+    rates = {task: set() for task in tasks}
+    for seed in range(6):
+        for item in Samples(films, longva, replace(config, seed=seed)).items:
+            rates[item.task].add(item.sampling["fps"])
+            step = item.shown.seconds[1] - item.shown.seconds[0]
+            assert step == pytest.approx(1 / item.sampling["fps"])
+    assert rates == {"moment_retrieval": {1.0, 2.0}, "highlight_detection": {0.5}}
+
+
 def test_a_query_without_truth_is_no_sample(films, longva, clip):
     video = films[0]
     bare = [replace(q, spans=(), saliency=None) for q in video.queries]

@@ -155,7 +155,7 @@ def test_pictures_are_many_and_have_words_for_who_cannot_see_them(path):
     shown = [c for c in cells(path) if "parameters" not in tags(c)]
     widget = "application/vnd.jupyter.widget-view+json"
     seen = [c for c in shown if pictures(c) or any(widget in o.get("data", {}) for o in c.outputs)]
-    assert len(seen) >= len(shown) / 5
+    assert len(seen) >= len(shown) / 3
     for cell in shown:
         for out in pictures(cell):
             assert len(out.metadata["image/png"]["alt"]) > 20, cell.source

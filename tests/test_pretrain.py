@@ -64,7 +64,7 @@ def toy_loss(leg, clock):
     def loss_of(step):
         clock.now += 60
         rng = torch.Generator().manual_seed(step)
-        x = torch.randn(16, 6, generator=rng).bfloat16()
+        x = torch.randn(16, 6, generator=rng).to(leg.params[0].dtype)
         loss = (leg.modules(x).float() - x[:, :2].float()).square().mean()
         return loss, {"loss": loss.item()}
 
@@ -98,6 +98,7 @@ def test_a_leg_learns_and_leaves_frozen_weights_alone(tmp_path, clock):
     modules.body["layers"][0].requires_grad_(False)
     before = modules.body["layers"][0].weight.clone()
     leg = Leg("toy", modules, tmp_path, 60, 0.01)
+    kept = leg.params[0].dtype
     losses = []
     loss_of = toy_loss(leg, clock)
 
@@ -108,7 +109,7 @@ def test_a_leg_learns_and_leaves_frozen_weights_alone(tmp_path, clock):
 
     assert leg.run(watched, minutes=1000, echo=lambda line: None)
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
-    assert torch.equal(leg.finish().body["layers"][0].weight, before.bfloat16().float())
+    assert torch.equal(leg.finish().body["layers"][0].weight, before.to(kept).float())
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth(tmp_path, clock):
@@ -125,6 +126,50 @@ def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth(tmp_path, clock):
     peaks = (0.002, 0.04)
     for optimizer, peak in zip(leg.optimizers, peaks, strict=True):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(peak / 50), "each its own peak"
+
+
+def test_each_round_of_a_schedule_begins_at_the_peak_again(tmp_path):
+    leg, once = (Leg("toy", Toy(), tmp_path, steps, 0.002) for steps in (100, 50))
+    leg.rounds = 2
+    rates = []
+    for leg.step in range(100):
+        once.step = leg.step % 50
+        rates.append(leg.rate())
+        assert rates[-1] == once.rate()
+    assert rates[:50] == rates[50:]
+
+
+def test_muon_in_float32_steps_as_pytorchs_does():
+    torch.manual_seed(0)
+    begun = [torch.randn(shape) for shape in ((24, 64), (64, 24), (24, 24))]
+    steps = [[torch.randn_like(weight) for weight in begun] for _ in range(4)]
+
+    def after(kind):
+        weights = [torch.nn.Parameter(weight.clone()) for weight in begun]
+        optimizer = kind(weights, lr=0.02, weight_decay=0.01)
+        for step in steps:
+            for weight, grad in zip(weights, step, strict=True):
+                weight.grad = grad
+            optimizer.step()
+        return weights, optimizer
+
+    theirs, optimizer = after(torch.optim.Muon)
+    ours, other = after(training.Float32Muon)
+    for a, b, weight in zip(theirs, ours, begun, strict=True):
+        assert (a - b).norm() < 0.02 * (a - weight).norm(), "but for the rounding of bf16"
+    other.load_state_dict(optimizer.state_dict())
+    assert other.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(torch.bfloat16, torch.optim.Muon), (torch.float32, training.Float32Muon)]
+)
+def test_a_leg_computes_in_what_the_processor_is_made_for(tmp_path, monkeypatch, dtype, kind):
+    monkeypatch.setattr(training, "pick_dtype", lambda *asked: dtype)
+    leg = make_leg(tmp_path)
+    assert {p.dtype for p in leg.params} == {dtype} and type(leg.optimizers[1]) is kind
+    assert {m.dtype for m in leg.masters} == {torch.float32}
+    assert torch.equal(leg.masters[0], leg.finish().body["layers"][0].weight)
 
 
 def test_gates_refuse_to_build_on_what_was_not_reached(tmp_path):
@@ -285,6 +330,19 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
     for name, weight in seen.model.vision_model.state_dict().items():
         assert torch.equal(weight.float(), tower[name]), "one vision tower for both"
     assert seen.tokenizer("a star").input_ids[-1] == seen.tokenizer.eos_token_id
+    adopted = tmp_path / "adopted"
+    with pytest.raises(FileNotFoundError, match="no published model at"):
+        eyes.adopt_eyes(work, adopted)
+    eyes.adopt_eyes(out, adopted)
+    taken = pretrain.trained_eyes(adopted, seen.tokenizer)
+    for name, weight in seen.model.state_dict().items():
+        assert torch.equal(weight.float(), taken.clip.state_dict()[name]), name
+    for name, weight in model.model.projector.state_dict().items():
+        assert torch.equal(weight.float(), taken.projector.state_dict()[name]), name
+    assert Gates(adopted).reached["eyes"] == reached["eyes"]
+    monkeypatch.setattr(pretrain, "LEGS", {name: (lambda *a, **k: True, 1) for name in reached})
+    monkeypatch.setattr("numpro.flipbook.export.export", lambda *told: [])
+    pretrain.main(["--work", str(work), "--eyes", str(out), "--force"])
     card = (out / "longva" / "README.md").read_text()
     assert "| language | " in card and str(tmp_path) not in card
 

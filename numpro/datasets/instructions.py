@@ -74,10 +74,14 @@ class InstructionConfig:
 
 
 class Shown(NamedTuple):
-    """When a video's frames are sampled, and how long it is: of a clip what labels need."""
+    """When a video's frames are sampled, and how long it is: of a clip what labels need.
+
+    `first` is the number of the first frame, where numbers are used.
+    """
 
     seconds: np.ndarray
     duration: float
+    first: int = 0
 
 
 class Sample(NamedTuple):
@@ -115,12 +119,16 @@ def unlearnable(query: Query, task: str, duration: float | None) -> str | None:
 
 def question(query: Query, clip: Any, task: str, config: InstructionConfig) -> Prompt:
     """Return the question about a clip (its ``seconds`` and ``duration``), as models are asked."""
+    first, numbers = getattr(clip, "first", 0), None
+    if first:
+        numbers = range(first, first + len(clip.seconds))
     return build_prompt(
         query.text,
         clip.seconds,
         task,
         config.time_encoding,
         duration=clip.duration,
+        labels=numbers,
         template=config.templates.get(task),
         color=config.style.color if isinstance(config.style.color, str) else "small",
     )
@@ -138,17 +146,21 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
     """
     if reason := unlearnable(query, task, clip.duration):
         raise ValueError(f"query {query.qid!r} {reason}")
+    first = getattr(clip, "first", 0)
     if task == "moment_retrieval":
         start, end = query.spans[0]
         if asked_unit(config.time_encoding) == "frame":
             start, end = spans.seconds_to_labels((start, end), clip.seconds, config.rounding)
+            start, end = start + first, end + first
         return prompts.format_moment(start, end, config.time_encoding)
     graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
     frames = [i for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
     scores = [1 + float(np.mean(graded[int(clip.seconds[i] // 2)])) for i in frames]
     if asked_unit(config.time_encoding) == "second":
-        frames = [float(clip.seconds[i]) for i in frames]
-    return prompts.format_highlights(frames, scores, config.time_encoding)
+        said = [float(clip.seconds[i]) for i in frames]
+    else:
+        said = [first + i for i in frames]
+    return prompts.format_highlights(said, scores, config.time_encoding)
 
 
 def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, float]:

@@ -141,6 +141,46 @@ def naming_loss(said: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
     return 6 * things + 2 * digits
 
 
+def adopt_eyes(models: Path, folder: Path) -> None:
+    """Leave published eyes in `folder` as if the leg had just been run there.
+
+    A control pretrained on other lessons looks through the same eyes; training them anew would
+    take an hour and show nothing. A projector maps one visual token at a time, so what pictures
+    have to do with each other cannot come with it.
+
+    Parameters
+    ----------
+    models
+        Folder with ``clip/`` and ``longva/``, such as ``data/flipbook/models``: the tower is the
+        one's, the projector the other's.
+    folder
+        Where legs leave their states.
+
+    Raises
+    ------
+    FileNotFoundError
+        When one of the models is not there.
+    """
+    from safetensors.torch import load_file
+
+    for name in ("clip", "longva"):
+        if not (models / name / "model.safetensors").is_file():
+            raise FileNotFoundError(f"no published model at {models / name}")
+    looker = Looker(make_tokenizer())
+    clip = load_file(models / "clip" / "model.safetensors")
+    whole = load_file(models / "longva" / "model.safetensors")
+    looker.clip.load_state_dict({name: weight.float() for name, weight in clip.items()})
+    at = "projector."
+    parts = {name.split(at)[1]: w.float() for name, w in whole.items() if at in name}
+    looker.projector.load_state_dict(parts)
+    leg = Leg("eyes", looker, folder, 1, 0.0)
+    leg.step = leg.steps
+    leg.save()
+    published = Gates(models / "clip").reached["eyes"]
+    gates = Gates(folder)
+    gates.record("eyes", published["figures"], published["bounds"], published["seconds"])
+
+
 def eyes_figures(looker: Looker) -> dict:
     """Measure on held-out pictures in the published style: numbers read, objects named.
 

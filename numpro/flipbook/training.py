@@ -1,8 +1,9 @@
-"""A small resumable training loop for pretraining on a CPU: bf16 matmul, float32 masters.
+"""A small resumable training loop for pretraining on a CPU, with float32 master weights.
 
 Fine-tuning uses `transformers.Trainer`; this loop exists because the models made here have
 no checkpoint to start from and because pure bf16 with float32 master weights is the fastest
-way to train something tiny on two cores.
+way to train something tiny on two cores. On a processor that does not compute in bf16 it is
+four times slower than float32, which is then taken.
 """
 
 import json
@@ -15,9 +16,49 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from numpro.models.loading import pick_dtype
 from numpro.paths import write_whole
 
 MUON_LR = 0.02
+
+
+class Float32Muon(torch.optim.Muon):
+    """Muon that orthogonalises in float32.
+
+    PyTorch's does it in bf16, which takes two fifths of a step where the processor has to
+    imitate bf16. The state is the same, so a leg may go on on another kind of processor.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        """Take one step, as `torch.optim.Muon` with Nesterov momentum does."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                kept = self.state[weight]
+                if "momentum_buffer" not in kept:
+                    kept["momentum_buffer"] = torch.zeros_like(weight.grad)
+                momentum = kept["momentum_buffer"].lerp_(weight.grad, 1 - group["momentum"])
+                update = orthogonal(weight.grad.lerp(momentum, group["momentum"]), group)
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                wider = max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
+                weight.add_(update, alpha=-group["lr"] * wider)
+
+
+def orthogonal(update: torch.Tensor, group: dict) -> torch.Tensor:
+    """Bring a matrix near an orthogonal one by Newton and Schulz's iteration, in its own dtype.
+
+    `group` has the coefficients and the number of rounds, as `torch.optim.Muon` names them.
+    """
+    a, b, c = group["ns_coefficients"]
+    tall = update.shape[0] > update.shape[1]
+    near = update.T if tall else update
+    near = near / near.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = near @ near.T
+        near = torch.addmm(near, torch.addmm(gram, gram, gram, beta=b, alpha=c), near, beta=a)
+    return near.T if tall else near
 
 
 class Leg:
@@ -28,11 +69,13 @@ class Leg:
     name : str
         Names the state file ``<folder>/<name>.pt`` and the entry of ``gates.json``.
     modules : torch.nn.Module
-        What is trained; its weights are bf16 while training.
+        What is trained; its weights are bf16 while training where the CPU computes in it.
     folder : Path
         Where state and records go.
     steps : int
         Length of the schedule (linear warm-up, then cosine to a fiftieth).
+    rounds : int
+        How often the schedule is gone through; each begins at the peak again.
     peak_lr : float
         Of AdamW. Weight matrices inside transformer layers are trained by Muon (Jordan et al.
         2024, `torch.optim.Muon`), at `MUON_LR` when this is 1e-3 and in proportion: looking
@@ -47,14 +90,23 @@ class Leg:
     """
 
     def __init__(
-        self, name: str, modules, folder: Path, steps: int, peak_lr: float, must_be_there=False
+        self,
+        name: str,
+        modules,
+        folder: Path,
+        steps: int,
+        peak_lr: float,
+        must_be_there=False,
+        rounds: int = 1,
     ):
         self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
+        self.rounds = rounds
         self.step, self.seconds = 0, 0.0
         named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
         self.params = [p for _, p in named]
         self.masters = [p.detach().float().clone() for p in self.params]
-        modules.to(torch.bfloat16)
+        dtype = pick_dtype("auto", "cpu")
+        modules.to(dtype)
         matrices, others = [], []
         for (place, param), master in zip(named, self.masters, strict=True):
             (matrices if ".layers." in place and param.ndim == 2 else others).append(master)
@@ -63,7 +115,8 @@ class Leg:
         ]
         if matrices:
             rate = MUON_LR * peak_lr / 1e-3
-            self.optimizers.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.01))
+            muon = torch.optim.Muon if dtype == torch.bfloat16 else Float32Muon
+            self.optimizers.append(muon(matrices, lr=rate, weight_decay=0.01))
         self.peaks = [o.param_groups[0]["lr"] for o in self.optimizers]
         self.path = folder / f"{name}.pt"
         if self.path.is_file():
@@ -109,8 +162,10 @@ class Leg:
 
     def rate(self) -> float:
         """Return the learning rate of the coming step, as a share of its peak."""
-        warm = min(1.0, (self.step + 1) / max(1, min(150, self.steps // 10)))
-        fallen = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        length = max(1, self.steps // self.rounds)
+        place = self.step % length
+        warm = min(1.0, (place + 1) / max(1, min(150, length // 10)))
+        fallen = 0.5 * (1 + math.cos(math.pi * place / length))
         return warm * max(0.02, fallen)
 
     def run(

@@ -11,7 +11,7 @@ from numpro.plots.compared import answer_map, dots, run_scores
 from numpro.plots.moments import attention_map, saliency_plot, timelines
 from numpro.plots.scores import learning_curve, length_curve, recall_curve, score_bars
 from numpro.plots.strips import compare_strip, contact_strip, failure_gallery
-from numpro.plots.style import show, styled
+from numpro.plots.style import line_look, show, styled
 from numpro.plots.training import training_curves
 
 __all__ = ["compare_strip", "contact_strip", "design_heatmaps", "failure_gallery", "saliency_plot"]
@@ -21,6 +21,7 @@ __all__ += [
     "dots",
     "learning_curve",
     "length_curve",
+    "line_look",
     "loss_curves",
     "recall_curve",
     "run_scores",

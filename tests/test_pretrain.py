@@ -128,17 +128,6 @@ def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth(tmp_path, clock):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(peak / 50), "each its own peak"
 
 
-def test_each_round_of_a_schedule_begins_at_the_peak_again(tmp_path):
-    leg, once = (Leg("toy", Toy(), tmp_path, steps, 0.002) for steps in (100, 50))
-    leg.rounds = 2
-    rates = []
-    for leg.step in range(100):
-        once.step = leg.step % 50
-        rates.append(leg.rate())
-        assert rates[-1] == once.rate()
-    assert rates[:50] == rates[50:]
-
-
 def test_muon_in_float32_steps_as_pytorchs_does():
     torch.manual_seed(0)
     begun = [torch.randn(shape) for shape in ((24, 64), (64, 24), (24, 24))]
@@ -340,11 +329,30 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
     for name, weight in model.model.projector.state_dict().items():
         assert torch.equal(weight.float(), taken.projector.state_dict()[name]), name
     assert Gates(adopted).reached["eyes"] == reached["eyes"]
-    monkeypatch.setattr(pretrain, "LEGS", {name: (lambda *a, **k: True, 1) for name in reached})
-    monkeypatch.setattr("numpro.flipbook.export.export", lambda *told: [])
-    pretrain.main(["--work", str(work), "--eyes", str(out), "--force"])
     card = (out / "longva" / "README.md").read_text()
     assert "| language | " in card and str(tmp_path) not in card
+
+
+def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
+    tmp_path, monkeypatch
+):
+    taken, adopted = {}, []
+
+    def leg(name):
+        return lambda work, steps, minutes, **strips: taken.update({name: (steps, strips)}) or True
+
+    monkeypatch.setattr(pretrain, "LEGS", {name: (leg(name), 90) for name in pretrain.LEGS})
+    monkeypatch.setattr(pretrain, "adopt_eyes", lambda models, work: adopted.append(models))
+    monkeypatch.setattr("numpro.flipbook.export.export", lambda *told: [])
+    pretrain.main(["--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force"])
+    bare = {"strips": False}
+    assert taken == {"language": (60, bare), "align": (90, bare), "sight": (60, bare)}
+    assert [str(folder) for folder in adopted] == ["models"]
+    for shares in (language.SHARES, pretrain.SEE_SHARES):
+        assert language.portions(shares, strips=False)[KINDS.index("strip")] == 0
+        assert shares["strip"] == pytest.approx(1 / 3, abs=0.01)
+    pretrain.main(["--work", str(tmp_path), "--force"])
+    assert {steps for steps, _ in taken.values()} == {90} and "eyes" in taken
 
 
 def partial_budget(batch, budget):

@@ -118,10 +118,7 @@ def sight(
     echo: Callable[[str], object] = print,
     strips: bool = True,
 ) -> bool:
-    """Leg 4: projector and language model together on drawn pictures; the tower stays.
-
-    Two rounds of the schedule: after one, three points were missing in describing pictures.
-    """
+    """Leg 4: projector and language model together on drawn pictures; the tower stays."""
     from numpro.flipbook import pictures
 
     tokenizer = make_tokenizer()
@@ -130,7 +127,7 @@ def sight(
     reader.requires_grad_(True)
     reader.model.vision_tower.requires_grad_(False)
     reader.table.requires_grad_(False)
-    leg = Leg("sight", reader, folder, steps, 3e-4, rounds=2)
+    leg = Leg("sight", reader, folder, steps, 3e-4)
     batches = pictures.ahead(partial(sight_batch, strips=strips), range(leg.step, steps))
 
     def look(drawn: np.ndarray) -> torch.Tensor:
@@ -178,8 +175,18 @@ LEGS = {
     "language": (language, 4200),
     "eyes": (eyes, 5400),
     "align": (align, 900),
-    "sight": (sight, 3600),
+    "sight": (sight, 1800),
 }
+
+
+def planned_steps(leg: str, strips: bool = True) -> int:
+    """Return the steps of a leg.
+
+    A third of the lessons of language and sight are strips: without them two thirds of the steps
+    hold as many lessons of every other kind.
+    """
+    steps = LEGS[leg][1]
+    return steps * 2 // 3 if leg in ("language", "sight") and not strips else steps
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -223,9 +230,9 @@ def main(arguments: list[str] | None = None) -> None:
         if name != "language" and name != "eyes" and not asked.force:
             for before in names[: names.index(name)]:
                 Gates(asked.work).require(before)
-        leg, steps = LEGS[name]
+        steps = asked.steps or planned_steps(name, not asked.no_strips)
         strips = {} if name == "eyes" else {"strips": not asked.no_strips}
-        if not leg(asked.work, asked.steps or steps, asked.minutes, **strips) and not asked.force:
+        if not LEGS[name][0](asked.work, steps, asked.minutes, **strips) and not asked.force:
             parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
     if not asked.legs or "sight" in asked.legs:
         for folder in export(asked.work, asked.out, asked.note, not asked.no_strips):

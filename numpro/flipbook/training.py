@@ -74,8 +74,6 @@ class Leg:
         Where state and records go.
     steps : int
         Length of the schedule (linear warm-up, then cosine to a fiftieth).
-    rounds : int
-        How often the schedule is gone through; each begins at the peak again.
     peak_lr : float
         Of AdamW. Weight matrices inside transformer layers are trained by Muon (Jordan et al.
         2024, `torch.optim.Muon`), at `MUON_LR` when this is 1e-3 and in proportion: looking
@@ -90,17 +88,9 @@ class Leg:
     """
 
     def __init__(
-        self,
-        name: str,
-        modules,
-        folder: Path,
-        steps: int,
-        peak_lr: float,
-        must_be_there=False,
-        rounds: int = 1,
+        self, name: str, modules, folder: Path, steps: int, peak_lr: float, must_be_there=False
     ):
         self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
-        self.rounds = rounds
         self.step, self.seconds = 0, 0.0
         named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
         self.params = [p for _, p in named]
@@ -162,10 +152,8 @@ class Leg:
 
     def rate(self) -> float:
         """Return the learning rate of the coming step, as a share of its peak."""
-        length = max(1, self.steps // self.rounds)
-        place = self.step % length
-        warm = min(1.0, (place + 1) / max(1, min(150, length // 10)))
-        fallen = 0.5 * (1 + math.cos(math.pi * place / length))
+        warm = min(1.0, (self.step + 1) / max(1, min(150, self.steps // 10)))
+        fallen = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         return warm * max(0.02, fallen)
 
     def run(

@@ -88,7 +88,7 @@ class Items:
         """Yield what can be learned of a video."""
         size = self.config.size or (info.width, info.height)
         for task in self.config.tasks:
-            asked, sampling = [], self._sampling(video.video, task)
+            asked, sampling = [], self.config.sampling(task)
             for query in video.queries:
                 if reason := unlearnable(query, task, info.duration):
                     self._leave_out(video.video, query.qid, reason)
@@ -100,26 +100,16 @@ class Items:
                 if group:
                     yield from self._fitted(Item(video, group, task, shown, sampling, size))
 
-    def _draw(self, *told: str) -> np.random.Generator:
-        """Return what varies a video: the same in every epoch, another with another seed."""
-        text = " ".join([*told, str(self.config.seed)])
-        return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
-
-    def _sampling(self, video: str, task: str) -> dict:
-        """Return how a video is sampled: moments at one of `training_fps`, where there are any."""
-        sampling, rates = self.config.sampling(task), self.config.training_fps
-        if not rates or task != "moment_retrieval":
-            return sampling
-        return sampling | {"fps": float(self._draw(video, "fps").choice(rates))}
-
     def _first_number(self, video: str, task: str) -> int:
         """Return the number of a video's first frame: 0, or for every second one up to the largest.
 
-        Numbers start at 0, too, where none are shown.
+        Numbers start at 0, too, where none are shown. The draw is the same in every epoch, and
+        another with another seed.
         """
         if not self.config.largest_first or self.config.time_encoding not in NUMBERED:
             return 0
-        rng = self._draw(video, task, "first")
+        told = f"{video} {task} first {self.config.seed}".encode()
+        rng = np.random.default_rng(list(hashlib.sha256(told).digest()))
         return int(rng.integers(1, self.config.largest_first + 1)) * int(rng.integers(2))
 
     def _fitted(self, item: Item) -> Iterator[Item]:

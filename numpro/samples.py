@@ -44,7 +44,6 @@ class FinetuneConfig(InstructionConfig):
     share_frames: bool = False
     seed: int = 0
     largest_first: int = 0  # every second film's numbers start at a random one up to this
-    training_fps: tuple[float, ...] = ()  # rates for moments, one drawn for each film; none: fps
     log_every: int = 10
     save_every: int | None = None
     feature_cache_gib: float = 1.0  # of vision features in memory (LongVA)

@@ -136,18 +136,6 @@ def test_numbers_that_start_elsewhere_are_shown_and_answered(films, longva, time
     assert (len(starts) > 3 and 0 in starts) if time_encoding != "none" else starts == {0}
 
 
-def test_films_are_sampled_at_several_rates_for_moments_only(films, longva):
-    tasks = ("moment_retrieval", "highlight_detection")
-    config = FinetuneConfig(tasks=tasks, training_fps=(1.0, 2.0), highlight_fps=0.5)
-    rates = {task: set() for task in tasks}
-    for seed in range(6):
-        for item in Samples(films, longva, replace(config, seed=seed)).items:
-            rates[item.task].add(item.sampling["fps"])
-            step = item.shown.seconds[1] - item.shown.seconds[0]
-            assert step == pytest.approx(1 / item.sampling["fps"])
-    assert rates == {"moment_retrieval": {1.0, 2.0}, "highlight_detection": {0.5}}
-
-
 def test_a_query_without_truth_is_no_sample(films, longva, clip):
     video = films[0]
     bare = [replace(q, spans=(), saliency=None) for q in video.queries]

@@ -499,11 +499,11 @@ def test_a_query_without_truth_has_an_answer_and_no_iou():
 
 
 def test_length_bins_hold_their_upper_edge():
-    rows = [make_row(i, duration=d) for i, d in enumerate((8.1, 16.0, 16.1, 64.0))]
+    rows = [make_row(i, duration=d) for i, d in enumerate((12.1, 16.0, 16.1, 64.0))]
     rows += [make_row(9, duration=64.0, **UNREAD)]
     figure = plots.length_curve({"ours": rows})
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["8–16 s\nn 2", "16–32 s\nn 1", "32–64 s\nn 2"]
+    assert labels == ["12–16 s\nn 2", "16–24 s\nn 1", "48–64 s\nn 2"]
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [50, 50, 25])
     two = plots.length_curve({"ours": rows}, edges=[0, 16, 100])
     np.testing.assert_allclose(two.axes[0].lines[0].get_ydata(), [50, 100 / 3])

@@ -156,8 +156,8 @@ def length_curve(
         Rows with ``duration``, ``video``, ``truth``, ``pred``, ``reason``; an answer that
         could not be read counts as IoU 0.
     edges : sequence of float, optional
-        Bins in seconds, each without its lower and with its upper edge; by default they
-        double: 1, 2, 4, 8, 16, ...
+        Bins in seconds, each without its lower and with its upper edge; by default
+        1, 1.5, 2, 3, 4, 6, 8, 12, 16, ...
     resamples : int
         Of the bootstrap, by video.
 
@@ -180,7 +180,7 @@ def length_curve(
         ious = 100 * moment_ious(said, [row["truth"] for row in rows])
         tables[name] = pd.DataFrame(rows, columns=["duration", "video"]).assign(iou=ious)
     table = pd.concat(tables, names=["method"])
-    edges = [0, *2.0 ** np.arange(20)] if edges is None else edges
+    edges = [0, *np.outer(2.0 ** np.arange(20), (1, 1.5)).ravel()] if edges is None else edges
     table = table.assign(bin=pd.cut(table["duration"], edges)).dropna(subset=["bin"])
     counts = table.groupby(["method", "bin"], observed=True).size()
     counts = counts.groupby("bin", observed=True).max()

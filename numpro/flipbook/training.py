@@ -30,7 +30,7 @@ class Float32Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Take one step, as `torch.optim.Muon` with Nesterov momentum does."""
         for group in self.param_groups:
             for weight in group["params"]:

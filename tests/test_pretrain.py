@@ -322,7 +322,10 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
     adopted = tmp_path / "adopted"
     with pytest.raises(FileNotFoundError, match="no published model at"):
         eyes.adopt_eyes(work, adopted)
-    eyes.adopt_eyes(out, adopted)
+    for _ in range(2):  # the second time it is there already
+        eyes.adopt_eyes(out, adopted)
+    with pytest.raises(FileExistsError, match="holds other eyes; name another --work"):
+        eyes.adopt_eyes(out, work)
     taken = pretrain.trained_eyes(adopted, seen.tokenizer)
     for name, weight in seen.model.state_dict().items():
         assert torch.equal(weight.float(), taken.clip.state_dict()[name]), name

@@ -160,6 +160,8 @@ def adopt_eyes(models: Path, folder: Path) -> None:
     ------
     FileNotFoundError
         When one of the models is not there.
+    FileExistsError
+        When `folder` holds other eyes, which would be lost.
     """
     from safetensors.torch import load_file
 
@@ -173,7 +175,10 @@ def adopt_eyes(models: Path, folder: Path) -> None:
     at = "projector."
     parts = {name.split(at)[1]: w.float() for name, w in whole.items() if at in name}
     looker.projector.load_state_dict(parts)
-    leg = Leg("eyes", looker, folder, 1, 0.0)
+    wanted = [p.detach().clone() for p in looker.parameters()]
+    leg = Leg("eyes", looker, folder, 1, 0.0)  # takes up what is there
+    if any(not torch.equal(a, b) for a, b in zip(wanted, leg.masters, strict=True)):
+        raise FileExistsError(f"{leg.path} holds other eyes; name another --work")
     leg.step = leg.steps
     leg.save()
     published = Gates(models / "clip").reached["eyes"]

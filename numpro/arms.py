@@ -17,6 +17,7 @@ import numpy as np
 from numpro.datasets import VideoQueries, load_dataset
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.models import load_model
+from numpro.models.kept import forget_large, load_kept
 from numpro.paths import find_model, relative
 from numpro.predict import predict
 from numpro.prompts import TIME_ENCODINGS
@@ -106,23 +107,29 @@ def ask_arms(
     options
         ``fps``, ``size``, ``style``, ... as `numpro.predict.predict` takes them.
     """
-    rows: dict[str, list[dict]] = {}
-    for arm in arms if videos else ():
-        loaded = load_model(model, adapter=arm.adapter, **loading)
-        how = sorted((options | loading).items())
-        told = [arm.name, arm.time_encoding, task, loaded.fingerprint, how]
-        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
-        part = f"{videos[0].dataset}-{videos[0].split}-{task}"
-        name = f"{part}-{arm.name.replace(' + ', '-')}-{mark}.jsonl"
-        rows[arm.name] = predict(
-            videos,
-            loaded,
-            run.path("predictions", name),
-            task=task,
-            time_encoding=arm.time_encoding,
-            **options,
-        )
-    return rows
+    try:
+        return {
+            arm.name: _ask_arm(arm, model, videos, run, task, dict(loading), options)
+            for arm in (arms if videos else ())
+        }
+    finally:
+        forget_large()  # what comes next may need the memory
+
+
+def _ask_arm(
+    arm: Arm, model: str, videos: Sequence[VideoQueries], run: Run, task: str, loading: dict,
+    options: dict,
+) -> list[dict]:  # fmt: skip
+    """Ask one arm; a function of its own, so that no model lives longer than it is asked."""
+    loaded = load_kept(load_model, model, arm.adapter, loading)
+    how = sorted((options | loading).items())
+    told = [arm.name, arm.time_encoding, task, loaded.fingerprint, how]
+    mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
+    part = f"{videos[0].dataset}-{videos[0].split}-{task}"
+    name = f"{part}-{arm.name.replace(' + ', '-')}-{mark}.jsonl"
+    out = run.path("predictions", name)
+    asked = {"task": task, "time_encoding": arm.time_encoding} | options
+    return predict(videos, loaded, out, **asked)
 
 
 def score_arms(

@@ -119,7 +119,7 @@ class Run:
 
             from .plots.style import small_png
 
-            with rc_context({"savefig.dpi": 144, "savefig.bbox": "tight"}):
+            with rc_context({"savefig.dpi": 144}):
                 path.write_bytes(small_png(fig))
         else:
             fig.save(path)
@@ -133,6 +133,8 @@ class Run:
         from .plots import show
 
         self.save_figure(fig, name, caption)
+        if hasattr(fig, "set_layout_engine"):
+            fig.set_layout_engine("none")  # laid out just now; that is half of drawing
         show(fig, caption)
 
     def figures(self) -> list[dict]:

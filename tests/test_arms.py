@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
-from numpro.arms import choose_arms, encoding_arms, learning_curve, trained
+from numpro import arms as asked
+from numpro.arms import ask_arms, choose_arms, encoding_arms, four_arms, learning_curve, trained
+from numpro.models import kept, load_model
 from numpro.prompts import TIME_ENCODINGS
 from numpro.runs import Run
 
@@ -51,3 +53,20 @@ def test_an_adapters_folder_is_an_arm(tuned):
     assert [arm.name for arm in arms] == ["base", "base + numbers", "fine-tuned + numbers"]
     with pytest.raises(ValueError, match="flipbook, run, none or a folder; got 'elsewhere'"):
         choose_arms("elsewhere", tuned)
+
+
+def test_arms_are_asked_again_without_loading_their_model_again(
+    tmp_path, longva_dir, films, monkeypatch
+):
+    loads = []
+    monkeypatch.setattr(kept, "_kept", {})
+    monkeypatch.setattr(
+        asked, "load_model", lambda *told, **how: loads.append(told) or load_model(*told, **how)
+    )
+    arms, run = four_arms("", ""), Run(tmp_path / "run")
+    rows = ask_arms(arms, str(longva_dir), films[:1], run)
+    assert ask_arms(arms, str(longva_dir), films[:1], run) == rows
+    assert list(rows) == ["base", "base + numbers"] and len(loads) == 1
+    monkeypatch.setattr(kept, "MOST_BYTES", 100)
+    ask_arms(arms, str(longva_dir), films[:1], run)
+    assert kept._kept == {}, "a large model is let go of when all is asked"

@@ -15,6 +15,7 @@ from numpro import probe, read_clip
 from numpro.datasets import Query, Saliency, VideoQueries, load_dataset
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES, SIZE, world
 from numpro.flipbook.films import _draw_in_processes, make_films, write_film
+from numpro.flipbook.scenes import WIDTHS
 from numpro.flipbook.world import RATES, SPLITS, draw_frame, make_film, sample_frames, sprite
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.spans import Span
@@ -187,12 +188,21 @@ def test_each_manner_shows_from_sample_to_sample():
         assert event.x(event.end) == pytest.approx(event.x1)
         assert abs(event.x1 - event.x0) >= 80
     for event in by_manner["grows"]:
-        assert event.width(event.end - 0.01) > 1.8 * event.width(event.start)
+        assert event.width(event.end - 0.01) > 1.5 * event.width(event.start)
     for event in by_manner["blinks"]:
         half = np.floor(event.start) + 1.5
         assert event.width(half) == 0 < event.width(half + 0.5)
     for event in by_manner["appears"]:
         assert event.angle(event.end) == 0 and event.x0 == event.x1
+
+
+@every_split
+def test_nothing_in_a_film_is_narrower_than_what_the_eyes_learned_from(split):
+    for event in EVENTS[split]:
+        times = np.arange(event.start, event.end, 0.05)
+        widths = [w for w in map(event.width, times) if w]
+        assert min(widths) > WIDTHS[0], (event.query, "would not be seen as it begins")
+        assert max(widths) < 1.02 * WIDTHS[1]
 
 
 # --- no way around watching ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from numpro.flipbook import CELLS, COLOURS, OBJECTS, SHAPES, SIZE
 from numpro.flipbook.questions import Object, Picture
 
 N_DIGITS = 3
+WIDTHS = (62, 124)  # of things, in pixels of the picture; in films nothing is narrower
 POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
 # What the columns of a symbol say: its colour and shape, the object, each digit by its place
 # (counted from the left), a constant, the cell.
@@ -111,7 +112,7 @@ def place(rng: np.random.Generator, thing: Object, taken: list[Placed]) -> Place
     """Place an object where it covers none of `taken` (as well as twenty tries can)."""
     best, best_gap = None, -np.inf
     for _ in range(20):
-        size = float(rng.uniform(62, 124))
+        size = float(rng.uniform(*WIDTHS))
         x, y = (float(v) for v in rng.uniform(size / 2 + 4, SIZE - size / 2 - 4, 2))
         gaps = [np.hypot(x - p.x, y - p.y) - (size + p.size) / 2 for p in taken]
         gap = min(gaps, default=np.inf)

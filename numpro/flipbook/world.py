@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from numpro.flipbook import COLOURS, MANNERS, SHAPES, SIZE
 from numpro.flipbook.scenes import Panel
 
-WORLD_VERSION = 2
+WORLD_VERSION = 3
 RATES = ("12.5", "24000/1001", "30000/1001", "variable")
 RGB = {
     "red": (222, 45, 38),
@@ -77,7 +77,7 @@ class Event:
             return 0.0
         done = (t - self.start) / (self.end - self.start)
         if self.manner == "grows":
-            return self.size * (0.6 + 0.75 * done)
+            return self.size * (0.8 + 0.45 * done)
         return self.size * (0.82 + 0.36 * np.exp(-(((t - self.peak) / 1.8) ** 2)))
 
     def x(self, t: float) -> float:
@@ -171,7 +171,7 @@ def _make_event(rng: np.random.Generator, colour: str, shape: str, duration: flo
     start = round(max(0.0, first - float(rng.uniform(0.1, 0.2))), 3)
     end = round(first + length + float(rng.uniform(0.1, 0.2)), 3)
     manner = str(rng.choice(MANNERS))
-    size = float(rng.uniform(62, 100))
+    size = float(rng.uniform(78, 100))  # so that no width is under the least of scenes.WIDTHS
     low, high = 0.7 * size, SIZE - 0.7 * size
     x0, y = (float(v) for v in rng.uniform(low, high, 2))
     x1 = x0

@@ -27,16 +27,21 @@ _DATASETS = {"charades-sta": "Charades-STA test", "qvhighlights": "QVHighlights 
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    r"""Return a Markdown table.
+    r"""Return a Markdown table; a name such as R@0.5 is no address, an interval does not break.
 
     >>> print(table(["a", "b"], [[1, "x|y"]]))
     | a | b |
     |---|---|
     | 1 | x\|y |
     """
-    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in (heads, *rows)]
+    cells = [[_cell(str(cell)) for cell in line] for line in (heads, *rows)]
     head, *body = ("| " + " | ".join(line) + " |" for line in cells)
     return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
+
+
+def _cell(text: str) -> str:
+    text = re.sub(r" \[([-\d.]+), ([-\d.]+)\]", "\u00a0[\\1,\u00a0\\2]", text)
+    return re.sub(r"^\w+@[\d.]+$", r"`\g<0>`", text.replace("|", "\\|"))
 
 
 def notebook_table() -> str:
@@ -50,7 +55,7 @@ def notebook_table() -> str:
         first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
         lines = [line.strip() for line in first if line.strip()]
         title, about = lines[0].lstrip("# "), lines[1] if len(lines) > 1 else ""
-        about = re.sub(r"^\*\*\w+\.\*\* ", "", about)  # "**Goal.** ..."
+        about = re.sub(r"^(- )?\*\*\w+\.\*\* ", "", about)  # "- **Goal.** ..."
         rows.append([f"[{path.stem}](notebooks/{path.name})", title, about])
     return table(["notebook", "question", "in short"], rows)
 

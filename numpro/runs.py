@@ -115,12 +115,9 @@ class Run:
         """
         path = self.path("figures", f"{_file_name(name)}.png")
         if hasattr(fig, "savefig"):
-            from matplotlib import rc_context
-
             from .plots.style import small_png
 
-            with rc_context({"savefig.dpi": 144}):
-                path.write_bytes(small_png(fig))
+            path.write_bytes(small_png(fig, dpi=144))
         else:
             fig.save(path)
         about = path.with_suffix(".json")

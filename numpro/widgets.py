@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ipywidgets import VBox
     from matplotlib.figure import Figure
 
+_WHOLE = "calc(100% - 4px)"  # a widget has a margin of 2 pixels; with 100 % the page would scroll
 COLORS = ("red", "blue", "green", "black", "white", "yellow")
 
 
@@ -41,7 +42,7 @@ def controls(draw: Callable[..., bytes], **given) -> "VBox":
     from ipywidgets import HBox, Image, Layout, VBox
 
     # as large as it is, not as wide as the page
-    picture = Image(format="png", layout=Layout(max_width="100%", align_self="flex-start"))
+    picture = Image(format="png", layout=Layout(max_width=_WHOLE, align_self="flex-start"))
 
     def redraw(_=None) -> None:
         picture.value = draw(**{name: control.value for name, control in given.items()})
@@ -179,7 +180,7 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> "VBox":
         Dropdown(options=list(models), description="model"),
     )
     button, told = Button(description="ask", button_style="primary"), HTML()
-    hidden = {"display": "none", "max_width": "100%", "align_self": "flex-start"}
+    hidden = {"display": "none", "max_width": _WHOLE, "align_self": "flex-start"}
     picture = Image(format="png", layout=hidden)
     film = Video(autoplay=False, controls=True, layout=dict(hidden))
 

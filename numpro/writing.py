@@ -141,4 +141,6 @@ def _even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     if frame.shape[2] != 3 or not height or not width:
         raise ValueError(f"frames must have shape [H, W, 3]; got {frame.shape}")
+    if not height % 2 and not width % 2:
+        return frame
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

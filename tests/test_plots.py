@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -183,6 +184,16 @@ def test_a_picture_in_a_notebook_is_a_small_png():
     assert len(small_png(figure)) < len(whole.getvalue())
 
 
+def test_a_small_png_is_what_savefig_draws_and_leaves_the_figure_as_it_was():
+    figure = plots.contact_strip(np.full((3, 20, 20, 3), 90, np.uint8), range(3), truth=(0, 2))
+    canvas, whole = figure.canvas, io.BytesIO()
+    figure.savefig(whole, format="png", dpi=144)
+    shown, saved = Image.open(io.BytesIO(small_png(figure, dpi=144))), Image.open(whole)
+    assert shown.size == saved.size and figure.canvas is canvas and figure.dpi == 100
+    shown, saved = (np.asarray(picture.convert("RGB"), int) for picture in (shown, saved))
+    assert np.abs(shown - saved).mean() < 2  # of 255: all but the colours that were left out
+
+
 def test_pyplot_shows_figures_only_where_it_is_used():
     script = (
         "import sys; from numpro import plots; log = [dict(step=1, loss=1.0)] * 2\n"
@@ -272,7 +283,20 @@ def test_frames_keep_their_shape_and_small_ones_their_pixels():
     assert (x1 - x0) / (bottom - top) == pytest.approx(2)
     np.testing.assert_array_equal(image.get_array(), frames[0])
     (large, *_) = drawn(plots.contact_strip(noise(12, 336, 336)), "frame")
-    assert large.get_array().shape[1] < 150
+    assert large.get_array().shape[1] < 240
+
+
+def test_the_published_numbers_can_be_read_in_a_strip(clip):
+    for count in (1, 8, 9, 16, 36):
+        pages = noise(count, 336, 336)
+        told = {"query": "q", "response": "a", "truth": [(0, 1)], "pred": [(0, 1)]}
+        told["clip"] = SimpleNamespace(frames=pages, seconds=np.arange(count))
+        strips = plots.contact_strip(pages), plots.failure_gallery([told])
+        strips += (plots.compare_strip(pages, pages, "q", "a", seconds=np.arange(count)),)
+        for figure in strips:
+            x0, x1, *_ = drawn(figure, "frame")[0].get_extent()
+            # digits of 40 points at 336 pixels are 29 pixels high, those of the page's text 9 to 10
+            assert (x1 - x0) * 100 * 29 / 336 > 9
 
 
 def test_compare_shows_both_strips_question_and_answer(clip):
@@ -284,9 +308,10 @@ def test_compare_shows_both_strips_question_and_answer(clip):
     above, below = images[:count], images[count:]
     assert max(i.get_extent()[2] for i in above) < min(i.get_extent()[3] for i in below)
     assert any((a.get_array() != b.get_array()).any() for a, b in zip(above, below, strict=True))
-    assert len(drawn(figure, "time")) == count and len(drawn(figure, "truth")) == 1
+    assert len(drawn(figure, "time")) == count
+    assert len(drawn(figure, "truth")) == 2  # 11 frames are two rows, and it is in both
     assert "a red $tar" in words(figure) and "“From 3 to 7.”" in words(figure)
-    thinned = plots.compare_strip(clip, pages, "q", "a", per_row=6)
+    thinned = plots.compare_strip(clip, pages, "q", "a", per_row=3)
     assert len(drawn(thinned, "frame")) == 2 * -(-count // 2)
     assert "1 of every 2" in words(thinned)
 
@@ -294,7 +319,7 @@ def test_compare_shows_both_strips_question_and_answer(clip):
 def test_gallery_shows_frames_answers_and_reasons(clip):
     items = [row | {"clip": clip} for row in ROWS]
     figure = plots.failure_gallery(items)
-    assert len(drawn(figure, "frame")) == 3 * len(clip)
+    assert len(drawn(figure, "frame")) == 3 * -(-len(clip) // 2)  # one row of 8 at most
     assert len(drawn(figure, "truth")) == 3 and len(drawn(figure, "answer")) == 2
     said = words(figure)
     assert "IoU 0.50" in said and "not read: no time in the answer" in said

@@ -120,7 +120,7 @@ class TestParts:
         assert (
             "| [01_a](notebooks/01_a.ipynb) | Where does it come from? | Sampling \\| numbering. |"
         ) in text
-        assert "| model | fine-tuned | overlay-index | 1 | 70.0 [64.0, 75.5] |" in text
+        assert "| model | fine-tuned | overlay-index | 1 | 70.0\u00a0[64.0,\u00a075.5] |" in text
         assert "No run `flipbook_full` is stored yet." in text
 
     def test_a_changed_table_is_stale(self, files):

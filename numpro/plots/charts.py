@@ -79,7 +79,8 @@ def design_heatmaps(
         One row a design: ``position``, ``size``, ``color`` and the value columns. A row with
         the position ``"none"`` is what is reached without a number; it is written below.
     values : sequence of str
-        The columns to show, one block of panels each, on a scale of its own.
+        The columns to show, one block of panels each, on a scale of its own, which spans at
+        least 20 points.
     chosen : NumberStyle, mapping or pandas row, optional
         With ``position``, ``size`` and ``color``; framed and starred in every block.
 
@@ -110,9 +111,11 @@ def design_heatmaps(
     axes = fig.subplots(len(values) * down, across, squeeze=False, sharey=True)
     for block, value in enumerate(values):
         grids = table.pivot(index="position", columns=["color", "size"], values=value)
+        low, high = table[value].min(), table[value].max()
+        low = min(low, high - (20 if high > 1 else 0.2))  # a point or two are no great difference
         for ax, colour in zip(axes[block * down :].flat, colours, strict=False):
             grid = grids[colour].reindex(index=places, columns=sizes)
-            _heatmap(ax, grid, table[value].min(), table[value].max(), colour, pick)
+            _heatmap(ax, grid, low, high, colour, pick)
             ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=10)
     for ax in axes.flat:
         ax.set_visible(bool(ax.images))

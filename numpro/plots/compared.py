@@ -129,6 +129,9 @@ def dots(
     ValueError
         When there is no series.
     """
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.legend_handler import HandlerErrorbar
+
     style.check_named(series, "series")
     labels = list(dict.fromkeys(label for one in series.values() for label in one))
     rows = max(0.34, 0.17 * len(series)) * len(labels)
@@ -139,6 +142,7 @@ def dots(
         found = [(labels.index(k) + aside, *s) for k, v in points.items() for s in _scores(v)]
         lane, value, low, high = np.array(found, float).reshape(-1, 4).T
         error = np.maximum([value - low, high - value], 0)
+        error = error if error.any() else None
         ax.errorbar(value, lane, xerr=error, label=style.readable(name), **look)
     for number, (name, value) in enumerate((lines or {}).items()):
         look = {"color": style.SOFT, "ls": style.DASHES[1 + number % 4], "lw": 1.5, "gid": "line"}
@@ -150,7 +154,8 @@ def dots(
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
     if len(series) > 1 or lines:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        wide = {ErrorbarContainer: HandlerErrorbar(xerr_size=1.4)}  # past the marker
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), handler_map=wide)
     return ax.figure
 
 

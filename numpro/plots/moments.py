@@ -157,7 +157,7 @@ def attention_map(
     truth : pair of int, optional
         The first and last frame of the true moment: upright lines.
     labels : sequence, optional
-        The T numbers on the frames; default 0..T-1.
+        The names of the T frames; default 0..T-1, the numbers that are drawn.
     title : str, optional
         Usually the query.
     frames : uint8 array [T, H, W, 3], optional
@@ -190,7 +190,7 @@ def attention_map(
         ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
     ax.set_xticks(shown, [str(i if labels is None else labels[i]) for i in shown])
     ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
-    ax.set_xlabel("number on the frame")
+    ax.set_xlabel("frame")
     figure.axes[0].set_title(style.readable(title or "Attention over the frames"))
     figure.colorbar(drawn, ax=figure.axes, label="attention (largest = 1)")
     return figure

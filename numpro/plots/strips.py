@@ -92,7 +92,7 @@ class _Canvas:
             self._frames(strip, first, last)
             for name in strip.spans:
                 self._lane(strip, name, first, last - first)
-            self.y += 0.08
+            self.y += 0.18 if strip.spans else 0.08
 
     def _frames(self, strip: _Strip, first: int, last: int) -> None:
         """Draw a row of frames, labels above and seconds below them."""
@@ -151,7 +151,7 @@ class _Canvas:
 def contact_strip(
     clip_or_frames: Any, seconds: Sequence[float] | None = None,
     labels: Sequence[int | str] | None = None, truth: Any = None, predicted: Any = None,
-    title: str | None = None, per_row: int = 12,
+    title: str | None = None, per_row: int = 8,
 ) -> "Figure":  # fmt: skip
     """Show the frames of a clip in rows, with the truth and the prediction as brackets.
 
@@ -169,7 +169,8 @@ def contact_strip(
     title : str, optional
         Usually the query.
     per_row : int
-        At most so many frames in a row.
+        At most so many frames in a row; with 8 the published numbers are as large as the page's
+        own text.
 
     Returns
     -------
@@ -192,7 +193,7 @@ def contact_strip(
 @style.styled()
 def compare_strip(
     clip: Any, numbered: Any, query: str, answer_text: str, truth: Any = None,
-    predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 12,
+    predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 8,
 ) -> "Figure":  # fmt: skip
     """Show the same frames without and with numbers, the question and the answer.
 
@@ -211,7 +212,7 @@ def compare_strip(
     seconds : sequence of float, optional
         The time of each frame; the clip's own by default.
     per_row : int
-        Both strips are one row; more frames are thinned to at most so many.
+        At most so many frames in a row; more than three rows of them are thinned.
 
     Returns
     -------
@@ -225,8 +226,9 @@ def compare_strip(
     seconds = getattr(clip, "seconds", None) if seconds is None else seconds
     if seconds is None:
         raise ValueError("seconds must be given with an array of frames; got none")
-    plain = _Strip(clip, seconds, None, None, None, per_row, per_row)
-    marked = _Strip(numbered, seconds, None, truth, predicted, per_row, per_row)
+    size = {"per_row": per_row, "most": 3 * per_row, "columns": per_row}
+    plain = _Strip(clip, seconds, None, None, None, **size)
+    marked = _Strip(numbered, seconds, None, truth, predicted, **size)
     canvas = _Canvas(max(marked.width, 5.0))
     canvas.heading(f"Question: when does “{query}” happen?")
     canvas.block("What a video model is given", color=style.SOFT)
@@ -264,7 +266,7 @@ def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "Figure":
     canvas = _Canvas(style.WIDTH)
     for number, item in enumerate(items[:limit]):
         said = style.first_prediction(item)
-        strip = _Strip(item["clip"], None, None, item["truth"], said or (), 12, 12, columns=12)
+        strip = _Strip(item["clip"], None, None, item["truth"], said or (), 8, most=8, columns=8)
         fit = f"not read: {style.readable(item.get('reason') or 'no answer', 60)}"
         fit = f"IoU {moment_ious([said], [item['truth']])[0]:.2f}" if said else fit
         if number:

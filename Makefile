@@ -44,6 +44,7 @@ lint: $(STAMP)  ## check style, format and spelling
 	$(BIN)/ruff format --check
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md data/README.md notebooks numpro tests benchmarks
 
+# the browser works on the same cores: threads that spin while they wait would share them with it
 lab: $(STAMP)  ## open the first notebook in JupyterLab
-	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None $(ARGS)

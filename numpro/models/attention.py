@@ -14,6 +14,7 @@ from numpro.answers import MomentAnswer, parse_moment
 from numpro.models.base import answer_tokens
 from numpro.models.local import LocalModel
 from numpro.models.sharing import Prefix, decode
+from numpro.models.threads import fit_threads
 from numpro.prompts import asked_unit
 from numpro.spans import Span, labels_to_seconds, to_seconds
 
@@ -86,6 +87,7 @@ def _own(answer: MomentAnswer, clip, time_encoding: str, labels) -> Span | None:
     return spans[0] if spans else None
 
 
+@fit_threads
 @torch.inference_mode()
 def _look(model, clip, query, time_encoding, layer, asked) -> tuple[list[int], np.ndarray]:
     """Return the tokens of the answer and the weights [N, T] (see `frame_attention`)."""

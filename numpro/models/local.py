@@ -18,6 +18,7 @@ from numpro.models.cost import Cost, predict_cost
 from numpro.models.loading import finish, pick_device, refuse_unknown, weight_options
 from numpro.models.longva_model import LORA_TARGETS
 from numpro.models.sharing import Prefix, common_prefix, decode
+from numpro.models.threads import fit_threads
 from numpro.overlay import NumberStyle
 from numpro.prompts import Prompt
 
@@ -193,6 +194,7 @@ class LocalModel(VideoModel):
         asked = [self.prompt_ids(shape, prompt) for prompt in prompts]
         return asked, common_prefix(asked)
 
+    @fit_threads
     @torch.inference_mode()
     def respond(
         self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int

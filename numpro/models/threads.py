@@ -1,0 +1,36 @@
+"""Threads that suit a model: one where handing work to a second takes longer than doing it."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from numpro.models.kept import weight_bytes
+
+# A step of the embedded models (12 MB of weights) is some hundred operations of microseconds. On
+# two cores a second thread gains nothing; where it sleeps between them a step takes a third longer,
+# and where it spins and another process is at work on its core, ten times as long.
+SMALL_BYTES = 50_000_000
+
+
+def fit_threads(ask: Callable) -> Callable:
+    """Let a call about a local model, its first argument, use one thread when the model is small.
+
+    Only weights on a CPU count. The number of threads is of the whole process: it is set back
+    when the call ends, however it ends.
+    """
+
+    @wraps(ask)
+    def fitted(model, *args, **kwargs):
+        import torch
+
+        weights = getattr(model, "model", None)
+        on_cpu = getattr(getattr(weights, "device", None), "type", None) == "cpu"
+        threads = torch.get_num_threads()
+        if not on_cpu or threads == 1 or weight_bytes(model) > SMALL_BYTES:
+            return ask(model, *args, **kwargs)
+        torch.set_num_threads(1)
+        try:
+            return ask(model, *args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return fitted

@@ -154,7 +154,7 @@ def dots(
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
     if len(series) > 1 or lines:
-        wide = {ErrorbarContainer: HandlerErrorbar(xerr_size=1.4)}  # past the marker
+        wide = {ErrorbarContainer: HandlerErrorbar(xerr_size=1.0)}  # past the marker
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), handler_map=wide)
     return ax.figure
 

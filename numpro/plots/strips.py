@@ -46,8 +46,8 @@ class _Strip:
         self.seconds = None if seconds is None else np.asarray(seconds, float)[shown]
         self.labels = None if labels is None else [style.readable(labels[i], 12) for i in shown]
         self.per_row = -(-len(shown) // -(-len(shown) // per_row))  # rows of the same length
-        # a frame with its gap, 1.6 at most
-        self.slot = min((style.WIDTH - _LEFT - _RIGHT) / max(self.per_row, columns), 1.6)
+        # a frame with its gap, 1.4 at most
+        self.slot = min((style.WIDTH - _LEFT - _RIGHT) / max(self.per_row, columns), 1.4)
         self.width = _LEFT + self.per_row * self.slot + _RIGHT
 
     def place(self, second: float) -> float:

@@ -214,9 +214,17 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     pages.trim_blocks = pages.lstrip_blocks = True
     pages.loader = jinja2.FileSystemLoader(Path(__file__).parent)
     pages.globals |= {"role": role, "format_score": format_score, "say": _say}
-    data = [base64.b64encode(Path(f["path"]).read_bytes()).decode() for f in figures]
-    pictures = [{**figure, "data": text} for figure, text in zip(figures, data, strict=True)]
+    pictures = [{**figure, **_picture(Path(figure["path"]))} for figure in figures]
     scores, rerun = results["scores"], rerun_command(results)
     told = {"headline": headline(scores), "groups": group_scores(scores), "rerun": rerun}
     told["paper"] = paper_table(scores)
     return pages.get_template("report.html.j2").render(results=results, figures=pictures, **told)
+
+
+def _picture(path: Path) -> dict:
+    """Return a picture as text, and how wide it is at 100 dots an inch: its text as the page's."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width = round(100 * image.width / image.info.get("dpi", (100, 100))[0])
+    return {"data": base64.b64encode(path.read_bytes()).decode(), "width": width}

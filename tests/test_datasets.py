@@ -80,9 +80,11 @@ def test_annotations_by_split_by_folder_or_by_file(tmp_path):
     assert counts == {"val": 1, "test": 4}
     (named,) = load_dataset("numpro-json", "train", path)
     assert (named.split, named.path) == ("train", tmp_path / "videos" / "a.mp4")
-    (tmp_path / "annotations.json").unlink()
     trained = load_dataset("numpro-json", "train", tmp_path)
     assert [v.path.parent for v in trained] == [tmp_path / "videos"] * 2
+    (tmp_path / "annotations" / "train.json").unlink()
+    with pytest.raises(FileNotFoundError):  # what was published for testing is not learned from
+        load_dataset("numpro-json", "train", tmp_path)
 
 
 def test_the_flipbooks_annotations_may_be_a_file_too(films):

@@ -172,4 +172,12 @@ def test_a_picture_is_moved_sideways_where_it_would_be_too_small(tmp_path):
     page = render_report(
         RESULTS, [{"name": "p", "path": tmp_path / "p.png", "caption": "", "alt": "x"}]
     )
-    assert '<figure><div class="wide" tabindex="0"><img' in page
+    assert '<figure><div class="wide" tabindex="0"><img width="8"' in page
+
+
+def test_all_pictures_are_seen_at_one_scale(tmp_path):
+    from numpro.plots.style import new_figure, small_png
+
+    (tmp_path / "p.png").write_bytes(small_png(new_figure(2, 6), dpi=144))
+    page = render_report(RESULTS, [{"path": tmp_path / "p.png", "caption": "", "alt": "x"}])
+    assert '<img width="600"' in page, "6 inches, as in the notebook"

@@ -111,7 +111,7 @@ def small_png(figure: "Figure", dpi: float = 100) -> bytes:
     small = io.BytesIO()
     pixels = Image.fromarray(_pixels(figure, dpi))
     picture = pixels.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    picture.save(small, "PNG", optimize=True)
+    picture.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
     return small.getvalue()
 
 

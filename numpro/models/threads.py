@@ -6,8 +6,8 @@ from functools import wraps
 from numpro.models.kept import weight_bytes
 
 # A step of the embedded models (12 MB of weights) is some hundred operations of microseconds. On
-# two cores a second thread gains nothing; where it sleeps between them a step takes a third longer,
-# and where it spins and another process is at work on its core, ten times as long.
+# two cores a second thread gains nothing, and loses where it sleeps between them, or spins beside
+# another process that works on its core (benchmarks/threads.py).
 SMALL_BYTES = 50_000_000
 
 

@@ -6,7 +6,7 @@ from functools import wraps
 from numpro.models.kept import weight_bytes
 
 # A step of the embedded models (12 MB of weights) is some hundred operations of microseconds. On
-# two cores a second thread gains nothing, and loses where it sleeps between them, or spins beside
+# two cores a second thread gains little, and loses where it sleeps between them, or spins beside
 # another process that works on its core (benchmarks/threads.py).
 SMALL_BYTES = 50_000_000
 

@@ -282,8 +282,11 @@ def test_frames_keep_their_shape_and_small_ones_their_pixels():
     x0, x1, bottom, top = image.get_extent()
     assert (x1 - x0) / (bottom - top) == pytest.approx(2)
     np.testing.assert_array_equal(image.get_array(), frames[0])
-    (large, *_) = drawn(plots.contact_strip(noise(12, 336, 336)), "frame")
-    assert large.get_array().shape[1] < 240
+    for per_row in (12, 6):
+        (large, *_) = drawn(plots.contact_strip(noise(12, 336, 336), per_row=per_row), "frame")
+        x0, x1, *_ = large.get_extent()
+        assert large.get_array().shape[1] <= 150 * (x1 - x0 + 0.03) + 1, "larger than seen"
+        assert large.get_array().shape[1] < 150 or per_row == 6
 
 
 def test_the_published_numbers_can_be_read_in_a_strip(clip):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from html import unescape
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -160,6 +161,16 @@ def test_pictures_are_many_and_have_words_for_who_cannot_see_them(path):
     for cell in shown:
         for out in pictures(cell):
             assert len(out.metadata["image/png"]["alt"]) > 20, cell.source
+
+
+def test_the_page_that_the_readme_names_hands_the_words_on():
+    from nbconvert import HTMLExporter
+
+    assert "--template classic" in (ROOT / "README.md").read_text()
+    path = ROOT / "notebooks" / "05_measure.ipynb"
+    page, _ = HTMLExporter(template_name="classic").from_filename(path)
+    words = [out.metadata["image/png"]["alt"] for c in cells(path) for out in pictures(c)]
+    assert words and words == list(map(unescape, re.findall(r'(?<= alt=")[^"]+', page)))
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)

@@ -327,6 +327,9 @@ def test_gallery_shows_frames_answers_and_reasons(clip):
     said = words(figure)
     assert "IoU 0.50" in said and "not read: no time in the answer" in said
     assert "“From frame 2 to frame 4.”" in said and "“A star, $5 & $6.”" in said
+    assert len(clip) > 8 and "“From frame 2 to frame 4.”   (1 of every 2 frames is shown)" in said
+    whole = words(plots.failure_gallery([ROWS[0] | {"clip": clip.select(range(8))}]))
+    assert "“From frame 2 to frame 4.”" in whole and "of every" not in whole
     assert len(drawn(plots.failure_gallery(items, limit=1), "truth")) == 1
 
 

@@ -273,6 +273,7 @@ def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "Figure":
             canvas.axes.axhline(canvas.y + 0.02, color="#BBBBBB", lw=0.8)
             canvas.y += 0.14
         query, reply = style.readable(item["query"], 90), style.readable(item["response"], 80)
-        canvas.block(f"{query}   ({fit})\n“{reply}”")
+        thinned = f"   ({strip.note})" if strip.note else ""
+        canvas.block(f"{query}   ({fit})\n“{reply}”{thinned}")
         canvas.strip(strip)
     return canvas.finish()

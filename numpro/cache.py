@@ -6,15 +6,20 @@ import json
 import os
 import sqlite3
 import warnings
+import weakref
 import zipfile
 import zlib
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro import __version__
 from numpro.video import Clip, read_clip
+
+if TYPE_CHECKING:
+    from diskcache import Cache
 
 _ARRAYS = ("frames", "seconds", "source_index")
 
@@ -53,7 +58,7 @@ class ClipCache:
 
         # two at most make room for one, where the default is ten: clips are large
         how = {"eviction_policy": "least-recently-used", "cull_limit": 2}
-        return Cache(str(self.folder), size_limit=self.size_limit, **how)
+        return closed_with(self, Cache(str(self.folder), size_limit=self.size_limit, **how))
 
     def read(self, path: str | os.PathLike, **sampling) -> Clip:
         """Return the clip that ``read_clip(path, **sampling)`` does, from here when it is here.
@@ -104,6 +109,15 @@ class ClipCache:
                 self._store.cull(retry=True)
         except (OSError, sqlite3.Error) as error:
             warnings.warn(f"{path}: read, but not kept in {self.folder}: {error}", stacklevel=3)
+
+
+def closed_with(owner: object, store: "Cache") -> "Cache":
+    """Return a store whose database is closed when its owner is no more: it does not do it itself.
+
+    From Python 3.13 on each one that is left open is warned of.
+    """
+    weakref.finalize(owner, store.close)
+    return store
 
 
 def _key(path: str | os.PathLike, sampling: dict) -> str | None:

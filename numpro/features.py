@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpro import __version__
+from numpro.cache import closed_with
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,9 @@ class FeatureCache:
         self.memory_bytes = int(memory_gib * 2**30)
         self._memory: OrderedDict = OrderedDict()
         self._bytes = 0
-        self._disk = _open(Path(folder), int(disk_gib * 2**30)) if folder else None
+        self._disk = None
+        if folder:
+            self._disk = closed_with(self, _open(Path(folder), int(disk_gib * 2**30)))
 
     def __len__(self) -> int:
         return len(self._memory)

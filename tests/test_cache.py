@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from films import encode
 import numpro.cache
 from numpro import read_clip, write_video
 from numpro.cache import ClipCache
+from numpro.features import FeatureCache
 from numpro.video import VideoError
 from numpro.workers import Request, read_many
 
@@ -233,6 +235,16 @@ def test_two_writers_and_kills_in_the_middle_leave_whole_clips(tmp_path):
         for _ in range(2):  # their folder, then the folder of that
             cache._store.check(fix=True)
     assert not cache._store.check()
+
+
+@pytest.mark.parametrize("kind", [ClipCache, FeatureCache])
+def test_its_database_is_closed_with_it(tmp_path, kind):
+    cache = ClipCache(tmp_path) if kind is ClipCache else FeatureCache(0, tmp_path)
+    connection = (cache._store if kind is ClipCache else cache._disk)._con
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+    del cache
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 def test_workers_share_it(film, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -54,9 +55,12 @@ def lab(tmp_path_factory):
     places |= {"LabApp.user_settings_dir": folder / "settings"}
     places |= {"LabApp.workspaces_dir": folder / "workspaces"}
     options = [f"--{name}={value}" for name, value in (OPTIONS | places).items()]
-    # what the notebook writes stays in the folder too, its kernel finds this package
+    # what the notebook writes stays in the folder too, its kernel finds this package and its models
+    (folder / "data" / "flipbook").mkdir(parents=True)
+    (folder / "data" / "flipbook" / "models").symlink_to(ROOT / "data" / "flipbook" / "models")
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     about = {"PYTHONPATH": paths, "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+    about["NUMPRO_ROOT"] = str(folder)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stderr=log, env=os.environ | about)
@@ -135,3 +139,36 @@ def test_run_all_without_an_error_and_a_control_that_moves(lab, browser):
     before = picture.get_attribute("src")
     slider.send_keys(webdriver.Keys.ARROW_RIGHT * 3)
     wait(lambda: picture.get_attribute("src") != before)
+
+
+# the widget's file input is in no page: it is put there when the button would open its dialog
+SHOW_UPLOAD = """
+const click = HTMLInputElement.prototype.click;
+HTMLInputElement.prototype.click = function () {
+  if (this.type !== "file") return click.call(this);
+  this.id = "upload"; this.style.display = "block"; document.body.append(this);
+};
+arguments[0].click();
+"""
+
+
+def test_a_film_that_was_uploaded_is_asked_about(lab, browser, films):
+    """Goes on in the page that the test before has run."""
+
+    def one(selector):
+        return wait(lambda: browser.find_element("css selector", selector))
+
+    film = films[0]
+    browser.execute_script(SHOW_UPLOAD, one(".widget-upload"))
+    one("#upload").send_keys(str(film.path))
+    panel = one(".widget-vbox:has(> .widget-hbox .widget-upload)")
+    path, query = panel.find_elements("css selector", ".widget-text input")
+    wait(lambda: path.get_attribute("value").endswith(f"/{film.path.name}"))
+    query.send_keys(film.queries[0].text + webdriver.Keys.TAB)
+    panel.find_element("css selector", "button.mod-primary").click()
+    seconds = r"\d+\.\d\d s to \d+\.\d\d s"
+    wait(lambda: re.search(seconds, panel.text))
+    shown = wait(lambda: panel.find_element("css selector", "img.widget-image"))
+    wait(lambda: shown.is_displayed() and shown.size["width"] > 300)
+    clip = wait(lambda: panel.find_element("css selector", "video"))
+    wait(lambda: browser.execute_script("return arguments[0].duration > 0", clip))

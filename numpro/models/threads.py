@@ -7,7 +7,8 @@ from numpro.models.kept import weight_bytes
 
 # A step of the embedded models (12 MB of weights) is some hundred operations of microseconds. On
 # two cores a second thread gains little, and loses where it sleeps between them, or spins beside
-# another process that works on its core (benchmarks/threads.py).
+# another process that works on its core; one that sleeps gains from about 36 MB on, a tenth at
+# first (benchmarks/threads.py).
 SMALL_BYTES = 50_000_000
 
 

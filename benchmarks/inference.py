@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
 MODELS = ("longva", "qwen2_vl")
 QUESTIONS = (1, 3, 4, 10)
@@ -80,8 +80,8 @@ def build(kind, shape, device, dtype):
 def _longva(shape, tokenizer, _):
     from transformers import CLIPImageProcessorPil
 
-    from numpro.models.longva import Longva
-    from numpro.models.longva_model import LongvaConfig, LongvaForConditionalGeneration
+    from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
+    from numpro.models.longva.video_model import Longva
 
     config = LongvaConfig(
         vision_config={"image_size": shape["side"], "patch_size": 14, **shape["longva"]},
@@ -191,7 +191,7 @@ def _film(frames, shape):
 def _ask(model, frames, count, tokens, clock, repeats):
     from numpro.models.cost import predict_cost
     from numpro.models.sharing import decode
-    from numpro.prompts import build_prompt
+    from numpro.prompting.prompts import build_prompt
 
     wanted = [f"a red star number {i} spins and {'grows ' * (i % 3)}" for i in range(count)]
     prompts = [build_prompt(query, np.arange(len(frames)) * 2.0) for query in wanted]

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from numpro import number_frames, overlay
+from numpro import number_frames
+from numpro.numbers import overlay
 from numpro.provenance import provenance
 
 CLIPS = ((1000, 336, 336), (240, 640, 360))

@@ -5,7 +5,7 @@ import decord
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from numpro.overlay import FONT
+from numpro.numbers.overlay import FONT
 
 
 def number_every_frame(path, out):

@@ -52,7 +52,7 @@ def ask_random(width):
 
     from numpro.models import threads
     from numpro.models.kept import weight_bytes
-    from numpro.prompts import build_prompt
+    from numpro.prompting.prompts import build_prompt
 
     threads.SMALL_BYTES = 0 if "SMALL_BYTES" in os.environ else 1 << 40
     torch.set_num_threads(2)

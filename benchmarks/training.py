@@ -1,6 +1,6 @@
 """What a step of fine-tuning costs: ``python benchmarks/training.py --help``.
 
-A LongVA with random weights is trained as `numpro.finetune` does it (the same samples, batches,
+A LongVA with random weights is trained as `numpro.training` does it (the same samples, batches,
 LoRA and AdamW) on a film made here, in the shapes of the presets; beside each stands the same step
 without one of the things that make it cheap:
 
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from numpro.presets import PRESETS
+from numpro.training.presets import PRESETS
 
 GIB = 2**30
 TOWER = {"patch_size": 14, "image_size": 336, "projection_dim": 64}
@@ -82,9 +82,9 @@ def make_model(shape, quantization, dtype, device):
     import torch
     from transformers import CLIPImageProcessorPil
 
-    from numpro.flipbook.tokenizer import make_tokenizer
-    from numpro.models.longva import Longva
-    from numpro.models.longva_model import LongvaConfig, LongvaForConditionalGeneration
+    from numpro.flipbook.pretraining.tokenizer import make_tokenizer
+    from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
+    from numpro.models.longva.video_model import Longva
 
     tokenizer = make_tokenizer()
     pictures = CLIPImageProcessorPil(size={"height": 336, "width": 336}, do_center_crop=False)
@@ -178,10 +178,10 @@ def run(name, preset, variant):
     import torch
     from peft import get_peft_model
 
-    import numpro.models.longva  # noqa: F401
-    from numpro.finetune import lora_config
-    from numpro.memory import give_back_freed, predict_memory, trainable_parameters
-    from numpro.samples import Collator, Samples
+    import numpro.models.longva.video_model  # noqa: F401
+    from numpro.training.memory import give_back_freed, predict_memory, trainable_parameters
+    from numpro.training.samples import Collator, Samples
+    from numpro.training.trainer import lora_config
 
     shape, device = SHAPES[name], "cuda" if name == "7b" else "cpu"
     config = replace(PRESETS[preset], **shape["all"], **shape["presets"][preset], fps=0.5)

@@ -22,9 +22,9 @@ import plain_video
 from PIL import Image
 
 from numpro import number_frames, read_clip
-from numpro.container import _kept_index, make_index
-from numpro.decode import decoded, read_decord
 from numpro.provenance import provenance
+from numpro.video.container import _kept_index, make_index
+from numpro.video.decode import decoded, read_decord
 
 FILMS = {  # name: seconds, (width, height), frames a second
     "150 s, 640x360, 30 fps": (150, (640, 360), Fraction(30)),

@@ -19,7 +19,7 @@ import psutil
 
 from numpro import write_video
 from numpro.provenance import provenance
-from numpro.workers import Request, read_many
+from numpro.video.workers import Request, read_many
 
 SIZE = (336, 336)
 

@@ -1,6 +1,6 @@
 """``python -m numpro`` is the command ``numpro``."""
 
-from .cli import main
+from numpro.cli import main
 
 if __name__ == "__main__":
     main(prog_name="numpro")

@@ -8,8 +8,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from . import __version__
-from .paths import root
+from numpro import __version__
+from numpro.paths import root
 
 PACKAGES = ("torch", "transformers", "peft", "decord", "av", "pillow", "numpy")
 

@@ -174,14 +174,14 @@ def to_seconds(
     Parameters
     ----------
     answer
-        A `numpro.answers.MomentAnswer`; an unparsed one gives no spans.
+        A `numpro.prompting.answers.MomentAnswer`; an unparsed one gives no spans.
     clip
         What the model saw: its ``seconds`` and ``duration``.
     labels, end
         As in `labels_to_seconds`; used for frames.
     unit
         What was asked for, taken when the answer names no unit
-        (`numpro.prompts.asked_unit`).
+        (`numpro.prompting.prompts.asked_unit`).
 
     Examples
     --------
@@ -215,7 +215,7 @@ def highlight_scores(
     Parameters
     ----------
     answer
-        A `numpro.answers.HighlightAnswer`; an unparsed one gives zeros.
+        A `numpro.prompting.answers.HighlightAnswer`; an unparsed one gives zeros.
     clip, labels, unit
         As in `to_seconds`.
     clip_seconds

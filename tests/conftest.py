@@ -8,43 +8,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# where processes that tests start find the helpers; pytest has it from pyproject.toml
+os.environ["PYTHONPATH"] = (
+    f"{Path(__file__).parent / 'helpers'}{os.pathsep}{Path(__file__).parents[1]}"
+)
+
 import pytest
 from hypothesis import settings
+from projects import PATH_VARIABLES, longva_config
 
 # the same examples on every machine; HYPOTHESIS_PROFILE=explore draws new ones
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
-
-PARAMETERS = """\
-fps: float = 1.0  # frames a second
-limit: int = 3  # how many
-video: str = "film"  # which one
-positions: list[str] = ["center"]  # where
-adapter: str | None = None  # a fine-tuned one
-seed: int = 7  # of everything
-run_dir: str = "papermill_runs/interactive"  # where results go
-"""
-PATH_VARIABLES = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-
-
-def write_notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
-    """Write a notebook of a title, a parameters cell and the code `cells`."""
-    import nbformat
-
-    new = nbformat.v4
-    tagged = new.new_code_cell(parameters, metadata={"tags": ["parameters"]})
-    book = new.new_notebook(
-        cells=[new.new_markdown_cell(f"# {path.stem}"), tagged, *map(new.new_code_cell, cells)],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        },
-    )
-    for number, cell in enumerate(book.cells):
-        cell["id"] = f"cell-{number}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(book, path)
-    return path
 
 
 @pytest.fixture
@@ -60,43 +36,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- a tiny random LongVA and two films: real parts, made once -----------------------------------
 
 
-def longva_config(tokenizer, **text):
-    """The configuration of a LongVA so small that a test may run it many times."""
-    from numpro.models.longva_model import LongvaConfig
-
-    return LongvaConfig(
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 96,
-            "patch_size": 16,
-            "projection_dim": 16,
-        },
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "initializer_range": 0.3,
-            "tie_word_embeddings": True,
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            **text,
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-    )
-
-
 @pytest.fixture(scope="session")
 def tokenizer():
     """The flipbook tokenizer."""
-    from numpro.flipbook.tokenizer import make_tokenizer
+    from numpro.flipbook.pretraining.tokenizer import make_tokenizer
 
     return make_tokenizer()
 
@@ -108,7 +51,7 @@ def longva_dir(tokenizer, tmp_path_factory) -> Path:
     from transformers import CLIPImageProcessorPil
     from transformers.utils import logging
 
-    from numpro.models.longva_model import LongvaForConditionalGeneration
+    from numpro.models.longva.modeling import LongvaForConditionalGeneration
 
     logging.disable_progress_bar()
     folder = tmp_path_factory.mktemp("longva")

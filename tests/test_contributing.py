@@ -8,8 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from numpro import datasets, models, prompts, spans
-from numpro.predict import predict
+from numpro import datasets, models, spans
+from numpro.datasets import registry
+from numpro.inference.prediction import predict
+from numpro.models import registry as model_registry
+from numpro.prompting import prompts
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DATASET, MODEL, ENCODING, NOTEBOOK = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -22,8 +25,8 @@ def made(monkeypatch):
         module = ModuleType(name)
         exec(block, module.__dict__)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(datasets.DATASETS, "my-captions", "my_captions.MyCaptions")
-    monkeypatch.setitem(models._CLASSES, "my_model", ("my_model", "AlwaysTheMiddle"))
+    monkeypatch.setitem(registry.DATASETS, "my-captions", "numpro.datasets.my_captions.MyCaptions")
+    monkeypatch.setitem(model_registry._CLASSES, "my_model", ("my_model", "AlwaysTheMiddle"))
 
 
 def test_the_dataset_and_the_model_work_together(made, films, tmp_path):

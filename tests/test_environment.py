@@ -94,8 +94,8 @@ def test_files_beside_the_code_are_packaged():
     patterns = shipped["tool"]["setuptools"]["package-data"]["numpro"]
     package = ROOT / "numpro"
     covered = {path for pattern in patterns for path in package.glob(pattern)}
-    others = {p for p in package.glob("*") if p.is_file() and p.suffix != ".py"}
-    assert others | set((package / "fonts").iterdir()) <= covered
+    others = {p for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert others and others <= covered
 
 
 def test_ci_runs_the_tests():

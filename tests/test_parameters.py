@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from conftest import PARAMETERS, write_notebook
+from projects import PARAMETERS, write_notebook
 
 from numpro.parameters import Parameter, check_parameters, parse_pairs, read_parameters, read_recipe
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpro.answers import HighlightAnswer, MomentAnswer
+from numpro.prompting.answers import HighlightAnswer, MomentAnswer
 from numpro.spans import (
     ENDS,
     ROUNDINGS,

@@ -4,9 +4,9 @@ A command says what it wrote and where. With ``--json`` standard output carries 
 else; progress always goes to standard error. Bad input ends in one line and a non-zero status.
 """
 
-from ..flipbook.cli import flipbook
-from . import scores, tuning, videos, workbook
-from .base import main
+from numpro.cli import scores, tuning, videos, workbook
+from numpro.cli.base import main
+from numpro.cli.flipbook import flipbook
 
 __all__ = ["main", "scores", "tuning", "videos", "workbook"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from .. import __version__
-from ..notebooks import NotebookError
-from ..prompts import TIME_ENCODINGS
+from numpro import __version__
+from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.workbook.notebooks import NotebookError
 
 
 class _Command(click.Command):

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import click
 
-from .. import datasets, metrics, models, report
-from ..own import SIZE
-from ..prompts import TASKS, read_template
-from .base import (
+from numpro import datasets, metrics, models
+from numpro.cli.base import (
     PATH,
     asking_options,
     dataset_options,
@@ -18,6 +16,9 @@ from .base import (
     settings_option,
     workers_option,
 )
+from numpro.inference.one_video import SIZE
+from numpro.metrics import tables
+from numpro.prompting.prompts import TASKS, read_template
 
 _PREDICT = """predict --dataset flipbook --split test --out predictions.jsonl --limit 5
 predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 --out a.jsonl
@@ -56,8 +57,13 @@ def predict(
     The same command goes on with a broken run and asks again what failed. A shard, or a process
     of accelerate launch, writes OUT.shard-i-of-n; the last one to end puts them together.
     """
-    from ..predict import predict
-    from ..predictions import launched, merge_shards, missing_queries, shard_path
+    from numpro.inference.prediction import predict
+    from numpro.inference.prediction_files import (
+        launched,
+        merge_shards,
+        missing_queries,
+        shard_path,
+    )
 
     named, out, (process, device) = Path(out), Path(out).absolute(), launched()
     if (shard or process) and merge:
@@ -114,12 +120,12 @@ def evaluate_moment_retrieval(predictions, annotations, train, **options) -> Non
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
     given = scores["intervals"].items()
-    lines = [f"{name:<6}  {report.format_score([scores[name], *v])}" for name, v in given]
+    lines = [f"{name:<6}  {tables.format_score([scores[name], *v])}" for name, v in given]
     if reversed_truth := scores["reversed_truth"]:
         lines.append(f"{reversed_truth} true spans end before they start: nothing overlaps them")
     for name, row in scores.get("beside", {}).items():
         told = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
-        lines.append(f"{report.role(name)}: {name}: {told}")
+        lines.append(f"{tables.role(name)}: {name}: {told}")
     if fitted := scores.get("train"):
         lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
     say(scores, _counted(scores), *lines)
@@ -142,7 +148,7 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
         told = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
         lines.append(f"beside: {name}: {told}")
     if out:
-        from numpro.predict import read_rows
+        from numpro.inference.prediction_files import read_rows
 
         metrics.write_moment_detr(read_rows(here(predictions)), Path(out).absolute())
         lines.append(f"wrote {out}")

@@ -4,13 +4,22 @@ from pathlib import Path
 
 import click
 
-from .. import datasets
-from .. import finetune as training
-from ..datasets import instructions as teaching
-from ..presets import parse_values
-from ..prompts import TASKS
-from ..spans import ROUNDINGS
-from .base import PATH, dataset_options, encoding_option, here, main, model_option, sampling, say
+from numpro import datasets
+from numpro.cli.base import (
+    PATH,
+    dataset_options,
+    encoding_option,
+    here,
+    main,
+    model_option,
+    sampling,
+    say,
+)
+from numpro.datasets import instructions as teaching
+from numpro.prompting.prompts import TASKS
+from numpro.spans import ROUNDINGS
+from numpro.training import finetuning as training
+from numpro.training.presets import parse_values
 
 _TEACH = """instructions --format ms-swift --out train.jsonl --videos numbered
 instructions --dataset didemo --data-root data/didemo --format llama-factory --out didemo.json"""
@@ -80,9 +89,9 @@ def finetune(
     The same command goes on with a broken run: with save_every there are checkpoints in OUT. Of a
     finished one it says so, and trains nothing.
     On several GPUs: accelerate launch --num_processes 8 -m numpro finetune ...; for FSDP and
-    ZeRO-2 with --config_file and one of numpro/configs.
+    ZeRO-2 with --config_file and one of numpro/training/configs.
     """
-    from ..training_run import finished, first_process, prepare, train
+    from numpro.training.launch import finished, first_process, prepare, train
 
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
@@ -121,7 +130,7 @@ _BASE = click.option("--model", help="Its base, if not where its notes say.")
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
 def merge(adapter, model, out) -> None:
     """Add ADAPTER to its base and write a plain model, which is loaded without adapter."""
-    from ..merging import merge
+    from numpro.models.merging import merge
 
     merge(here(adapter), Path(out).absolute(), here(model))
     say({"out": str(out)}, f"wrote {out}: a plain model")
@@ -133,7 +142,7 @@ def merge(adapter, model, out) -> None:
 @click.option("--out", type=PATH, required=True, help="The folder to write.")
 def export(adapter, model, out) -> None:
     """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would."""
-    from ..merging import export_for_vllm
+    from numpro.models.merging import export_for_vllm
 
     rank = export_for_vllm(here(adapter), Path(out).absolute(), here(model))
     serve = f"--enable-lora --max-lora-rank {rank} --lora-modules NAME={out}"
@@ -153,7 +162,7 @@ def convert(source, out, vision_tower) -> None:
 
     IN is a folder, or for the model a hub id. Both can also be used without this, as they are.
     """
-    from ..convert import convert as written
+    from numpro.models.longva.convert import convert as written
 
     made = written(here(source), out, here(vision_tower))
     told = f"{made['kind']}, {made['tensors']} tensors, {made['bytes'] / 1e9:.2f} GB"

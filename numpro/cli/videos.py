@@ -5,12 +5,8 @@ from pathlib import Path
 
 import click
 
-from .. import models, overlay
-from ..numbering import DRAWN, list_frames, number_video
-from ..own import SIZE, find_moment
-from ..prompts import read_template, render_prompt
-from ..video import probe
-from .base import (
+from numpro import models
+from numpro.cli.base import (
     PATH,
     asking_options,
     here,
@@ -21,6 +17,11 @@ from .base import (
     settings_option,
     workers_option,
 )
+from numpro.inference.one_video import SIZE, find_moment
+from numpro.numbers import overlay
+from numpro.numbers.numbered_video import DRAWN, list_frames, number_video
+from numpro.prompting.prompts import read_template, render_prompt
+from numpro.video import probe
 
 _NUMBER = """number film.mp4 numbered.mp4 --fps 1 --width 336 --height 336
 number film.mp4 timed.mp4 --time-encoding overlay-seconds --outline white"""
@@ -115,7 +116,7 @@ def check_data(dataset, data_root, splits, limit, workers) -> None:
 
     Then what is missing or differs from the annotations, and where to get the data.
     """
-    from ..datasets.check import check_dataset, report_lines
+    from numpro.datasets.check import check_dataset, report_lines
 
     found = check_dataset(dataset, here(data_root), splits, limit, workers)
     say(found, *report_lines(found))

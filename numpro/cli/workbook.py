@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
-from .. import paths, report, runs
-from ..parameters import parse_pairs
-from .base import PATH, main, say
+from numpro import paths
+from numpro.cli.base import PATH, main, say
+from numpro.metrics import tables
+from numpro.parameters import parse_pairs
+from numpro.workbook import runs
 
 _RUN = "run\nrun papermill_runs/recipes/flipbook_full.yaml -p seed 1\nrun --run mine --resume"
 
@@ -28,14 +30,14 @@ def run(recipe, pairs, name, resume, only) -> None:
     results, where = runs.Run(folder).results(), paths.relative(folder)
     lines = [f"{len(results['notebooks'])} notebooks in {results['seconds']:.0f} s"]
     lines += [f"results: {where}/results.json", f"report:  {where}/report.html"]
-    say(results | {"folder": where}, report.score_table(results["scores"]), "", *lines)
+    say(results | {"folder": where}, tables.score_table(results["scores"]), "", *lines)
 
 
 @main.command(example="readme\nreadme --check")
 @click.option("--check", is_flag=True, help="Write nothing; fail when a part is stale.")
 def readme(check) -> None:
     """Write the generated parts of README.md and data/README.md again."""
-    from ..readme import stale_files, write_files
+    from numpro.workbook.readme import stale_files, write_files
 
     if check and (stale := stale_files()):
         raise ValueError(f"{' and '.join(stale)}: stale; run numpro readme")
@@ -50,13 +52,15 @@ def readme(check) -> None:
 @click.option("--out", type=PATH, help="Picture to write (png, pdf, svg).")
 def compare(folders, metric, out) -> None:
     """Put runs beside each other: what was set otherwise, and what came of it."""
-    from numpro import compare as compared
     from numpro.plots import run_scores
+    from numpro.workbook import comparison
 
     results = [runs.Run(Path(folder).absolute()).results() for folder in folders]
-    rows = compared.compare(results, metric)
+    rows = comparison.compare(results, metric)
     names, told = [Path(folder).name for folder in folders], [f"picture: {out}"] * bool(out)
     if out:
         run_scores(rows, names).savefig(out)
-    differs = compared.differing(results)
-    say({"runs": names, "differs": differs, "scores": rows}, *compared.lines(results, rows), *told)
+    differs = comparison.differing(results)
+    say(
+        {"runs": names, "differs": differs, "scores": rows}, *comparison.lines(results, rows), *told
+    )

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from numpro.datasets import VideoQueries, load_dataset, loader
+from numpro.datasets.records import VideoQueries
+from numpro.datasets.registry import load_dataset, loader
 from numpro.datasets.sources import downloads, sources
 from numpro.paths import relative
 from numpro.video import VideoError, VideoInfo, probe
-from numpro.workers import Request, run_many
+from numpro.video.workers import Request, run_many
 
 FAULTS = ("missing", "unreadable", "too_short", "other_duration")
 TOLERANCE = 1.0  # seconds that a file may be longer or shorter than its annotation
@@ -59,7 +60,7 @@ def check_dataset(
     limit
         Seconds after which a file that is still being looked at counts as unreadable.
     workers
-        Processes that look (`numpro.workers.default_workers`); 0 looks here, without a limit.
+        Processes that look (`numpro.video.workers.default_workers`); 0 looks here, without a limit.
 
     Returns
     -------

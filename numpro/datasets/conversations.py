@@ -29,8 +29,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from numpro.datasets import Query
 from numpro.datasets.loading import Loader, Row
+from numpro.datasets.records import Query
 from numpro.datasets.rows import items, need, positive, seconds, text
 from numpro.spans import Span
 

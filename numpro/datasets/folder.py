@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numpro.datasets import Query
 from numpro.datasets.loading import Loader, Row
+from numpro.datasets.records import Query
 from numpro.datasets.rows import csv_rows, json_rows, need, positive, seconds, spans, text
 from numpro.spans import Span
 

@@ -14,8 +14,8 @@ its list, from 0, as in ``v_uqiMw7tQ1Cc_1``.
 from collections.abc import Iterable
 from functools import partial
 
-from numpro.datasets import Query
 from numpro.datasets.loading import Loader, Row
+from numpro.datasets.records import Query
 from numpro.datasets.rows import items, json_rows, need, positive, spans, text
 
 _KEYS = {"timestamps": "sentences", "spans": "queries"}

@@ -1,6 +1,6 @@
 """Instruction data: the questions and true answers a model is fine-tuned on, also as files.
 
-`question` and `answer_text` are what `numpro.finetune` learns from; `build_samples` makes them of
+`question` and `answer_text` are what `numpro.training` learns from; `build_samples` makes them of
 any dataset, and `export` writes them for other trainers, each sample a row about one video. The
 formats, as their tools document them:
 
@@ -29,13 +29,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from numpro import prompts, spans
-from numpro.datasets import Query, VideoQueries
+from numpro import spans
 from numpro.datasets.loading import VideoFiles
+from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import items, json_rows, naming, need, row_name, text
-from numpro.overlay import NumberStyle, number_frames
+from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
-from numpro.prompts import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt
+from numpro.prompting import prompts
+from numpro.prompting.prompts import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt
 from numpro.spans import ROUNDINGS, Span, one_of
 from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
 
@@ -205,7 +206,7 @@ def build_samples(
     videos
         From `numpro.datasets.load_dataset`.
     task
-        One of `numpro.prompts.TASKS`.
+        One of `numpro.prompting.prompts.TASKS`.
     config
         How videos are shown and asked about.
     numbered

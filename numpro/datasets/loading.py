@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 from threading import Thread
 from typing import Any, ClassVar, NamedTuple
 
-from numpro.datasets import Query, VideoQueries
+from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import csv_rows, json_rows, naming, need, row_name, seconds
 from numpro.datasets.sources import downloads
 from numpro.paths import resolve

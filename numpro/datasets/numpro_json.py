@@ -12,8 +12,8 @@ The data root holds ``test.json`` (or ``annotations.json``), ``train.json``, ``v
 
 from collections.abc import Iterable
 
-from numpro.datasets import Query
 from numpro.datasets.loading import Loader, Row
+from numpro.datasets.records import Query
 from numpro.datasets.rows import need, positive, seconds, text
 from numpro.spans import Span
 

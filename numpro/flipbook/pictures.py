@@ -10,7 +10,7 @@ from PIL import Image
 
 from numpro.flipbook import world
 from numpro.flipbook.scenes import Panel
-from numpro.overlay import POSITIONS, NumberStyle, number_frames
+from numpro.numbers.overlay import POSITIONS, NumberStyle, number_frames
 
 DEFAULT = NumberStyle()
 BACKGROUNDS = 400

@@ -1,7 +1,7 @@
 """What the tiny models are asked while they are pretrained, in words of their own.
 
 Nothing here is a question about a video numbered frame by frame: that is kept for the
-training-free test and for fine-tuning (`numpro.prompts` has those wordings). A picture is
+training-free test and for fine-tuning (`numpro.prompting.prompts` has those wordings). A picture is
 given as its objects, ``(colour, shape)`` pairs, and the number written on it, or None.
 """
 

@@ -8,9 +8,11 @@ from numpro.metrics.highlight_detection import highlight_detection, highlight_va
 from numpro.metrics.moment_retrieval import moment_ious, moment_retrieval
 from numpro.metrics.official import evaluate_highlight_predictions, write_moment_detr
 from numpro.metrics.paper import PAPER_ROWS, PAPER_STUDIES, beside_paper
+from numpro.metrics.tables import group_scores, headline, table_cells
 
 __all__ = ["CONVENTIONS", "PAPER_ROWS", "PAPER_STUDIES", "baselines", "beside_paper"]
 __all__ += ["bootstrap_interval", "breakdown", "evaluate_highlight_predictions"]
 __all__ += ["evaluate_moment_predictions"]
 __all__ += ["highlight_detection", "highlight_values", "moment_ious", "moment_retrieval"]
 __all__ += ["paired_difference", "write_moment_detr"]
+__all__ += ["group_scores", "headline", "table_cells"]

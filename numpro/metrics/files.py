@@ -125,7 +125,7 @@ def _span(
     """Return the first span predicted, in seconds; or None and, where it is known, the reason."""
     if not isinstance(said.spans, str):
         return (said.spans[0], None) if said.spans else (None, said.reason)
-    from numpro.answers import parse_moment
+    from numpro.prompting.answers import parse_moment
 
     answer = parse_moment(said.spans, None if convention == "default" else convention)
     if not answer.spans:
@@ -194,7 +194,7 @@ def evaluate_moment_predictions(
     """Score a file of predictions for moment retrieval, one's own or another's.
 
     A row (of JSON Lines, or of one list or object in a ``.json`` file) has its windows in
-    seconds as ``pred`` (`numpro.predict`), ``pred_relevant_windows`` (moment_detr) or
+    seconds as ``pred`` (`numpro.inference.prediction`), ``pred_relevant_windows`` (moment_detr) or
     ``timestamp`` (TimeChat), of which the first counts and none is unparsed; or it has the raw
     ``response`` (the NumPro repository), which is parsed here.
 
@@ -208,9 +208,9 @@ def evaluate_moment_predictions(
         text lines, JSON grouped by video, or what `dataset` says. Rows are paired by video and
         query where both files tell the same ones, else by qid.
     convention
-        "default": spans as `numpro.answers.parse_moment` reads them, clipped to the video; of
+        "default": spans as `numpro.prompting.parse_moment` reads them, clipped to the video; of
         several true spans the one that fits best. The others take the raw response as others'
-        scorers do (`numpro.answers.PATTERNS`) and clip nothing: "published" as the NumPro
+        scorers do (`numpro.prompting.answers.PATTERNS`) and clip nothing: "published" as the NumPro
         repository's, "published-strict" as its inference script, "vtimellm" in hundredths of
         the video and with the IoU rounded to two decimals.
     label_seconds

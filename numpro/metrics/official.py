@@ -295,7 +295,7 @@ def moment_detr_row(row: dict) -> dict:
 
 
 def write_moment_detr(rows: Iterable[dict], out: str | Path) -> Path:
-    """Write prediction rows of `numpro.predict` as the official QVHighlights scorer reads them.
+    """Write prediction rows as the official QVHighlights scorer reads them.
 
     An unparsed answer becomes what scores nothing there: a window of no length, zeros. (The
     script fails on a query without windows, or leaves it out of the mean.)

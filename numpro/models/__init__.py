@@ -1,83 +1,17 @@
-"""Video LLMs behind one protocol: `load_model` gives a `VideoModel`, whose `answer` is asked."""
+"""Video LLMs behind one protocol: `load_model` gives a `VideoModel`, whose `answer` is asked.
 
-from numpro.models.base import VideoModel
+In come a clip and queries. Out come answers (spans or highlights in labels); a video is encoded
+once for all its queries. A question without an answer has a `NoAnswer` with the reason.
+"""
 
-__all__ = ["VideoModel", "load_model"]
+import lazy_loader
 
-_VLM = ("numpro.models.transformers_vlm", "TransformersVlm")
-# model_type of the checkpoint's config -> (module, class)
-_CLASSES = {
-    "longva": ("numpro.models.longva", "Longva"),
-    "llava_qwen": ("numpro.models.longva_original", "OriginalLongva"),
-    "qwen2_vl": _VLM,
-    "qwen2_5_vl": _VLM,
-    "qwen3_vl": _VLM,
-    "llava_onevision": _VLM,
-    "llava_next_video": _VLM,
-}
-_SERVED = "openai:"
-
-
-def load_model(
-    name: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto", **options
-) -> VideoModel:
-    """Load a video LLM, with a fine-tuned adapter when one is given.
-
-    A checkpoint that brings code of its own is refused: none is ever run.
-
-    Parameters
-    ----------
-    name
-        A checkpoint folder, an embedded model such as ``flipbook/longva``, a hub id, or
-        ``openai:MODEL`` for a model behind an OpenAI-compatible server.
-    adapter
-        A peft adapter folder or an embedded one such as ``flipbook/numpro-ft``; None or ``""``
-        loads none.
-    device
-        ``auto`` takes a GPU where there is one, else the CPU; or a torch device name.
-    dtype
-        ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``auto`` is bfloat16, but float32 on a
-        CPU without instructions for bfloat16; name one where processes run on unlike machines.
-    **options
-        Of every local model: ``quantization`` (None, ``8bit``, ``4bit``), ``attention``
-        (``sdpa``, ``flash_attention_2``, ``eager``) and ``constrained`` (True holds answers to
-        the form that is asked for, `numpro.models.constrained`). Of transformers' own:
-        ``frames_as`` (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame. Of a
-        server: ``base_url``.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the model or adapter is not there.
-    ValueError
-        When the checkpoint's class is not one that can be asked here, or for an unknown option.
-    ImportError
-        When an option needs a package that is not installed.
-    """
-    from importlib import import_module
-
-    name = str(name)
-    module, cls = (
-        ("numpro.models.openai_api", "ServedModel") if name.startswith(_SERVED) else _class(name)
-    )
-    made = getattr(import_module(module), cls)
-    return made.load(name, adapter=adapter or None, device=device, dtype=dtype, **options)
-
-
-def _class(name: str) -> tuple[str, str]:
-    """Return module and class for a checkpoint, as its configuration says."""
-    from transformers import PreTrainedConfig
-
-    from numpro.paths import find_model
-
-    try:
-        config, _ = PreTrainedConfig.get_config_dict(find_model(name))
-    except OSError as error:
-        raise FileNotFoundError(f"no model at {name!r}: {error}") from error
-    kind = config.get("model_type")
-    if kind in _CLASSES:
-        return _CLASSES[kind]
-    own = "; it brings its own code, which is not run" if "auto_map" in config else ""
-    raise ValueError(
-        f"model type must be one of {', '.join(sorted(_CLASSES))}; {name!r} is {kind!r}{own}"
-    )
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "registry": ["load_model"],
+        "base": ["NoAnswer", "VideoModel"],
+        "notes": ["read_notes"],
+        "loading": ["pick_device"],
+    },
+)

@@ -1,25 +1,21 @@
 """The protocol of a video LLM: numbered frames and questions in, parsed answers out."""
 
-import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numpro.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
-from numpro.models.loading import fingerprint_files
-from numpro.overlay import NumberStyle, number_frames
-from numpro.prompts import Prompt, build_prompt
+from numpro.models.files import fingerprint_files
+from numpro.numbers.overlay import NumberStyle, number_frames
+from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
+from numpro.prompting.prompts import Prompt, build_prompt
 
 if TYPE_CHECKING:
     from numpro.video import Clip
 
-# The file in an adapter folder that says how it was trained and so how it must be asked.
-ADAPTER_NOTES = "numpro.json"
 MAX_NEW_TOKENS = {"moment_retrieval": 32, "highlight_detection": 256}
 
 
@@ -106,7 +102,7 @@ class VideoModel(ABC):
         queries
             What to look for, such as ``"a red star spins"``.
         task, time_encoding
-            As in `numpro.prompts`.
+            As in `numpro.prompting.prompts`.
         style
             How numbers are drawn (the published style by default).
         labels
@@ -170,7 +166,7 @@ class VideoModel(ABC):
         return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
 
     def _check_asked(self, clip, task: str, time_encoding: str, style: NumberStyle) -> None:
-        from numpro.adapters import asked_otherwise
+        from numpro.models.notes import asked_otherwise
 
         for line in asked_otherwise(self.notes, task, time_encoding, style.as_dict(), clip.seconds):
             warnings.warn(f"adapter {self.adapter} {line}", stacklevel=4)
@@ -185,28 +181,6 @@ def answer_tokens(task: str, frames: int) -> int:
     (32, 900)
     """
     return max(MAX_NEW_TOKENS[task], 12 * frames) if task != "moment_retrieval" else 32
-
-
-def as_dict(style: NumberStyle) -> dict:
-    """Return a style as it is stored in an adapter's notes."""
-    return style.as_dict()
-
-
-def read_notes(folder: str | Path) -> dict:
-    """Return the notes in an adapter folder, {} when it has none.
-
-    Raises
-    ------
-    ValueError
-        When the file is there and is not JSON.
-    """
-    path = Path(folder) / ADAPTER_NOTES
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} must be JSON; {error}") from error
 
 
 def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:

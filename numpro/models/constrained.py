@@ -27,7 +27,7 @@ class AnswerForm:
     tokens
         llguidance's view of the tokenizer.
     grammar
-        What an answer may be, in Lark's syntax (`numpro.prompts.answer_form`).
+        What an answer may be, in Lark's syntax (`numpro.prompting.prompts.answer_form`).
     """
 
     tokens: object

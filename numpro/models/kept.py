@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from numpro.models.base import VideoModel
-from numpro.models.loading import fingerprint_files
+from numpro.models.files import fingerprint_files
 
 MOST_BYTES = 500_000_000
 _kept: dict[str, VideoModel] = {}  # the last one asked stands last

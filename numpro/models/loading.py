@@ -1,18 +1,13 @@
 """Getting a local checkpoint into memory: where it lies, which device, which numbers."""
 
-import hashlib
-import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from numpro.paths import find_model
 from numpro.spans import one_of
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 QUANTIZATIONS = ("8bit", "4bit")
 ATTENTIONS = ("sdpa", "flash_attention_2", "eager")
@@ -21,35 +16,6 @@ PROJECTORS = ("projector", "multi_modal_projector", "merger", "deepstack_merger_
 # Parts that are small or trained in full, and so never quantized; as regular expressions from a
 # name's beginning, which is how the library reads them.
 KEPT_WHOLE = [rf"(.*\.)?{part}" for part in ("lm_head", "vision_tower", "visual", *PROJECTORS)]
-
-
-def weights_folder(name: str) -> Path:
-    """Return the folder a checkpoint lies in: its own, or the hub cache's for a hub id."""
-    found = Path(find_model(name))
-    if found.is_dir():
-        return found
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in ("config.json", "adapter_config.json"):
-        cached = try_to_load_from_cache(name, file)
-        if isinstance(cached, str):
-            return Path(cached).parent
-    return found
-
-
-def fingerprint_files(names: Iterable[str]) -> str:
-    """Hash the weight files in folders: their names, sizes and both ends of their content."""
-    digest = hashlib.sha256()
-    for name in names:
-        folder = weights_folder(name)
-        for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
-            size = path.stat().st_size
-            digest.update(f"{path.name} {size}".encode())
-            with open(path, "rb") as file:
-                digest.update(file.read(1 << 20))
-                file.seek(max(0, size - (1 << 20)))
-                digest.update(file.read())
-    return digest.hexdigest()[:16]
 
 
 def pick_device(device: str = "auto") -> str:
@@ -137,32 +103,6 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
     if quantization is not None or device != "cpu":
         options["device_map"] = device  # straight to its place, not by way of the CPU
     return options
-
-
-def finish(name: str, model: "PreTrainedModel", adapter: str | None, device: str) -> tuple:
-    """Put an adapter on loaded weights, move them to the device, say so.
-
-    Returns
-    -------
-    model, notes
-        Ready to be asked; the adapter's notes, or those of a merged model, else {}.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the adapter is not there.
-    """
-    from numpro.adapters import attach
-    from numpro.models.base import read_notes
-
-    if adapter:
-        model, notes = attach(model, name, adapter)
-    else:
-        notes = read_notes(weights_folder(name))  # a merged model says how it must be asked
-    if not getattr(model, "is_quantized", False):  # quantized weights are where they belong
-        model = model.to(device)
-    logging.getLogger("numpro").info("%s is on %s in %s", name, model.device, model.dtype)
-    return model.eval(), notes
 
 
 def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """What checkpoints that run in this process share: the prefix of a video, batches, their cost."""
 
+import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,19 +12,27 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from numpro.legibility import warn_unreadable
+from numpro.models.adapters import attach_adapter
 from numpro.models.base import NoAnswer, VideoModel, answer_tokens, in_batches
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
-from numpro.models.loading import finish, pick_device, refuse_unknown, weight_options
-from numpro.models.longva_model import LORA_TARGETS
+from numpro.models.files import weights_folder
+from numpro.models.loading import pick_device, refuse_unknown, weight_options
+from numpro.models.notes import read_notes
 from numpro.models.sharing import Prefix, common_prefix, decode
 from numpro.models.threads import fit_threads
-from numpro.overlay import NumberStyle
-from numpro.prompts import Prompt
+from numpro.numbers.legibility import warn_unreadable
+from numpro.numbers.overlay import NumberStyle
+from numpro.prompting.prompts import Prompt
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
     from numpro.video import Clip
+
+
+LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
 
 class LocalModel(VideoModel):
@@ -56,7 +65,15 @@ class LocalModel(VideoModel):
         refuse_unknown(cls, own, ("quantization", "attention", "constrained", *known))
         device = pick_device(device)
         made = cls.read(name, weight_options(device, dtype, quantization, attention), **own)
-        made.model, made.notes = finish(name, made.model, adapter, device)
+        if adapter:
+            made.model, made.notes = cls.attach(made.model, name, adapter)
+        else:
+            made.notes = read_notes(weights_folder(name))  # a merged model says how it is asked
+        if not getattr(made.model, "is_quantized", False):  # quantized weights are in their place
+            made.model.to(device)
+        place = made.model.device, made.model.dtype
+        logging.getLogger("numpro").info("%s is on %s in %s", name, *place)
+        made.model.eval()
         made.adapter, made.constrained = adapter, bool(constrained)
         return made
 
@@ -72,6 +89,11 @@ class LocalModel(VideoModel):
         how
             What ``from_pretrained`` is told (`numpro.models.loading.weight_options`).
         """
+
+    @classmethod
+    def attach(cls, model: "PreTrainedModel", name: str, adapter: str) -> "tuple[PeftModel, dict]":
+        """Put an adapter on the model of `name` (see `numpro.models.adapters.attach_adapter`)."""
+        return attach_adapter(model, name, adapter)
 
     @property
     def device(self) -> torch.device:

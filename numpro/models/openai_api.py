@@ -21,10 +21,12 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from numpro.models.base import NoAnswer, VideoModel, read_notes
-from numpro.models.loading import fingerprint_files, refuse_unknown
+from numpro.models.base import NoAnswer, VideoModel
+from numpro.models.files import fingerprint_files
+from numpro.models.loading import refuse_unknown
+from numpro.models.notes import read_notes
 from numpro.paths import find_model
-from numpro.prompts import Prompt
+from numpro.prompting.prompts import Prompt
 
 PREFIX = "openai:"  # a model's name is this and the name the server knows it by
 HOSTED = "https://api.openai.com/v1"

@@ -15,9 +15,9 @@ from numpro.models.families import FAMILIES, Layout
 from numpro.models.local import LocalModel
 from numpro.models.positions import correct_positions
 from numpro.models.sharing import Prefix
-from numpro.models.training import pad_batch, sequence
+from numpro.models.training_batches import pad_batch, sequence
 from numpro.paths import find_model
-from numpro.prompts import Prompt
+from numpro.prompting.prompts import Prompt
 from numpro.spans import one_of
 
 FRAMES_AS = ("images", "video")

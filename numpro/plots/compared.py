@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numpro.metrics.tables import TASKS
 from numpro.plots import style
-from numpro.report import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "Figure":
     Parameters
     ----------
     rows
-        From `numpro.compare.compare`.
+        From `numpro.workbook.compare.compare`.
     names
         The runs, in the order of the rows' ``scores``.
 

@@ -153,7 +153,7 @@ def attention_map(
     Parameters
     ----------
     tokens, weights
-        From `numpro.models.attention.frame_attention`: N tokens, [N, T].
+        From `numpro.studies.attention.frame_attention`: N tokens, [N, T].
     truth : pair of int, optional
         The first and last frame of the true moment: upright lines.
     labels : sequence, optional

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numpro.metrics import bootstrap_interval, moment_ious
+from numpro.metrics.tables import KEYS, TASKS, group_scores, role
 from numpro.plots import style
-from numpro.report import KEYS, TASKS, group_scores, role
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "Figure":
     Parameters
     ----------
     rows : sequence of mappings
-        Score rows as in ``results.json`` (see `numpro.report.check_score_row`); one panel for
+        Score rows as in ``results.json`` (`numpro.metrics.tables.check_score_row`); one panel for
         each dataset, split and task.
     metric : str, optional
         The metric to show; by default mIoU, or the first that a panel's rows have. Panels

@@ -1,0 +1,57 @@
+"""``numpro flipbook pretrain``: the legs one after another, then the checkpoints."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from numpro.flipbook.pretraining.export import export
+from numpro.flipbook.pretraining.eyes import adopt_eyes
+from numpro.flipbook.pretraining.pretrain import LEGS, planned_steps
+from numpro.flipbook.pretraining.training import Gates
+from numpro.paths import flipbook_dir, relative
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run legs one after another; each is resumed where it stopped (``numpro flipbook pretrain``).
+
+    Raises
+    ------
+    SystemExit
+        When a leg did not reach its gate, or its minutes were over.
+    """
+    parser = argparse.ArgumentParser(
+        prog="numpro flipbook pretrain",
+        description="Make the tiny CLIP and the tiny LongVA from nothing, in resumable legs.",
+        epilog="example: numpro flipbook pretrain --work data/flipbook/pretraining --minutes 60",
+    )
+    parser.add_argument("legs", nargs="*", default=[], help=f"of {', '.join(LEGS)} [all]")
+    parser.add_argument("--work", type=Path, default=flipbook_dir("pretraining"))
+    parser.add_argument("--out", type=Path, default=flipbook_dir("models"))
+    parser.add_argument("--minutes", type=float, default=60.0, help="most minutes a leg [60]")
+    parser.add_argument("--steps", type=int, help="steps of each leg instead of its own")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--note", default="", help="a sentence for the model cards")
+    parser.add_argument("--no-strips", action="store_true", help="the control: no comic strips")
+    parser.add_argument("--eyes", type=Path, help="take the eyes of the models in this folder")
+    parser.add_argument("--force", action="store_true", help="go on past a gate not passed")
+    asked = parser.parse_args(arguments)
+    if unknown := [leg for leg in asked.legs if leg not in LEGS]:
+        parser.error(f"legs must be of {', '.join(LEGS)}; got {', '.join(unknown)}")
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    names = list(LEGS)
+    if asked.eyes:
+        adopt_eyes(asked.eyes, asked.work)
+    legs = asked.legs or [name for name in names if name != "eyes" or not asked.eyes]
+    for name in legs:
+        if name != "language" and name != "eyes" and not asked.force:
+            for before in names[: names.index(name)]:
+                Gates(asked.work).require(before)
+        steps = asked.steps or planned_steps(name, not asked.no_strips)
+        strips = {} if name == "eyes" else {"strips": not asked.no_strips}
+        if not LEGS[name][0](asked.work, steps, asked.minutes, **strips) and not asked.force:
+            parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
+    if not asked.legs or "sight" in asked.legs:
+        for folder in export(asked.work, asked.out, asked.note, not asked.no_strips):
+            print(f"wrote {relative(folder)}")

@@ -1,0 +1,134 @@
+"""One video of your own, one sentence: ask, look, cut the moment out."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from numpro.prompting.answers import MomentAnswer
+from numpro.prompting.prompts import TASKS, Prompt, asked_unit
+from numpro.spans import Span, to_seconds
+from numpro.video import Clip, probe, read_clip, write_video
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from numpro.models.base import VideoModel
+
+SIZE, MAX_FRAMES = (336, 336), 240  # as published
+_AT_ONCE = 64  # frames read together while cutting
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model said of one query about one video.
+
+    Attributes
+    ----------
+    query
+        As asked.
+    clip : Clip
+        What was sampled, not numbered.
+    pages : uint8 [T, H, W, 3]
+        The frames as the model saw them.
+    prompt : Prompt
+        The question as it was put.
+    answer : MomentAnswer
+        As said.
+    spans : tuple of Span
+        In seconds; empty when nothing could be read (`answer.reason`).
+    """
+
+    query: str
+    clip: Clip
+    pages: np.ndarray
+    prompt: Prompt
+    answer: MomentAnswer
+    spans: tuple[Span, ...]
+
+    def figure(self) -> "Figure":
+        """Return the sampled frames as the model saw them, the answer below (a Figure)."""
+        from numpro.plots import contact_strip
+
+        said = self.spans[0] if self.spans else None
+        return contact_strip(self.pages, self.clip.seconds, predicted=said, title=self.query)
+
+    def __str__(self) -> str:
+        if not self.spans:
+            return f"no span could be read from {self.answer.text!r} ({self.answer.reason})"
+        return ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in self.spans)
+
+
+def find_moment(
+    video: str | os.PathLike, query: str, model: "VideoModel", time_encoding: str = "overlay-index",
+    fps: float = 1.0, template: str | None = None, size: tuple[int, int] = SIZE,
+    tell: Callable[[object], None] | None = None,
+) -> Found:  # fmt: skip
+    """Ask a model when something happens in a video.
+
+    Parameters
+    ----------
+    video
+        A video file.
+    query
+        What to look for, such as ``"a red star spins"``.
+    model
+        From `numpro.models.load_model`.
+    time_encoding, template
+        As in `numpro.prompting.prompts`.
+    fps
+        Sampled frames a second; a long video is thinned to 240 frames, as published.
+    size
+        Width and height of the frames.
+    tell : callable, optional
+        Is given what the question will cost, before it is asked, where the model can say it.
+
+    Raises
+    ------
+    ValueError
+        For an empty query.
+    VideoError
+        When the file cannot be read as a video.
+    """
+    if not query.strip():
+        raise ValueError("the query is empty; say what to look for")
+    clip = read_clip(video, fps=fps, size=size, max_frames=MAX_FRAMES)
+    how = {"task": TASKS[0], "time_encoding": time_encoding, "template": template}
+    pages, (prompt,) = model.prepare(clip, [query], **how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # prepare has said it
+        if tell and hasattr(model, "cost"):
+            tell(model.cost(clip, [query], **how))
+        (answer,) = model.answer(clip, [query], **how)
+    spans = tuple(to_seconds(answer, clip, unit=asked_unit(time_encoding)))
+    return Found(query, clip, pages, prompt, answer, spans)
+
+
+def cut_out(video: str | os.PathLike, span: tuple[float, float], out: str | os.PathLike) -> Path:
+    """Write the part of a video from ``span[0]`` to ``span[1]`` seconds as an mp4 without sound.
+
+    Frames are those on screen, at most 30 a second; the file appears whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        When the span is not inside the video.
+    VideoError
+        When the file cannot be read as a video.
+    """
+    info = probe(video)
+    start, end = span[0], min(span[1], info.duration)
+    if not 0 <= start < end:
+        raise ValueError(f"span must be start < end in 0..{info.duration:.2f} s; got {tuple(span)}")
+    rate = min(30.0, info.fps)
+    seconds = start + np.arange(max(1, round((end - start) * rate))) / rate
+
+    def frames() -> Iterator[np.ndarray]:
+        for first in range(0, len(seconds), _AT_ONCE):
+            yield from read_clip(video, times=seconds[first : first + _AT_ONCE]).frames
+
+    return write_video(out, frames(), fps=rate)

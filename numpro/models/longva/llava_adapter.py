@@ -1,0 +1,169 @@
+"""LoRA adapters of LLaVA's trainer, such as the released NumPro-FT, on our LongVA class.
+
+Such a folder holds ``adapter_config.json``, ``adapter_model.safetensors`` (or ``.bin``) and
+``non_lora_trainables.bin`` with the trained projector. The trainer takes LoRA's targets by the
+last part of their names, and the vision tower's projections are called like the language
+model's: an adapter may hold LoRA weights for the tower too, and they count.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file
+
+from numpro.models.longva.llava_format import rename
+from numpro.models.longva.modeling import PROJECTOR
+from numpro.models.longva.tensor_files import load_tensors, read_json, shorten
+from numpro.models.notes import read_notes
+from numpro.numbers.overlay import NumberStyle
+from numpro.prompting.prompts import HIGHLIGHTS_FT, MOMENT
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+TRAINED = "non_lora_trainables.bin"
+_WRAPPED = re.compile(r"^(?:module\.|base_model\.|model\.)+")  # what each wrapper puts in front
+_LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
+_IN_OURS = "base_model.model."  # what peft puts in front of the names in a file
+
+
+def is_llava_adapter(folder: str | Path) -> bool:
+    """Tell whether a folder holds an adapter of LLaVA's trainer, and not one of peft's own."""
+    return all((Path(folder) / name).is_file() for name in ("adapter_config.json", TRAINED))
+
+
+def _lora_file(folder: Path) -> dict[str, torch.Tensor]:
+    if (folder / "adapter_model.safetensors").is_file():
+        return load_file(folder / "adapter_model.safetensors")
+    if (folder / "adapter_model.bin").is_file():
+        return load_tensors(folder / "adapter_model.bin")
+    raise FileNotFoundError(f"{folder} has neither adapter_model.safetensors nor adapter_model.bin")
+
+
+def read_adapter(folder: str | Path) -> "tuple[LoraConfig, dict[str, torch.Tensor]]":
+    """Read an adapter of LLaVA's trainer.
+
+    Returns
+    -------
+    config : peft.LoraConfig
+        With our names of the modules.
+    tensors : dict of str to torch.Tensor
+        As peft stores them, with our names.
+
+    Raises
+    ------
+    ValueError
+        For another kind of adapter, tensors not known, or half of a pair.
+    FileNotFoundError
+        When a file is not there.
+    """
+    from peft import LoraConfig
+
+    folder = Path(folder)
+    raw = read_json(folder / "adapter_config.json")
+    for key, accepted in {"peft_type": ["LORA"], "bias": ["none", None]}.items():
+        if raw.get(key) not in accepted:
+            raise ValueError(f"{folder}: {key} must be {accepted[0]!r}; got {raw.get(key)!r}")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(raw.get(key), int):
+            raise ValueError(f"{folder}: {key} must be a whole number; got {raw.get(key)!r}")
+    tensors, modules = _by_our_names(folder, _lora_file(folder) | load_tensors(folder / TRAINED))
+    whole = any(name.startswith(_IN_OURS + PROJECTOR) for name in tensors)
+    config = LoraConfig(
+        r=raw["r"],
+        lora_alpha=raw["lora_alpha"],
+        lora_dropout=raw.get("lora_dropout", 0.0),
+        use_rslora=raw.get("use_rslora", False),
+        target_modules=modules,
+        modules_to_save=[PROJECTOR] if whole else None,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        base_model_name_or_path=adapter_notes(folder)["base_model"],
+    )
+    return config, tensors
+
+
+def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Return the tensors under our names, and the modules that LoRA is on."""
+    tensors, halves, unknown = {}, Counter(), []
+    for name, tensor in stored.items():
+        lora = _LORA.fullmatch(name)
+        module = _WRAPPED.sub("", lora[1] if lora else name.rpartition(".")[0])
+        ours = rename(f"model.{module}.").removesuffix(".")
+        if lora and ours.startswith(("language_model.", "vision_tower.")):
+            halves[ours] += 1
+            tensors[f"{_IN_OURS}{ours}.lora_{lora[2]}.weight"] = tensor
+        elif ours.startswith(f"{PROJECTOR}.") and not lora:
+            tensors[f"{_IN_OURS}{ours}.{name.rpartition('.')[2]}"] = tensor
+        else:
+            unknown.append(name)
+    single = sorted(name for name, count in halves.items() if count != 2)
+    projector = len(tensors) - halves.total()
+    faults = [f"tensors not known: {shorten(sorted(unknown))}"] * bool(unknown)
+    faults += [f"one half is missing of {shorten(single)}"] * bool(single)
+    faults += ["it has no LoRA weights"] * (not halves)
+    faults += [f"{projector} of 4 tensors of the projector"] * (projector not in (0, 4))
+    if faults:
+        told = "LoRA weights A and B and the projector"
+        raise ValueError(f"{folder} must hold {told}; {'; '.join(faults)}")
+    return tensors, sorted(halves)
+
+
+def adapter_notes(folder: str | Path) -> dict:
+    """Return how the adapter must be asked: as published for NumPro-FT, but its own notes win."""
+    published = {
+        "base_model": "lmms-lab/LongVA-7B-DPO",
+        "time_encoding": "overlay-index",
+        "style": NumberStyle().as_dict(),
+        "fps": 0.5,
+        "highlight_fps": 0.5,
+        "templates": {"moment_retrieval": MOMENT, "highlight_detection": HIGHLIGHTS_FT},
+        "source": "NumPro-FT, as published (github.com/yongliang-wu/NumPro, arXiv 2411.10332)",
+    }
+    return published | read_notes(folder)
+
+
+def attach_llava_adapter(model: "PreTrainedModel", folder: str | Path) -> "tuple[PeftModel, dict]":
+    """Put an adapter of LLaVA's trainer on a LongVA of our class, as a peft model.
+
+    Raises
+    ------
+    ValueError
+        When it was made for another base: names the module and both shapes.
+    """
+    from peft import get_peft_model, set_peft_model_state_dict
+
+    config, tensors = read_adapter(folder)
+    _check_fits(model, folder, config.r, tensors)
+    config.base_model_name_or_path = None  # peft fills in where the base lies
+    wrapped = get_peft_model(model, config)
+    told = set_peft_model_state_dict(wrapped, tensors)
+    if told.unexpected_keys:
+        names = shorten(sorted(told.unexpected_keys))
+        raise ValueError(f"adapter {folder} was not taken whole; left over: {names}")
+    return wrapped.eval()
+
+
+def _check_fits(model, folder: str | Path, rank: int, tensors: dict[str, torch.Tensor]) -> None:
+    modules, faults = dict(model.named_modules()), []
+    for name, tensor in tensors.items():
+        inner, _, kind = name.removeprefix(_IN_OURS).removesuffix(".weight").rpartition(".lora_")
+        got = tuple(tensor.shape)
+        if inner and inner not in modules:
+            faults.append(f"there is no {inner}")
+        elif inner:
+            base = modules[inner]
+            wanted = {"A": (rank, base.in_features), "B": (base.out_features, rank)}[kind]
+            faults += [f"{inner}.lora_{kind} {got} for {wanted}"] * (got != wanted)
+        else:
+            part, _, leaf = name.removeprefix(_IN_OURS).rpartition(".")
+            base = modules.get(part)
+            wanted = (base.out_features, base.in_features)[: tensor.ndim] if base else None
+            faults += [f"{part}.{leaf} {got} for {wanted}"] * (got != wanted)
+    if faults:
+        told = f"another base model than this one was trained: {shorten(sorted(set(faults)))}"
+        raise ValueError(f"adapter {folder} does not fit; {told}")

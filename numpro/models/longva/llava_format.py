@@ -1,0 +1,195 @@
+"""The LLaVA format of LongVA-7B-DPO: what its configuration and its tensors are called in ours.
+
+`LlavaQwenForCausalLM` (LongVA repository, ``llava_arch.py``) makes of the frames of a video:
+hidden layer -2 of the CLIP tower without its class token, then the two-layer projector, then
+average pooling over the patch grid, all frames in one row where ``<image>`` stands. That is what
+`numpro.models.longva.modeling` computes, so a checkpoint needs other names only.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config, Qwen2Tokenizer
+
+from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
+from numpro.models.longva.tensor_files import read_json, shorten
+from numpro.paths import find_model
+
+# Theirs -> ours, as regular expressions that `from_pretrained` takes too.
+RENAMES = {
+    r"^model\.vision_tower\.vision_tower\.(vision_model\.)?": "vision_tower.",
+    r"^model\.mm_projector\.0\.": "projector.linear_1.",
+    r"^model\.mm_projector\.2\.": "projector.linear_2.",
+    r"^model\.(embed_tokens|layers|norm)\.": r"language_model.\1.",
+}
+# Stored by some versions of the libraries, never used for a video, and so left out.
+UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
+# The settings of the format that change what is computed: accepted values, and the default.
+_SETTINGS = {
+    "mm_projector_type": (("mlp2x_gelu",), "linear"),
+    "mm_vision_select_feature": (("patch",), "patch"),
+    "mm_patch_merge_type": (("flat", "unires"), "flat"),
+    "mm_spatial_pool_mode": (("average",), "average"),
+    "mm_use_im_start_end": ((False,), False),
+}
+_TEXT = {
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "initializer_range",
+    "rms_norm_eps", "attention_dropout", "use_sliding_window", "sliding_window",
+    "max_window_layers", "tie_word_embeddings",
+}  # fmt: skip
+# The tower of LongVA. Its weights lie in the checkpoint, so it need not be fetched for this.
+_CLIP_336 = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+    "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
+}  # fmt: skip
+# The conversation "qwen_1_5" of the published evaluation.
+CHAT = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
+    "<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+
+def rename(name: str) -> str:
+    """Return our name of a tensor.
+
+    >>> rename("model.layers.3.mlp.up_proj.weight"), rename("lm_head.weight")
+    ('language_model.layers.3.mlp.up_proj.weight', 'lm_head.weight')
+    """
+    for pattern, ours in RENAMES.items():
+        name, found = re.subn(pattern, ours, name)
+        if found:
+            break
+    return name
+
+
+def tower_config(name: str) -> CLIPVisionConfig:
+    """Return the configuration of the vision tower that a checkpoint names.
+
+    Raises
+    ------
+    ValueError
+        For a tower that is not CLIP's.
+    FileNotFoundError
+        When the tower is neither a folder here nor on the hub.
+    """
+    where = find_model(name)
+    if not Path(where).is_dir() and name.rstrip("/").endswith("clip-vit-large-patch14-336"):
+        return CLIPVisionConfig(**_CLIP_336)
+    try:
+        kind = CLIPVisionConfig.get_config_dict(where)[0].get("model_type")
+        if kind not in ("clip", "clip_vision_model"):
+            raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
+        return CLIPVisionConfig.from_pretrained(where)
+    except OSError as error:
+        told = "fetch it, and name its folder as the vision tower"
+        raise FileNotFoundError(f"no vision tower at {name!r}; {told}: {error}") from error
+
+
+def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:
+    """Turn the ``config.json`` of a checkpoint into ours; return it and the tower's name.
+
+    ``rope_scaling`` is left out as the original class does.
+
+    Raises
+    ------
+    ValueError
+        For a setting our class does not compute, naming it.
+    """
+    raw = read_json(folder / "config.json")
+    for key, (accepted, default) in _SETTINGS.items():
+        value = default if raw.get(key) is None else raw[key]
+        if value not in accepted:
+            known = " or ".join(map(repr, accepted))
+            raise ValueError(f"{folder}: {key} must be {known} to be LongVA; got {value!r}")
+    tower = tower or raw.get("mm_vision_tower")
+    if not tower:
+        raise ValueError(f"{folder}: config.json names no mm_vision_tower; give its folder")
+    vision = tower_config(tower)
+    if raw.get("mm_hidden_size", vision.hidden_size) != vision.hidden_size:
+        told = f"mm_hidden_size is {raw['mm_hidden_size']}, the tower's {vision.hidden_size}"
+        raise ValueError(f"{folder}: {told}; give the folder of the tower it was trained with")
+    tokens = read_tokenizer(folder)
+    text = {key: value for key, value in raw.items() if key in _TEXT}
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": raw.get("rope_theta", 1e4)}}
+    ids = {"bos_token_id": None, "eos_token_id": tokens.eos_token_id}
+    config = LongvaConfig(
+        vision_config=vision,
+        text_config=Qwen2Config(**text, **ids, pad_token_id=tokens.pad_token_id),
+        vision_feature_layer=raw.get("mm_vision_select_layer", -2),
+        pool_stride=raw.get("mm_spatial_pool_stride") or 2,
+        image_token_id=tokens.convert_tokens_to_ids(IMAGE),
+    )
+    config.architectures = [LongvaForConditionalGeneration.__name__]
+    return config, tower
+
+
+def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
+    """Return the checkpoint's tokenizer, set up as the published evaluation uses it.
+
+    One token more stands for a visual token. The original has no such token: it cuts the text at
+    ``<image>``, which gives the same tokens on both sides.
+
+    Raises
+    ------
+    ValueError
+        When it lacks the tokens of the chat.
+    """
+    tokenizer = Qwen2Tokenizer.from_pretrained(folder)
+    if lacking := {TURN_START, TURN_END, PAD} - set(tokenizer.get_vocab()):
+        told = ", ".join(sorted(lacking))
+        raise ValueError(f"{folder}: the tokenizer must be Qwen2's; it has no token {told}")
+    tokenizer.eos_token, tokenizer.pad_token = TURN_END, PAD
+    tokenizer.chat_template = CHAT
+    extra = {"extra_special_tokens": [TURN_START, IMAGE]}
+    tokenizer.add_special_tokens(extra, replace_extra_special_tokens=False)
+    return tokenizer
+
+
+def image_processor(config: LongvaConfig, tower: str) -> CLIPImageProcessorPil:
+    """Return the tower's image processor: its own where it lies here, else CLIP's."""
+    where = Path(find_model(tower))
+    if (where / "preprocessor_config.json").is_file():
+        return CLIPImageProcessorPil.from_pretrained(where)
+    side = config.vision_config.image_size
+    crop = {"height": side, "width": side}
+    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop)
+
+
+def check_tensors(folder: Path, found: Mapping[str, tuple], config: LongvaConfig) -> bool:
+    """Compare a checkpoint's tensors with what the model needs; say whether the tower is inside.
+
+    Raises
+    ------
+    ValueError
+        Naming what is missing, not known, or of another shape.
+    """
+    with torch.device("meta"):
+        model = LongvaForConditionalGeneration(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    there = {
+        rename(name): (name, shape) for name, shape in found.items() if not UNUSED.search(name)
+    }
+    if config.tie_word_embeddings and "lm_head.weight" not in there:
+        del wanted["lm_head.weight"]
+    missing = sorted(set(wanted) - set(there))
+    outside = [name for name in wanted if name.startswith("vision_tower.")]
+    inside = not set(outside) <= set(missing)
+    if not inside:
+        missing = [name for name in missing if name not in outside]
+    faults = {"missing": missing}
+    faults["not known"] = [there[name][0] for name in sorted(set(there) - set(wanted))]
+    faults["of another shape"] = [
+        f"{name} {shape} for {wanted[ours]}"
+        for ours, (name, shape) in sorted(there.items())
+        if ours in wanted and shape != wanted[ours]
+    ]
+    told = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
+    if told:
+        raise ValueError(f"{folder} does not hold the weights of LongVA; tensors {'; '.join(told)}")
+    return inside

@@ -1,0 +1,272 @@
+"""LongVA as one transformers model class.
+
+A CLIP vision tower (hidden layer -2, patch tokens) -> two-layer GELU projector -> average
+pooling over the patch grid, after the projector -> Qwen2. The frames of a video are
+concatenated in order, without separators. This is the model family of NumPro-FT
+(LongVA, arXiv 2406.16852, "UniRes" encoding of frames).
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+PROJECTOR = "projector"
+
+
+class LongvaConfig(PreTrainedConfig):
+    """Configuration of `LongvaForConditionalGeneration`.
+
+    Parameters
+    ----------
+    vision_config, text_config
+        `CLIPVisionConfig` and `Qwen2Config`, or dicts of their fields.
+    vision_feature_layer : int
+        Which hidden layer of the tower is read (-2: the last but one).
+    pool_stride : int
+        Side of the pooling window over the patch grid.
+    image_token_id : int
+        The placeholder token that stands for one visual token.
+    """
+
+    model_type = "longva"
+    sub_configs = {"vision_config": CLIPVisionConfig, "text_config": Qwen2Config}
+
+    def __init__(
+        self,
+        vision_config=None,
+        text_config=None,
+        vision_feature_layer: int = -2,
+        pool_stride: int = 2,
+        image_token_id: int = 0,
+        **kwargs,
+    ):
+        if not isinstance(vision_config, CLIPVisionConfig):
+            vision_config = CLIPVisionConfig(**(vision_config or {}))
+        if not isinstance(text_config, Qwen2Config):
+            text_config = Qwen2Config(**(text_config or {}))
+        self.vision_config = vision_config
+        self.text_config = text_config
+        self.vision_feature_layer = vision_feature_layer
+        self.pool_stride = pool_stride
+        self.image_token_id = image_token_id
+        kwargs.setdefault("tie_word_embeddings", text_config.tie_word_embeddings)
+        super().__init__(**kwargs)
+
+    @property
+    def grid(self) -> int:
+        """Side of the patch grid of a frame, before pooling."""
+        return self.vision_config.image_size // self.vision_config.patch_size
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Number of visual tokens a frame becomes (144 for LongVA at 336 px)."""
+        return (self.grid // self.pool_stride) ** 2
+
+
+class LongvaProjector(nn.Module):
+    """The two-layer GELU projector, then average pooling over the patch grid."""
+
+    def __init__(self, config: LongvaConfig):
+        super().__init__()
+        width = config.text_config.hidden_size
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size, width)
+        self.linear_2 = nn.Linear(width, width)
+        self.grid, self.stride = config.grid, config.pool_stride
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Turn patch features [F, grid * grid, D] into visual tokens [F, tokens, width]."""
+        hidden = self.linear_2(nn.functional.gelu(self.linear_1(patches)))
+        hidden = hidden.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return nn.functional.avg_pool2d(hidden, self.stride).flatten(2).transpose(1, 2)
+
+
+class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """LongVA with its language-model head; works with ``generate`` and peft."""
+
+    config_class = LongvaConfig
+    config: LongvaConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["Qwen2DecoderLayer", "CLIPEncoderLayer"]
+    _tied_weights_keys = {"lm_head.weight": "language_model.embed_tokens.weight"}
+
+    def __init__(self, config: LongvaConfig):
+        super().__init__(config)
+        self.vision_tower = CLIPVisionModel(config.vision_config)
+        self.projector = LongvaProjector(config)
+        self.language_model = Qwen2Model(config.text_config)
+        self.lm_head = nn.Linear(
+            config.text_config.hidden_size, config.text_config.vocab_size, bias=False
+        )
+        self.post_init()
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are recomputed; peft asks by this name, transformers 5.23 warns."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the token embedding."""
+        return self.language_model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embedding."""
+        self.language_model.embed_tokens = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the language-model head."""
+        return self.lm_head
+
+    def patch_features(self, pixel_values: torch.Tensor, chunk: int = 32) -> torch.Tensor:
+        """Run the vision tower: [F, 3, H, W] -> patch features [F, grid * grid, D]."""
+        parts = []
+        for pixels in pixel_values.split(chunk):
+            states = self.vision_tower(pixels, output_hidden_states=True).hidden_states
+            parts.append(states[self.config.vision_feature_layer][:, 1:])
+        return torch.cat(parts)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Encode frames: [F, 3, H, W] -> visual tokens [F, tokens_per_frame, width]."""
+        return self.projector(self.patch_features(pixel_values))
+
+    def embed(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        image_patches: torch.FloatTensor | None = None,
+    ) -> torch.Tensor:
+        """Embed tokens, visual tokens in the places of the image token.
+
+        Raises
+        ------
+        ValueError
+            When the number of image tokens is not the number of visual tokens.
+        """
+        here = input_ids == self.config.image_token_id
+        # the image token need not have a row: a vocabulary may end before it
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(here, 0))
+        if pixel_values is None and image_patches is None:
+            return embeds
+        if image_patches is None:
+            image_patches = self.patch_features(pixel_values)
+        visual = self.projector(image_patches).flatten(0, 1).to(embeds.dtype)
+        if int(here.sum()) != len(visual):
+            raise ValueError(
+                f"the prompt has {int(here.sum())} image tokens, the frames give {len(visual)}; "
+                f"each frame needs {self.config.tokens_per_frame}"
+            )
+        return embeds.masked_scatter(here.unsqueeze(-1), visual)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_patches: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: "Cache | None" = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Run the model.
+
+        Parameters
+        ----------
+        input_ids : int64 [B, L]
+            With one image token for each visual token, frames in the order of the batch.
+        pixel_values : float [F, 3, H, W], optional
+            All frames of the batch.
+        image_patches : float [F, grid * grid, D], optional
+            What `patch_features` gave for them, instead of `pixel_values`: the frozen tower
+            need not run again.
+        labels : int64 [B, L], optional
+            Targets; -100 is ignored.
+        num_items_in_batch : int, optional
+            What the loss is divided by instead of this batch's own targets: the Trainer gives
+            the targets of all batches it accumulates.
+
+        Returns
+        -------
+        transformers.modeling_outputs.CausalLMOutputWithPast
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, pixel_values, image_patches)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        if isinstance(logits_to_keep, int):
+            hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+        else:
+            hidden = hidden[:, logits_to_keep]
+        logits = self.lm_head(hidden)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.text_config.vocab_size,
+                num_items_in_batch=num_items_in_batch,
+            )
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        image_patches: torch.FloatTensor | None = None,
+        is_first_iteration: bool = False,
+        **kwargs,
+    ) -> dict:
+        """Hand the frames over once, with the prompt, and never again with an answer token."""
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["pixel_values"] = pixel_values
+            inputs["image_patches"] = image_patches
+        return inputs
+
+
+def register() -> None:
+    """Make the Auto classes know LongVA (harmless when done twice)."""
+    AutoConfig.register("longva", LongvaConfig, exist_ok=True)
+    for auto in (AutoModelForImageTextToText, AutoModelForCausalLM):
+        auto.register(LongvaConfig, LongvaForConditionalGeneration, exist_ok=True)
+
+
+register()

@@ -1,0 +1,148 @@
+"""LongVA checkpoints: how they are loaded, and what their prompts look like."""
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from numpro.models.local import LocalModel
+from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
+from numpro.models.sharing import Prefix
+from numpro.models.training_batches import pad_batch, sequence
+from numpro.paths import find_model
+from numpro.prompting.prompts import Prompt
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class Longva(LocalModel):
+    """A LongVA checkpoint with its tokenizer and image processor."""
+
+    def __init__(self, name, model, tokenizer, image_processor):
+        super().__init__(name, model, tokenizer)
+        self.image_processor = image_processor
+        self.before, self.after = self._chat_halves()
+
+    @classmethod
+    def read(cls, name: str, how: dict) -> "Longva":
+        """Read a checkpoint in our format."""
+        from transformers import AutoTokenizer, CLIPImageProcessorPil
+
+        from numpro.models.longva.modeling import LongvaForConditionalGeneration
+
+        folder = find_model(name)
+        model = LongvaForConditionalGeneration.from_pretrained(folder, **how)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(name, model, tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
+
+    @classmethod
+    def attach(cls, model: "PreTrainedModel", name: str, adapter: str) -> "tuple[PeftModel, dict]":
+        """Put an adapter on the model: peft's, or one of LLaVA's trainer as it was published."""
+        folder = find_model(adapter)
+        if is_llava_adapter(folder):
+            return attach_llava_adapter(model, folder), adapter_notes(folder)
+        return super().attach(model, name, adapter)
+
+    def _chat_halves(self) -> tuple[str, str]:
+        """Return the chat's text before the video and after the question."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True
+        )
+        before, _, after = text.partition("\0")
+        return before, after
+
+    def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
+        """Return the tokens up to the end of the video: `count` frames, in order."""
+        config = self.model.config
+        image = [config.image_token_id] * config.tokens_per_frame
+        ids = self.encode(self.before)
+        for number in range(count):
+            if frame_texts is not None:
+                ids += self.encode(frame_texts[number])
+            ids += image
+        return ids
+
+    def question_ids(self, text: str) -> list[int]:
+        """Return the tokens of a question and of the turn to the answer."""
+        return self.encode("\n" + self.words(text) + self.after)
+
+    def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
+        """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+        return self.video_ids(shape[0], prompt.frame_texts) + self.question_ids(prompt.text)
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of a whole frame as the model sees it."""
+        side = self.model.config.vision_config.image_size
+        if not self.image_processor.do_center_crop:
+            return side, side
+        scale = side / min(height, width)
+        return round(height * scale), round(width * scale)
+
+    def is_visual(self, token: int) -> bool:
+        """Return whether a token stands for a part of a picture."""
+        return token == self.model.config.image_token_id
+
+    @torch.inference_mode()
+    def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
+        """Run the tokens that hold the video."""
+        cache = self.model(
+            input_ids=torch.tensor([ids], device=self.device),
+            pixel_values=self.pixels(frames),
+            use_cache=True,
+            logits_to_keep=1,
+        ).past_key_values
+        return Prefix(cache, len(ids), len(ids))
+
+    def pixels(self, frames: np.ndarray) -> torch.Tensor:
+        """Prepare uint8 frames [T, H, W, 3] as CLIP does: [T, 3, S, S]."""
+        height, width = frames.shape[1:3]
+        if self.image_processor.do_center_crop and height != width:
+            warnings.warn(
+                f"{self.name} sees the middle square of frames of {width} x {height}, and may miss "
+                "numbers outside it; give square frames, such as size=(336, 336)",
+                stacklevel=2,
+            )
+        made = self.image_processor(list(frames), return_tensors="pt")["pixel_values"]
+        return made.to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def patch_features(self, frames: np.ndarray) -> torch.Tensor:
+        """Run the frozen vision tower on uint8 frames [T, H, W, 3]: [T, patches, D]."""
+        return self.model.patch_features(self.pixels(frames))
+
+    def training_example(
+        self,
+        frames: np.ndarray,
+        prompt: Prompt,
+        answers: Sequence[str],
+        patches: torch.Tensor | None = None,
+    ) -> dict:
+        """Return one sample of training: the loss is on the answer and the token that ends it.
+
+        Parameters
+        ----------
+        frames : uint8 [T, H, W, 3]
+            As the model is to see them; only how many they are counts where `patches` are given.
+        prompt, answers
+            A question with its answer; or lists of both, which then share the frames in one
+            sequence, each attending to the video and to itself only, at the positions it would
+            have alone. The loss is that of separate samples; the frames are run once.
+        patches
+            What `patch_features` gave for the frames, so that the tower need not run again.
+        """
+        shared = not isinstance(prompt, Prompt)
+        prompts, said = (prompt, answers) if shared else ([prompt], [answers])
+        video = self.video_ids(len(frames), prompts[0].frame_texts)
+        asked = [self.question_ids(p.text) for p in prompts]
+        end = [self.tokenizer.eos_token_id]
+        turns = [(q, self.encode(a) + end) for q, a in zip(asked, said, strict=True)]
+        seen = self.patch_features(frames).cpu() if patches is None else patches
+        return sequence(video, turns, shared) | {"image_patches": seen}
+
+    def collate(self, samples: Sequence[dict]) -> dict:
+        """Return the batch of samples of `training_example`, padded on the right."""
+        return pad_batch(samples, self.tokenizer.pad_token_id)

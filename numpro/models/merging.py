@@ -1,0 +1,138 @@
+"""An adapter merged into its base as a plain model, or written as vLLM loads it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from numpro.models.files import weights_folder
+from numpro.models.notes import ADAPTER_NOTES, read_notes
+from numpro.paths import write_whole
+
+# Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and
+# their weight mapper turns ``model.language_model.`` into vLLM's own ``language_model.model.``
+# (vllm/model_executor/models/qwen2_vl.py, qwen2_5_vl.py, qwen3_vl.py; vllm/lora/utils.py).
+# LLaVA-OneVision and LLaVA-NeXT-Video are served, but not with adapters (llava_onevision.py).
+SERVED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_LANGUAGE = "base_model.model.model.language_model."
+
+
+def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path:
+    """Add an adapter to its base and write a plain model, in the base's own number type.
+
+    Parameters
+    ----------
+    adapter
+        Its name or folder.
+    out
+        A new or empty folder.
+    base
+        The base, where it is not to be found under the name in the notes.
+
+    Returns
+    -------
+    pathlib.Path
+        `out`: weights, configuration, tokenizer and processor of a model that is loaded without
+        adapter, and ``numpro.json``, which says how it must be asked.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When adapter or base are not there or do not fit, or `out` holds something.
+    """
+    from numpro.models import load_model
+
+    out, where = Path(out), weights_folder(adapter)
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} must be a new or empty folder")
+    base = base or base_of(adapter)
+    source, config = weights_folder(base), _config(base)
+    if config["model_type"] == "llava_qwen":
+        raise ValueError(f"{base!r} is in the published format; numpro convert writes it in ours")
+    kind = config.get("dtype") or config.get("torch_dtype") or "float32"
+    loaded = load_model(base, adapter=str(adapter), device="cpu", dtype=kind)
+    merged = loaded.model.merge_and_unload()
+    out.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():  # tokenizer, processor, chat template
+        if path.suffix in (".json", ".jinja", ".txt", ".model") and ".index." not in path.name:
+            shutil.copyfile(path, out / path.name)
+    merged.save_pretrained(out)
+    notes = read_notes(where) | {"merged_from": [base, str(adapter)]}
+    write_whole(out / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")
+    return out
+
+
+def _config(base: str) -> dict:
+    """Return the configuration of a checkpoint."""
+    path = weights_folder(base) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no model at {base!r}; name its folder")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def base_of(adapter: str) -> str:
+    """Return the name of the model an adapter belongs to.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no adapter.
+    """
+    where = weights_folder(adapter)
+    try:
+        peft = json.loads((where / "adapter_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
+    return read_notes(where).get("base_model") or peft["base_model_name_or_path"]
+
+
+def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = None) -> int:
+    """Write an adapter as vLLM loads it (``--enable-lora --lora-modules name=OUT``).
+
+    vLLM takes LoRA weights on the language model, in safetensors, with the names transformers
+    gives the modules, and nothing trained in full (``vllm/lora/peft_helper.py``).
+
+    Parameters
+    ----------
+    adapter, base
+        As in `merge`.
+    out
+        The folder to write.
+
+    Returns
+    -------
+    int
+        Its rank: vLLM is to be started with ``--max-lora-rank`` of at least this.
+
+    Raises
+    ------
+    ValueError
+        When vLLM would refuse it: another class of model, a projector trained in full, or weights
+        outside the language model. Merge such an adapter and serve the merged model.
+    """
+    from safetensors.torch import load_file, save_file
+
+    where, out = weights_folder(adapter), Path(out)
+    base = base or base_of(adapter)
+    kind = _config(base)["model_type"]
+    peft = json.loads((where / "adapter_config.json").read_text(encoding="utf-8"))
+    weights = load_file(where / "adapter_model.safetensors")
+    strange = [name for name in weights if not name.startswith(_LANGUAGE) or ".lora_" not in name]
+    reason = None
+    if kind not in SERVED:
+        reason = f"vLLM serves adapters of {', '.join(SERVED)}; {base!r} is {kind!r}"
+    elif peft.get("modules_to_save"):
+        whole = ", ".join(peft["modules_to_save"])
+        reason = f"{whole} was trained in full, and vLLM takes LoRA weights only"
+    elif strange:
+        reason = f"{strange[0]} is no LoRA weight of the language model"
+    if reason:
+        raise ValueError(f"{adapter!r} cannot be exported for vLLM: {reason}; merge it instead")
+    out.mkdir(parents=True, exist_ok=True)
+    peft |= {"target_modules": sorted({name.split(".")[-3] for name in weights})}
+    peft |= {"modules_to_save": None, "inference_mode": True}
+    save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    write_whole(out / "adapter_config.json", json.dumps(peft, indent=1) + "\n")
+    if (where / ADAPTER_NOTES).is_file():
+        shutil.copyfile(where / ADAPTER_NOTES, out / ADAPTER_NOTES)
+    return peft["r"]

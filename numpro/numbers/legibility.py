@@ -1,0 +1,88 @@
+"""How high the digits are that a model sees, after its own resizing of the frames."""
+
+import warnings
+from math import ceil
+
+from numpro.numbers.overlay import NumberStyle, ink_height
+
+# What is known of digits by their height in the picture that the model sees:
+# - the workbook's own study (notebook 02, its tiny CLIP, 96 x 96; both committed runs): of the
+#   numbers 0 to 99 at the bottom right, 93 to 100 % are read when they are 8.6 pixels high (size
+#   40 on 336 x 336), 38 to 51 % at 4.3 (size 20), by colour;
+# - the paper (Table 3, Qwen2-VL-7B on Charades-STA, 336 x 336): mIoU 38.5 with digits of 30 pixels,
+#   34.6 with 15 (sizes 40 and 20). It tried nothing smaller.
+# So 8 is about the least height at which numbers have been seen to be read; it is not enough for
+# every model.
+READABLE_HEIGHT = 8.0
+
+
+def digit_height(
+    style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int] | None = None
+) -> float:
+    """Return the height of a style's digits, in pixels of the picture that the model sees.
+
+    Parameters
+    ----------
+    style : NumberStyle
+        How the numbers are drawn.
+    frame_size : (width, height)
+        Of the frames they are drawn on.
+    model_size : (width, height), optional
+        What the model resizes a whole frame to; `frame_size` by default. Where it shrinks the
+        width more than the height, the width counts: a squeezed digit reads no better than one
+        that is as small in both directions.
+
+    Raises
+    ------
+    ValueError
+        For a width or height that is not above 0.
+
+    Examples
+    --------
+    >>> round(digit_height(NumberStyle(), (336, 336)), 2)
+    30.24
+    >>> round(digit_height(NumberStyle(), (336, 336), (96, 96)), 2)
+    8.64
+    """
+    model_size = frame_size if model_size is None else model_size
+    for name, size in (("frame_size", frame_size), ("model_size", model_size)):
+        if len(size) != 2 or min(size) <= 0:
+            raise ValueError(f"{name} must be (width, height) above 0; got {size!r}")
+    shrunk = min(seen / drawn for seen, drawn in zip(model_size, frame_size, strict=True))
+    return ink_height(style) * shrunk
+
+
+def warn_unreadable(
+    style: NumberStyle,
+    frame_size: tuple[int, int],
+    model_size: tuple[int, int],
+    readable: float = READABLE_HEIGHT,
+    stacklevel: int = 1,
+) -> float:
+    """Return `digit_height`; warn when it is under `readable`, with the figure and the remedy.
+
+    Parameters
+    ----------
+    style, frame_size, model_size
+        As for `digit_height`.
+    readable : float
+        In pixels; the source of the default stands beside `READABLE_HEIGHT`.
+    stacklevel : int
+        Whose line the warning names: 1 is the caller's.
+
+    Warns
+    -----
+    UserWarning
+        When the digits are lower than `readable`.
+    """
+    height = digit_height(style, frame_size, model_size)
+    if height < readable:
+        drawn, seen = ("{} x {}".format(*size) for size in (frame_size, model_size))
+        larger = ceil(style.size * readable / height)
+        warnings.warn(
+            f"digits of size {style.size:g} on frames of {drawn} are {height:.1f} pixels high in "
+            f"the {seen} that the model sees; under {readable:g} they are hardly read; draw "
+            f"them in size {larger} or more, or let the model see larger pictures",
+            stacklevel=stacklevel + 1,
+        )
+    return height

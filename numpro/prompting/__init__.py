@@ -1,0 +1,24 @@
+"""What a model is asked, and what its answer says.
+
+In comes a query with the seconds of a clip. Out comes a `Prompt` (`build_prompt`); and of the text
+that a model gives, the spans or highlights in it (`parse_moment`, `parse_highlights`).
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "prompts": [
+            "MOMENT",
+            "HIGHLIGHTS_FT",
+            "TASKS",
+            "TIME_ENCODINGS",
+            "Prompt",
+            "asked_unit",
+            "build_prompt",
+            "render_prompt",
+        ],
+        "answers": ["HighlightAnswer", "MomentAnswer", "parse_highlights", "parse_moment"],
+    },
+)

@@ -1,0 +1,300 @@
+"""Model text in, an answer out: spans or highlights as said, or a failure with its reason.
+
+Nothing here raises on any text, and the work is bounded: of a very long text the first and
+the last thousands of characters are read, and every search looks at a stretch of fixed length.
+An answer is passed on as said, whether or not it lies inside the video; `numpro.spans` clips
+it and turns it into seconds.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
+from numpro.prompting.reading import NUM, Item, clean_text, numbers_in, words
+from numpro.spans import one_of
+
+EMPTY = "empty answer"
+EXAMPLE = "repeats the prompt's example"
+NOT_PRESENT = "says it is not present"
+NO_SPAN = "no span found"
+NO_SCORES = "no highlight frames with scores found"
+UNFINISHED = "thinking not finished"
+# What others' scorers search for, so that their figures can be reproduced: NumPro's scorer, the
+# inference script that came with it, and VTimeLLM's, whose two digits are hundredths of the video.
+PATTERNS = {
+    "published": re.compile(r"from\s*(?:frame\s*)?(\d+)\s*to\s*(?:frame\s*)?(\d+)", re.IGNORECASE),
+    "published-strict": re.compile(r"from (\d+) to (\d+)"),
+    "vtimellm": re.compile(r"(\d{2}) (?:to|and) (\d{2})"),
+}
+
+
+@dataclass(frozen=True)
+class MomentAnswer:
+    """What a model said about when something happens.
+
+    Attributes
+    ----------
+    text
+        The model's text, unchanged.
+    spans
+        Start and end as said, start <= end; end is None when it was left open.
+    unit
+        "frame", "second" or "percent" as said; None when no unit was named.
+    reason
+        Why there are no spans; None when there are.
+    """
+
+    text: str
+    spans: tuple[tuple[float, float | None], ...] = ()
+    unit: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class HighlightAnswer:
+    """What a model said about highlight frames: labels and scores of equal length.
+
+    Attributes
+    ----------
+    text, unit, reason
+        As in `MomentAnswer`.
+    labels, scores
+        The frames (or seconds) named, each once, and the saliency score of each.
+    """
+
+    text: str
+    labels: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+    unit: str | None = None
+    reason: str | None = None
+
+
+# --- words ---
+_JOIN = words(r"[,~]? ?(?:all the way |right |up |on )?@to(?: @the)* ?[:=]?")
+_BOTH = words("@and(?: @the)*")
+_BETWEEN = words(r"@between[^\d]{0,16}$")
+_FROM = words(r"(?<![a-z])@from[^\d,;.]{0,4}$")
+_LIST = words("[,;、]? ?(?:@and|or|then)?,? ?(?:from|between|at|in)?(?: @the)*")
+_BEGINS, _ENDS, _WHOLE, _ABSENT = (
+    words(f"@{name}") for name in ("begins", "ends", "whole", "absent")
+)
+_OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
+_NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
+_SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
+_TILL = words(
+    r"(?:@start\D{0,24}@to|till?|up to|before|(?:during|in|within|for) the first)(?: the)? ?$"
+)
+_DENIED = words("@absent(?:(?!@turn).){0,80}")
+_NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
+_ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{")
+_ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
+_TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
+_BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
+
+
+# --- spans ---
+def _is_pair(gap: str, before: str) -> bool:
+    """Tell whether two numbers are the ends of one span, by the words between and before them."""
+    joined = _JOIN.fullmatch(gap) or (_BOTH.fullmatch(gap) and _BETWEEN.search(before))
+    told = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
+    return len(gap) <= 60 and bool(joined or told)
+
+
+def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
+    """Yield the pairs, open ends and single numbers of a text in order."""
+    rest, floor = zip(numbers, [*numbers[1:], None], strict=False), 0
+    for a, b in rest:
+        before = text[max(a.start - 48, floor) : a.start]
+        if b and _is_pair(text[a.end : b.start].strip(), before[-24:]):
+            next(rest)
+            (a.a, a.b), a.end, a.unit = sorted((a.a, b.a)), b.end, b.unit or a.unit
+            a.pair, a.asked = True, bool(_FROM.search(before))
+        elif opened := _OPEN.match(text, a.end):
+            a.b, a.end, a.pair, a.asked = None, opened.end(), True, True
+        elif _TILL.search(before) and (a.unit or a.anchored):
+            a.a, a.pair = min(0, a.a), True
+        elif _SINCE.search(before) and not (b and _gap(text, a.end, b.start)):
+            a.b = None
+        floor = a.end
+        yield a
+
+
+def _gap(text: str, start: int, end: int) -> bool:
+    """Tell whether the words between two items are those between two items of one list."""
+    bare = text[start:end].strip() if end - start <= 24 else ""
+    return bool(bare and _LIST.fullmatch(bare))
+
+
+def _runs(text: str, items: Iterator[Item]) -> list[list[Item]]:
+    """Group items that stand in one list; a unit named once holds for the whole list."""
+    runs: list[list[Item]] = []
+    for item in items:
+        last = runs[-1][-1] if runs else None
+        same = last and (item.unit in (None, last.unit) or last.unit is None)
+        if same and _gap(text, last.end, item.start):
+            item.unit = item.unit or last.unit
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    for run in runs:
+        for item in run:
+            item.unit = run[-1].unit
+    return runs
+
+
+def _merged(run: list[Item]) -> list[Item]:
+    """Turn a list of single numbers into spans: neighbours of one step apart are one span."""
+    pair = any(item.pair for item in run)
+    if len(run) < 2 or pair or any(item.b is None for item in run):
+        # a single frame among spans counts as one of them
+        return [replace(item, pair=pair) for item in run]
+    places, spans = sorted({item.a for item in run}), []
+    steps = {round(b - a, 6) for a, b in pairwise(places)}
+    step = steps.pop() if len(steps) == 1 else 1
+    for place in places:
+        if spans and round(place - spans[-1][1], 6) == step:
+            spans[-1][1] = place
+        else:
+            spans.append([place, place])
+    return [replace(run[0], a=a, b=b, pair=True) for a, b in spans]
+
+
+def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
+    """Return the spans said in a text and their unit."""
+    only = len(text) < 300 and not _ONLY.sub("", text)
+    text = _DENIED.sub(" ", _TWO.sub(r" \1~\2 ", _NULL.sub(" onwards", text)))
+    text = " ".join(text.translate(_BRACKETS).split())
+    kept = []
+    for run in _runs(text, _items(text, numbers_in(text))):
+        if only or (len(run) > 2 and run[0].unit) or any(x.pair or x.anchored for x in run):
+            kept += _merged(run)
+    # the best form first: two ends, a unit, and the words asked for; the rest of that form follows
+    kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.asked))
+    best = [(x.a, x.b) for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
+    return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
+
+
+def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
+    """Read from a model's text when something happens.
+
+    It reads "From Frame 3 to Frame 7", "3-7", clock times, percentages, JSON, lists, single
+    frames, open ends and several languages' common forms; it passes over thinking, an echoed
+    question and a statement that the thing is not there. Several spans are given in the order
+    said, those in the form asked for ("from ... to ...") first.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    pattern
+        One of `PATTERNS`: only its first match counts, wherever it stands, with start and end
+        in the order said (so possibly reversed), in percent for "vtimellm", else in frames.
+
+    Returns
+    -------
+    MomentAnswer
+        With spans, or with the reason why there are none. Nothing raises.
+
+    Examples
+    --------
+    >>> parse_moment("From Frame 3 to Frame 7.").spans
+    ((3, 7),)
+    >>> answer = parse_moment("It starts at 0:05 and ends at 0:12.5")
+    >>> answer.spans, answer.unit
+    (((5.0, 12.5),), 'second')
+    >>> parse_moment("I cannot see a red star.").reason
+    'says it is not present'
+    """
+    if pattern is not None:
+        one_of("pattern", pattern, PATTERNS)
+        if not (found := PATTERNS[pattern].search(text)):
+            return MomentAnswer(text, reason=NO_SPAN)
+        start, end = (int(digits[:300]) for digits in found.groups())
+        return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")
+    clean, unfinished = clean_text(text)
+    if unfinished or not clean:
+        return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
+    for part in dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean)):
+        spans, unit = _spans(part)
+        if any(b is None or b >= 0 for _, b in spans):
+            return MomentAnswer(text, spans, unit)
+    absent = spans or _ABSENT.search(clean)
+    reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else NO_SPAN
+    if reason == NO_SPAN and _WHOLE.search(clean):
+        return MomentAnswer(text, ((0, None),))
+    return MomentAnswer(text, reason=reason)
+
+
+# --- highlights ---
+_UNIT = r"(?: ?(?:@second|@frame|s)(?![a-z]))?"
+_LABEL = rf"(?:@frame ?#?|第|t=)?{NUM}{_UNIT}"
+_LABELS = words(rf"(?<![a-z\d.]){_LABEL}(?:(?: ?[,;、&]| and) ?(?:and |also )?{_LABEL})*")
+_SPREAD = words(rf"(?<![\d.])(\d{{1,6}}){_UNIT} ?@to ?(?:frames? )?(\d{{1,6}})(?!\.?\d)")
+_SCORES = words(rf"scores?[^\d]{{0,40}}({NUM}(?: ?,? ?(?:and )?{NUM})*)")
+_PAIRS = words(rf"(?<!\d)({NUM}){_UNIT}\W{{0,3}}[:=(-]\W{{0,3}}(?:score)?\W{{0,3}}({NUM})")
+_OUT_OF = words(r" ?/ ?(?:5|10)(?:\.0)?(?![\d.])")
+_NAMED = words(r"(?P<second>@second|\d ?s(?![a-z])|time|t=)|(?P<frame>(?<![a-z])@frame(?![a-z]))")
+
+
+def _listed(match: re.Match) -> str:
+    """Write a range of labels as a list, of at most 500."""
+    first, last = sorted(map(int, match.groups()))
+    return ", ".join(map(str, range(first, min(last + 1, first + 500))))
+
+
+def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
+    """Yield the longest list of labels before each list of scores, the scores, and the words."""
+    at = 0
+    for match in _SCORES.finditer(text):
+        segment, at = text[at : match.start()], match.end()
+        lists = reversed(_LABELS.findall(segment))
+        if said := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
+            labels, scores = (
+                [float(x) for x in re.findall(NUM, part)] for part in (said, match[1])
+            )
+            yield labels, scores * len(labels) if len(scores) == 1 else scores, said + segment[-60:]
+
+
+def parse_highlights(text: str) -> HighlightAnswer:
+    """Read highlight frames and their saliency scores from a model's text.
+
+    It reads the paper's format, ranges of frames, JSON, and lists of "frame: score". Of labels
+    and scores of unequal number the surplus is left out (a label without a score counts as
+    not said); one score for several labels holds for all. A label said twice keeps its first
+    score. The example of the published prompt, repeated, is a failure.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    HighlightAnswer
+        With labels and scores, or with the reason why there are none. Nothing raises.
+
+    Examples
+    --------
+    >>> said = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
+    >>> answer = parse_highlights(said)
+    >>> answer.labels, answer.scores, answer.unit
+    ((3, 4), (1.0, 2.5), 'frame')
+    """
+    clean, unfinished = clean_text(text)
+    if unfinished or not clean:
+        return HighlightAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
+    clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)[:8000]  # ranges written out
+    pairs = (([float(a)], [float(b)], clean) for a, b in _PAIRS.findall(clean))
+    rows, found = list(_pairs(clean)) or list(pairs), {}
+    own = [x for x in rows if (*x[0], *x[1]) != (*EXAMPLE_LABELS, *EXAMPLE_SCORES[: len(x[1])])]
+    for labels, scores, _ in own:
+        for label, score in zip(labels, scores, strict=False):
+            if max(label, score) < 1e9:
+                found.setdefault(int(label) if label.is_integer() else label, score)
+    if not found:
+        absent = NOT_PRESENT if _ABSENT.search(clean) else NO_SCORES
+        return HighlightAnswer(text, reason=absent if own == rows else EXAMPLE)
+    unit = _NAMED.search(own[0][2])
+    return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -1,0 +1,404 @@
+"""The questions a model is asked, in the published wording, for five ways of giving the time.
+
+============== ============================================================================
+``none``            nothing is given but, in words, how many frames there are and how long
+                    the video is (a baseline that is not told this fails by format alone)
+``overlay-index``   the frame's number is drawn on it (NumPro, arXiv 2411.10332)
+``overlay-seconds`` the frame's time is drawn on it, "10.2s" (TimeLens, arXiv 2512.14698)
+``text-index``      the frame's number stands as text before it
+``text-seconds``    the frame's time stands as text before it (UniTime, arXiv 2506.18883)
+============== ============================================================================
+
+`MOMENT`, `HIGHLIGHTS` and their sentence on numbers are as published, and so is the text before a
+frame in ``text-seconds``. The other sentences are our own, and so is the unit "seconds" in the two
+questions where seconds are asked for: one question for all five, so that they can be compared.
+What others published instead goes in as a template (`MOMENT_TIMELENS`, or a file: `read_template`).
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpro.spans import one_of
+
+TASKS = ("moment_retrieval", "highlight_detection")
+
+# Published (NumPro repository, evaluation scripts): the sentence and the question are joined
+# without a space. Only the colour word is a parameter here.
+NUMBERS = "The {color} numbers on each frame represent the frame number."
+MOMENT = "During which frames can we see {query}? Answer in the format: 'From Frame x to Frame y'."
+# The same question as it was before October 2025.
+MOMENT_2024 = "During which frames can we see {query}? Answer in the format of 'from x to y'."
+
+# The example is the paper's. Its frames 80 to 89 do not exist in a QVHighlights video at
+# 0.5 fps (75 frames), and models often repeat it: `answers` counts that as a failure.
+EXAMPLE_LABELS = tuple(range(80, 90))
+EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
+_SAID = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
+_EXAMPLE = _SAID.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
+_SCALE = (
+    " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
+    "more related to the query, the saliency score should be higher. The output format should be "
+    f"like: '{re.sub('[()]', '', _EXAMPLE)}'."
+)
+# Published, for training-free models (Qwen2-VL). Joined to NUMBERS with a space.
+_FIND = "Please find the highlight contents in the video described by "
+HIGHLIGHTS = _FIND + "the query {query}. Determine" + _SCALE
+# Published, for the fine-tuned model (NumPro-FT).
+HIGHLIGHTS_FT = (
+    f"{_FIND}a sentence query, determining{_SCALE} Now I will give you the sentence query: "
+    "{query}. Please return the query-based highlight frames and salient scores."
+)
+# Published, with the times as text (TimeLens repository, evaluation scripts): the whole prompt.
+MOMENT_TIMELENS = (
+    "{whole}You are given a video with multiple frames. The numbers before each video frame "
+    "indicate its sampling timestamp (in seconds). Please find the visual event described by the "
+    "sentence '{query}', determining its starting and ending times. The format should be: 'The "
+    "event happens in <start time> - <end time> seconds'."
+)
+# Published text before a frame (UniTime).
+_UNITIME = "timestamp: {} seconds "
+# What a template may hold, each in braces, and what it stands for.
+FIELDS = {
+    "query": "what is looked for; {} is the same",
+    "numbers": "the sentence that says what the numbers are, which then stands here only",
+    "whole": "nothing; with it the template is the whole prompt, without that sentence",
+    "n": "how many frames there are",
+    "first": "the lowest frame number",
+    "last": "the highest frame number",
+    "duration": "length of the video in seconds",
+    "color": "colour of the numbers drawn",
+}
+
+# What models call a frame in an answer (`numpro/prompting/words.yaml` has more, in more languages).
+_FRAME_WORDS = ("Frame", "Panel", "Page", "Card", "Sheet", "Scene", "Image")
+
+# Encoding -> the sentence that says what the numbers are (our own wording where nothing was
+# published), and what is drawn on each frame or written before it.
+_ENCODINGS = {
+    "none": ("The video is given as {n} frames, numbered from {first} to {last}{lasting}.", ""),
+    "overlay-index": (NUMBERS, "{}"),
+    "overlay-seconds": ("The {color} numbers on each frame represent its time in seconds.", "{}s"),
+    "text-index": ("The number before each frame is its frame number.", "Frame {}: "),
+    "text-seconds": ("The timestamp before each frame is its time in seconds.", _UNITIME),
+}
+TIME_ENCODINGS = tuple(_ENCODINGS)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What goes to the model beside the frames.
+
+    Attributes
+    ----------
+    text
+        The question.
+    frame_labels
+        The text to draw on each frame; None draws nothing.
+    frame_texts
+        The text to put before each frame; None puts nothing.
+    seconds
+        The true time of each frame, for models whose input carries times of its own.
+    form
+        What an answer of the asked form is, as a Lark grammar (`answer_form`), for a model that
+        is held to it.
+    """
+
+    text: str
+    frame_labels: tuple[str, ...] | None = None
+    frame_texts: tuple[str, ...] | None = None
+    seconds: tuple[float, ...] | None = None
+    form: str | None = None
+
+
+def asked_unit(time_encoding: str) -> str:
+    """Return the unit the model is asked to answer in, "frame" or "second".
+
+    Examples
+    --------
+    >>> asked_unit("overlay-index"), asked_unit("text-seconds"), asked_unit("none")
+    ('frame', 'second', 'frame')
+    """
+    one_of("time_encoding", time_encoding, TIME_ENCODINGS)
+    return "second" if time_encoding.endswith("seconds") else "frame"
+
+
+def _question(task: str, time_encoding: str, template: str | None) -> str:
+    """Return the whole question with its fields open."""
+    body = template or (MOMENT if task == "moment_retrieval" else HIGHLIGHTS)
+    if asked_unit(time_encoding) == "second" and template is None:
+        body = body.replace("Frame x to Frame y", "x seconds to y seconds")
+        body = re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", body)
+    numbers = _ENCODINGS[time_encoding][0]
+    if "{numbers}" in body or "{whole}" in body:
+        return body.replace("{numbers}", numbers).replace("{whole}", "").strip()
+    # the published moment question follows the sentence on numbers without a space
+    glued = task == "moment_retrieval" and time_encoding == "overlay-index"
+    return numbers + ("" if glued else " ") + body.strip()
+
+
+def _check_template(template: str, named: str = "template") -> None:
+    if not re.search(r"\{(query)?\}", template):
+        raise ValueError(f"{named} must have {{query}} in it; got {template!r}")
+
+
+def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> str:
+    """Read a question of your own from a file, to be given as `template`.
+
+    Parameters
+    ----------
+    path
+        A text file with the question; or YAML (.yaml, .yml) with one for each task::
+
+            moment_retrieval: "When does {query} happen? Answer: from x to y."
+            highlight_detection: "{whole}Which of the {n} frames show {query}? ..."
+
+        The fields in braces are those of `FIELDS`. Other braces, as in JSON, stay.
+    task
+        One of `TASKS`.
+
+    Raises
+    ------
+    ValueError
+        For no question for the task, a question without ``{query}`` or with an unknown field,
+        or a file that is no text or no such YAML.
+    OSError
+        When the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "mine.yaml")
+    ...     _ = file.write_text("moment_retrieval: When is {query}?")
+    ...     read_template(file)
+    'When is {query}?'
+    """
+    one_of("task", task, TASKS)
+    text = Path(path).read_text(encoding="utf-8")
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            given = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+            raise ValueError(f"{path} must map tasks ({', '.join(TASKS)}) to questions")
+        for name in given:
+            one_of(f"a question in {path}", name, TASKS)
+        if task not in given:
+            raise ValueError(f"{path} has no question for {task}; it has {', '.join(given)}")
+        text = given[task]
+    _check_template(text, str(path))
+    if unknown := sorted(set(re.findall(r"\{(\w+)\}", text)) - set(FIELDS)):
+        known = ", ".join(f"{{{name}}}" for name in FIELDS)
+        raise ValueError(f"{path} has unknown fields {', '.join(unknown)}; known are {known}")
+    return text.strip()
+
+
+def _times(seconds: Sequence[float]) -> list[str]:
+    """Return times with one decimal, or with as many more as keep the frames apart."""
+    digits = next((d for d in (1, 2) if len({f"{t:.{d}f}" for t in seconds}) == len(seconds)), 3)
+    return [f"{t:.{digits}f}" for t in seconds]
+
+
+def build_prompt(
+    query: str,
+    seconds: Sequence[float],
+    task: str = "moment_retrieval",
+    time_encoding: str = "overlay-index",
+    duration: float | None = None,
+    labels: Sequence[int] | None = None,
+    template: str | None = None,
+    color: str = "red",
+) -> Prompt:
+    """Build the question for one query about one sampled video.
+
+    Parameters
+    ----------
+    query
+        The words to look for, put into the question as they are.
+    seconds
+        True times of the T sampled frames.
+    task, time_encoding
+        One of `TASKS` and of `TIME_ENCODINGS`.
+    duration
+        Length of the video in seconds, stated where nothing is drawn or written.
+    labels
+        Whole numbers to use for the frames instead of 0..T-1 (not for times in seconds).
+    template
+        Another question with ``{query}`` in it (``{}`` is the same), put after the sentence
+        that says what the numbers are: `MOMENT_2024`, `HIGHLIGHTS_FT`, `MOMENT_TIMELENS` or
+        your own words, with the fields of `FIELDS`.
+    color
+        The colour word of the numbers drawn, as in the `NumberStyle` used.
+
+    Raises
+    ------
+    ValueError
+        For an unknown task or encoding, no frames, labels that do not fit, or a template
+        without a place for the query.
+
+    Examples
+    --------
+    >>> prompt = build_prompt("a red star", [0.0, 1.0, 2.0])
+    >>> prompt.text  # doctest: +NORMALIZE_WHITESPACE
+    "The red numbers on each frame represent the frame number.During which frames can we see
+     a red star? Answer in the format: 'From Frame x to Frame y'."
+    >>> prompt.frame_labels
+    ('0', '1', '2')
+    >>> print(build_prompt("a star", [0.0, 1.0], time_encoding="none", duration=2.5).text)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    The video is given as 2 frames, numbered from 0 to 1, and lasts 2.5 seconds. During which
+    frames can we see a star? Answer in the format: 'From Frame x to Frame y'.
+    """
+    one_of("task", task, TASKS)
+    timed = asked_unit(time_encoding) == "second"
+    if not len(seconds):
+        raise ValueError("seconds must hold the time of at least one frame; got none")
+    if template is not None:
+        _check_template(template)
+    if duration is None and "{duration}" in (template or ""):
+        raise ValueError("the template states the {duration}; give the duration of the video")
+    if labels is not None and timed:
+        raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
+    if labels is not None and len(labels) != len(seconds):
+        raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
+    numbers = list(range(len(seconds))) if labels is None else list(labels)
+    lasting = "" if duration is None else f", and lasts {duration:.1f} seconds"
+    fields = {"query": query.strip(), "color": color, "n": len(numbers), "lasting": lasting}
+    fields |= {"first": min(numbers), "last": max(numbers), "": fields["query"]}
+    if duration is not None:
+        fields["duration"] = f"{duration:.1f}"
+    # in one pass, so that braces in a query stay as they are
+    question = _question(task, time_encoding, template)
+    text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
+    mark = _ENCODINGS[time_encoding][1]
+    marks = tuple(mark.format(n) for n in (_times(seconds) if timed else numbers)) if mark else None
+    shown = (None, marks) if time_encoding[:4] == "text" else (marks, None)
+    form = answer_form(task, time_encoding)
+    return Prompt(text, *shown, seconds=tuple(float(t) for t in seconds), form=form)
+
+
+def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
+    r"""Return the form that is asked for, as a Lark grammar for constrained decoding.
+
+    A moment has two labels (or times), and a model keeps its own word for a frame. Highlights
+    have as many scores as frames. Any number of up to four digits fits: the grammar holds the
+    form, not what is true.
+
+    Parameters
+    ----------
+    task, time_encoding
+        One of `TASKS` and of `TIME_ENCODINGS`.
+    most
+        How many frames highlights may name.
+
+    Examples
+    --------
+    >>> print(answer_form("moment_retrieval", "overlay-index"))
+    start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?
+    said: (WORD " ")? LABEL
+    WORD: "Frame" | "Panel" | "Page" | "Card" | "Sheet" | "Scene" | "Image"
+    LABEL: /[0-9]{1,4}/
+    """
+    timed = asked_unit(time_encoding) == "second"
+    label = "LABEL: /[0-9]{1,4}" + (r"\.[0-9]{1,3}/" if timed else "/")
+    if task == "moment_retrieval":
+        lines = [
+            'start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?'
+        ]
+        lines += ['said: LABEL " seconds"?' if timed else 'said: (WORD " ")? LABEL']
+        lines += [] if timed else ["WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)]
+        return "\n".join([*lines, label])
+    sentence = _SAID.replace("{unit}", asked_unit(time_encoding))
+    before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)
+    lines = [f'start: "{before}" said1', label, r"SCORE: /[0-5](\.[0-9])?/"]
+    for n in range(1, most + 1):
+        further = f' | LABEL ", " said{n + 1} ", " SCORE' if n < most else ""
+        lines.append(f'said{n}: LABEL "{between}" SCORE{further}')
+    return "\n".join(lines)
+
+
+def render_prompt(prompt: Prompt, frames: int) -> str:
+    """Write a prompt as one text, with ``<frame>`` for each frame: what a run keeps of it.
+
+    What is drawn on a frame stands in its ``<frame>``; what is written before it stands there. A
+    chat template puts its own words around this.
+
+    Parameters
+    ----------
+    prompt
+        From `build_prompt`.
+    frames
+        How many there are.
+
+    Examples
+    --------
+    >>> asked = "During which frames can we see {query}?"
+    >>> print(render_prompt(build_prompt("a cat", [0.0, 2.0], template="{whole}" + asked), 2))
+    <frame 0><frame 1>
+    During which frames can we see a cat?
+    >>> print(render_prompt(Prompt("When?", None, ("Frame 0: ", "Frame 1: ")), 2))
+    Frame 0: <frame>Frame 1: <frame>
+    When?
+    """
+    drawn = prompt.frame_labels or ("",) * frames
+    written = prompt.frame_texts or ("",) * frames
+    if not len(drawn) == len(written) == frames:
+        there = len(prompt.frame_labels or prompt.frame_texts)
+        raise ValueError(f"the prompt is for {there} frames; got {frames}")
+    shown = (f"{text}<{f'frame {d}'.strip()}>" for text, d in zip(written, drawn, strict=True))
+    return "".join(shown) + "\n" + prompt.text
+
+
+def _numbers(values: Sequence[float], unit: str) -> list[str]:
+    return [f"{value:.1f}" if unit == "second" else f"{value:g}" for value in values]
+
+
+def format_moment(
+    a: float, b: float, time_encoding: str = "overlay-index", words: bool = True
+) -> str:
+    """Return the answer text for a true moment, for instruction data.
+
+    Parameters
+    ----------
+    a, b
+        First and last label, or seconds for the encodings that ask for seconds.
+    time_encoding
+        One of `TIME_ENCODINGS`.
+    words
+        True answers in the format today's question asks for; False is the paper's own
+        fine-tuning answer, "From x to y." (Sec. 4.1).
+
+    Examples
+    --------
+    >>> format_moment(3, 7), format_moment(3, 7, words=False)
+    ('From Frame 3 to Frame 7.', 'From 3 to 7.')
+    >>> format_moment(3, 7.25, "text-seconds")
+    'From 3.0 seconds to 7.2 seconds.'
+    """
+    unit = asked_unit(time_encoding)
+    first, last = _numbers((a, b), unit)
+    said = ("{} seconds" if unit == "second" else "Frame {}") if words else "{}"
+    return f"From {said.format(first)} to {said.format(last)}."
+
+
+def format_highlights(
+    labels: Sequence[float], scores: Sequence[float], time_encoding: str = "overlay-index"
+) -> str:
+    """Return the answer text for true highlights, in the published format.
+
+    Examples
+    --------
+    >>> format_highlights([3, 4], [1.0, 2.5])
+    'The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5'
+    """
+    if len(labels) != len(scores):
+        raise ValueError(f"one score per label is needed: {len(labels)} and {len(scores)}")
+    unit = asked_unit(time_encoding)
+    listed, said = _numbers(labels, unit), _numbers(scores, "second")
+    return _SAID.format(unit=unit, labels=", ".join(listed), scores=", ".join(said))

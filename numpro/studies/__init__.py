@@ -1,0 +1,28 @@
+"""The experiments that notebooks call.
+
+In come videos and models. Out come tables: the four arms, number styles as CLIP reads them, where
+a model looks, and what fine-tuning costs elsewhere.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "arms": [
+            "Arm",
+            "ask_arms",
+            "choose_arms",
+            "encoding_arms",
+            "first_spans",
+            "four_arms",
+            "learning_curve",
+            "load_parts",
+            "score_arms",
+            "score_floors",
+            "worst",
+        ],
+        "attention": ["frame_attention", "readings"],
+        "description": ["description_accuracy"],
+    },
+)

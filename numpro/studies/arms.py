@@ -1,0 +1,315 @@
+"""The arms of the comparison, asked and scored alike, beside floors and the ceiling.
+
+Four arms share one base model: without numbers and with them, each before and after
+fine-tuning. Their answers go into a run folder; what is there already is not asked again.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from numpro.datasets import VideoQueries, load_dataset
+from numpro.inference.prediction import predict
+from numpro.metrics import baselines, highlight_detection, moment_retrieval
+from numpro.models import load_model
+from numpro.models.kept import forget_large, load_kept
+from numpro.paths import find_model, relative, resolve
+from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.spans import temporal_iou
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of asking: which adapter, if any, and how the time is told."""
+
+    name: str
+    time_encoding: str
+    adapter: str = ""
+
+    @property
+    def method(self) -> str:
+        """``base`` or ``fine-tuned``, as score rows name it."""
+        return "fine-tuned" if self.adapter else "base"
+
+
+def four_arms(tuned_without: str = "flipbook/ft", tuned_with: str = "flipbook/numpro-ft") -> list:
+    """Return the paper's four arms; an empty adapter leaves its arm out.
+
+    Examples
+    --------
+    >>> [arm.name for arm in four_arms("", "mine")]
+    ['base', 'base + numbers', 'fine-tuned + numbers']
+    """
+    arms = [Arm("base", "none"), Arm("base + numbers", "overlay-index")]
+    if tuned_without:
+        arms.append(Arm("fine-tuned", "none", tuned_without))
+    if tuned_with:
+        arms.append(Arm("fine-tuned + numbers", "overlay-index", tuned_with))
+    return arms
+
+
+def load_parts(
+    dataset: str, data_root: str, splits: Sequence[str], n_videos: Sequence[int]
+) -> dict[str, list[VideoQueries]]:
+    """Load parts of a dataset, of each at most `n_videos` (0: all); "" is its own data root.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many numbers as parts.
+    """
+    if len(splits) != len(n_videos):
+        raise ValueError(f"n_videos needs one number a split: {len(n_videos)} for {len(splits)}")
+    return {
+        split: load_dataset(dataset, split, data_root or None, limit or None)
+        for split, limit in zip(splits, n_videos, strict=True)
+    }
+
+
+def first_spans(rows: Sequence[dict]) -> list[tuple[float, float] | None]:
+    """Return the first predicted span of each row, None where nothing could be read."""
+    return [tuple(row["pred"][0]) if row["pred"] else None for row in rows]
+
+
+def ask_arms(
+    arms: Sequence[Arm],
+    model: str,
+    videos: Sequence[VideoQueries],
+    folder: str | os.PathLike,
+    task: str = "moment_retrieval",
+    loading: Mapping = MappingProxyType({}),
+    **options,
+) -> dict[str, list[dict]]:
+    """Ask every arm every query; return prediction rows by arm name.
+
+    Rows are stored under ``predictions/`` of a run folder, in a file named after the arm and its
+    whole configuration (the weights too), so that a second call only reads them.
+
+    Parameters
+    ----------
+    arms
+        From `four_arms`, or one's own.
+    model
+        The base model's name.
+    videos
+        One part of a dataset.
+    folder
+        The run folder, where the rows go.
+    loading
+        Options of `numpro.models.load_model`, the same for every arm.
+    options
+        ``fps``, ``size``, ``style``, ... as `numpro.inference.prediction.predict` takes them.
+    """
+    try:
+        return {
+            arm.name: _ask_arm(arm, model, videos, resolve(folder), task, dict(loading), options)
+            for arm in (arms if videos else ())
+        }
+    finally:
+        forget_large()  # what comes next may need the memory
+
+
+def _ask_arm(
+    arm: Arm, model: str, videos: Sequence[VideoQueries], folder: Path, task: str, loading: dict,
+    options: dict,
+) -> list[dict]:  # fmt: skip
+    """Ask one arm; a function of its own, so that no model lives longer than it is asked."""
+    loaded = load_kept(load_model, model, arm.adapter, loading)
+    how = sorted((options | loading).items())
+    told = [arm.name, arm.time_encoding, task, loaded.fingerprint, how]
+    mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
+    part = f"{videos[0].dataset}-{videos[0].split}-{task}"
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)
+    out = folder / "predictions" / f"{part}-{plain}-{mark}.jsonl"
+    asked = {"task": task, "time_encoding": arm.time_encoding} | options
+    return predict(videos, loaded, out, **asked)
+
+
+def score_arms(
+    arms: Sequence[Arm],
+    rows: dict[str, list[dict]],
+    videos: Sequence[VideoQueries],
+    model: str,
+    task: str = "moment_retrieval",
+    fps: float = 1.0,
+) -> list[dict]:
+    """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
+    names = [v.video for v in videos for _ in v.queries]
+    scored = []
+    for arm in arms:
+        got = rows[arm.name]
+        if task == "moment_retrieval":
+            scores = moment_retrieval(
+                first_spans(got), [q.spans for v in videos for q in v.queries], names
+            )
+        else:
+            said = [r["pred_saliency_scores"] for r in got]
+            scores = _highlights(said, videos)
+        extra = {"adapter": arm.adapter} if arm.adapter else {}
+        scored.append(_row(videos, task, arm.method, scores, model, arm.time_encoding, fps) | extra)
+    return scored
+
+
+def score_floors(
+    videos: Sequence[VideoQueries],
+    train: Sequence[VideoQueries],
+    task: str = "moment_retrieval",
+    fps: float = 1.0,
+    seed: int = 0,
+) -> list[dict]:
+    """Return score rows of answers that never look at the video, and of the frame-grid ceiling.
+
+    The fixed window and the random moments come from `train`, never from what is scored.
+    """
+    if task == "highlight_detection":
+        said = baselines.centre_prior(videos)
+        return [_row(videos, task, "centre-prior", _highlights(said, videos))]
+    truth = [q.spans for v in videos for q in v.queries]
+    names = [v.video for v in videos for _ in v.queries]
+    guesses = {
+        "whole-video": baselines.whole_video(videos),
+        "random-moment": baselines.random_moment(videos, train, seed),
+        "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
+        "frame-grid": baselines.frame_grid(videos, fps),
+    }
+    return [
+        _row(
+            videos,
+            task,
+            method,
+            moment_retrieval(said, truth, names),
+            fps=fps if method == "frame-grid" else None,
+        )
+        for method, said in guesses.items()
+    ]
+
+
+def _highlights(said: Sequence, videos: Sequence[VideoQueries]) -> dict:
+    graded = [(v, q) for v in videos for q in v.queries]
+    scores = highlight_detection(
+        said,
+        [q.saliency for _, q in graded],
+        [v.duration for v, _ in graded],
+        [v.video for v, _ in graded],
+    )
+    return {k: scores[k] for k in ("n", "unparsed", "mAP", "HIT@1")}
+
+
+def _row(videos, task, method, scores, model=None, time_encoding=None, fps=None) -> dict:
+    return {
+        "dataset": videos[0].dataset,
+        "split": videos[0].split,
+        "task": task,
+        "method": method,
+        "model": model,
+        "time_encoding": time_encoding,
+        "fps": fps,
+        **scores,
+    }
+
+
+def choose_arms(adapters: str, folder: str | os.PathLike, seed: int = 0) -> list[Arm]:
+    """Return the arms a notebook asks.
+
+    Parameters
+    ----------
+    adapters
+        ``flipbook``: the four arms with the committed adapters; ``run``: with those notebook 03
+        left in the run folder (an arm whose adapter is not there is left out); ``none``: the two
+        training-free arms; an adapter's folder: those, and it with numbers.
+    folder, seed
+        Which run folder, and which seed of notebook 03.
+
+    Raises
+    ------
+    ValueError
+        For another word, or when the run folder holds no adapter.
+    """
+    if adapters == "flipbook":
+        return four_arms()
+    if adapters == "none":
+        return four_arms("", "")
+    if adapters != "run" and Path(find_model(adapters)).is_dir():
+        return four_arms("", adapters)
+    if adapters != "run":
+        raise ValueError(f"adapters must be flipbook, run, none or a folder; got {adapters!r}")
+    found = [trained(folder, encoding, seed) for encoding in ("none", "overlay-index")]
+    if not any(found):
+        told = f"none-seed{seed} nor overlay-index-seed{seed}"
+        raise ValueError(
+            f"adapters = run, but in {relative(resolve(folder))}/adapters there is neither {told}; "
+            "run notebook 03 first"
+        )
+    return four_arms(*found)
+
+
+def trained(folder: str | os.PathLike, encoding: str, seed: int = 0, videos: int = 0) -> str:
+    """Return the adapter folder notebook 03 wrote, "" when it is not there.
+
+    `videos` is not 0 for an adapter of the learning curve, made from so many videos.
+    """
+    part = f"-{videos}videos" if videos else ""
+    adapter = resolve(folder) / "adapters" / f"{encoding}{part}-seed{seed}"
+    return relative(adapter) if (adapter / "adapter_config.json").is_file() else ""
+
+
+def encoding_arms(folder: str | os.PathLike, seed: int = 0) -> list[Arm]:
+    """Return an arm for each way of telling the time: the base, and the adapters of a run."""
+    arms = [Arm(f"base, {encoding}", encoding) for encoding in TIME_ENCODINGS]
+    tuned = {encoding: trained(folder, encoding, seed) for encoding in TIME_ENCODINGS}
+    return arms + [Arm(f"fine-tuned, {e}", e, path) for e, path in tuned.items() if path]
+
+
+def learning_curve(
+    folder: str | os.PathLike,
+    train: Sequence,
+    videos: Sequence,
+    model: str,
+    seed: int = 0,
+    **options,
+) -> list[dict]:
+    """Score notebook 03's adapters, also those made from the first of the training videos only.
+
+    Parameters
+    ----------
+    folder, seed
+        Where the adapters are, and which.
+    train, videos
+        What they learned from, and what they are asked.
+    model
+        The base.
+    options
+        As `ask_arms` takes them.
+
+    Returns
+    -------
+    list of dict
+        Score rows with ``queries``, how many were learned from.
+    """
+    names = [path.name for path in resolve(folder).glob(f"adapters/*videos-seed{seed}")]
+    sizes = {int(re.search(r"-(\d+)videos", name)[1]) for name in names}
+    rows = []
+    for size in [*sorted(sizes), 0]:
+        made = {e: trained(folder, e, seed, size) for e in ("none", "overlay-index")}
+        arms = [Arm(f"{e}, {size or 'all'} videos", e, f) for e, f in made.items() if f]
+        said = ask_arms(arms, model, videos, folder, **options)
+        queries = sum(len(v.queries) for v in train[: size or None])
+        scored = score_arms(arms, said, videos, model, fps=options.get("fps", 1.0))
+        rows += [row | {"queries": queries} for row in scored]
+    return rows
+
+
+def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:
+    """Return the prediction rows with the least IoU, unreadable answers first."""
+    ious = [
+        temporal_iou(r["pred"][0], r["truth"][0]) if r["pred"] else -1.0 for r in rows if r["truth"]
+    ]
+    order = np.argsort(ious, kind="stable")
+    return [rows[i] for i in order[:count]]

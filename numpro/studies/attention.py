@@ -1,0 +1,171 @@
+"""Where a model looks while it answers: attention over frames (the paper's section 3.1).
+
+The video is run once, as for an answer. Then the answer is run behind it once more in attention
+that keeps its weights: a few rows of them, not a square as long as the video.
+"""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from numpro.models.base import answer_tokens
+from numpro.models.local import LocalModel
+from numpro.models.sharing import Prefix, decode
+from numpro.models.threads import fit_threads
+from numpro.prompting.answers import MomentAnswer, parse_moment
+from numpro.prompting.prompts import asked_unit
+from numpro.spans import Span, labels_to_seconds, to_seconds
+
+if TYPE_CHECKING:
+    from numpro.video import Clip
+
+_TASK = "moment_retrieval"
+
+
+def frame_attention(
+    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
+    layer: int | None = None, **asked,
+) -> tuple[list[str], np.ndarray]:  # fmt: skip
+    """Measure how much attention each frame gets while each token of the answer is written.
+
+    Parameters
+    ----------
+    model
+        A local model; it answers first, and that answer is what is looked at.
+    clip, query, time_encoding, asked
+        As in `numpro.models.VideoModel.answer`, for moments.
+    layer
+        -1 is the last layer, which the paper looks at; None takes the mean over all.
+
+    Returns
+    -------
+    tokens : list of str
+        The N tokens of the answer.
+    weights : float64 [N, T]
+        Attention on the visual tokens of each frame when the token is about to be written,
+        the mean over heads. A row sums to the share that falls on the video. Frames that share
+        their tokens (a model that merges two in time) get equal parts of it.
+
+    Raises
+    ------
+    TypeError
+        For a model that does not run in this process.
+    """
+    said, weights = _look(model, clip, query, time_encoding, layer, asked)
+    return [model.tokenizer.decode([token]) for token in said], weights
+
+
+def readings(
+    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
+    layer: int | None = -1, **asked,
+) -> dict[str, Span | None]:  # fmt: skip
+    """Read the moment off the attention, beside what the model says itself.
+
+    Arguments are as in `frame_attention`.
+
+    Returns
+    -------
+    dict
+        Seconds of the moment, None where nothing can be read: ``answer``, the model's own;
+        ``two peaks``, from one to the other of the two frames looked at most over the whole
+        answer, as the paper reads it (Qwen2-VL, Charades-STA: 19.8 mIoU against 7.9 said; a
+        random moment of the training data has 19.2); ``at its numbers``, see `peaks`.
+    """
+    said, weights = _look(model, clip, query, time_encoding, layer, asked)
+    answer = parse_moment(model.tokenizer.decode(said, skip_special_tokens=True))
+    tokens = [model.tokenizer.decode([token]) for token in said]
+    own = _own(answer, clip, time_encoding, asked.get("labels"))
+    looked = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
+    seen = {k: v and labels_to_seconds(v, clip.seconds) for k, v in looked.items()}
+    return {"answer": own, **seen}
+
+
+def _own(answer: MomentAnswer, clip, time_encoding: str, labels) -> Span | None:
+    spans = to_seconds(answer, clip, labels, unit=asked_unit(time_encoding))
+    return spans[0] if spans else None
+
+
+@fit_threads
+@torch.inference_mode()
+def _look(model, clip, query, time_encoding, layer, asked) -> tuple[list[int], np.ndarray]:
+    """Return the tokens of the answer and the weights [N, T] (see `frame_attention`)."""
+    if not isinstance(model, LocalModel):
+        raise TypeError(f"attention is seen in local models only; {model.name!r} is none")
+    most = asked.pop("max_new_tokens", None) or answer_tokens(_TASK, len(clip))
+    frames, (prompt,) = model.prepare(clip, [query], _TASK, time_encoding, **asked)
+    ids = model.prompt_ids(frames.shape, prompt)
+    prefix = model.prefill(ids[:-1], frames, prompt)
+    said = decode(model.model, prefix, [ids[-1:]], most, model.ends, model.pad)[0]
+    rows = _rows(model, prefix, ids[-1:] + said[:-1], layer) if said else np.zeros((0, len(ids)))
+    visual = np.flatnonzero([model.is_visual(token) for token in ids])
+    return said, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
+
+
+def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:
+    """Run tokens behind a prefix: what each attends to, the mean over heads [N, tokens]."""
+    inner = model.model
+    before = inner.config._attn_implementation
+    places = prefix.place + torch.arange(len(ids), device=inner.device)[None]
+    inner.set_attn_implementation("eager")  # the others never form the weights
+    try:
+        layers = inner(
+            input_ids=torch.tensor([ids], device=inner.device),
+            position_ids=places.expand(prefix.axes, 1, -1) if prefix.axes > 1 else places,
+            past_key_values=prefix.branch(1), use_cache=True, output_attentions=True,
+        ).attentions  # fmt: skip
+    finally:
+        inner.set_attn_implementation(before)
+    chosen = layers if layer is None else [layers[layer]]
+    return sum(one[0].float().mean(0) for one in chosen).cpu().numpy().astype(float) / len(chosen)
+
+
+def _frames_of(model, tokens: int, frames: int) -> np.ndarray:
+    """Return which part of each visual token belongs to each frame: [tokens, frames].
+
+    Every frame, or every group of frames merged in time (Qwen's videos), has equally many tokens;
+    one more at the end (LLaVA-OneVision's line break after a video) belongs to none.
+    """
+    merged = 1
+    if getattr(model, "frames_as", "images") == "video":
+        merged = getattr(model.model.config.vision_config, "temporal_patch_size", 1)
+    groups = -(-frames // merged)
+    each = tokens // groups
+    parts = np.zeros((tokens, frames))
+    for group in range(groups):
+        inside = range(group * merged, min((group + 1) * merged, frames))
+        parts[group * each : (group + 1) * each, inside.start : inside.stop] = 1 / len(inside)
+    return parts
+
+
+def two_peaks(weights: np.ndarray) -> tuple[int, int] | None:
+    """Return the two frames looked at most over the whole answer, in order of time.
+
+    Examples
+    --------
+    >>> two_peaks(np.array([[0, 3, 0, 1], [0, 0, 1, 1.5]]))
+    (1, 3)
+    """
+    if not len(weights):
+        return None
+    two = np.argsort(-weights.sum(0), kind="stable")[:2]
+    return int(two.min()), int(two.max())
+
+
+def peaks(tokens: list[str], weights: np.ndarray) -> tuple[int, int] | None:
+    """Read an answer off the attention: the frames looked at most for its two numbers.
+
+    The first digit of each number is taken; None when the answer has not two numbers.
+
+    Examples
+    --------
+    >>> peaks(["From ", "3", " to ", "1", "2"], np.eye(5)[:, [0, 1, 2, 3]])
+    (1, 3)
+    """
+    digit = [False, *(token.strip().isdigit() for token in tokens)]
+    starts = [i for i, (before, here) in enumerate(pairwise(digit)) if here and not before]
+    if len(starts) < 2:
+        return None
+    first, last = sorted(int(weights[i].argmax()) for i in (starts[0], starts[-1]))
+    return first, last

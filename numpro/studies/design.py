@@ -1,0 +1,244 @@
+"""The study of number styles: whether CLIP reads the number and still sees the picture.
+
+Section 3.3 of the paper: numbers are drawn on captioned pictures; from the picture's embedding
+the caption is told among all captions and the number among all number words. A style is good
+when the number is read and the caption is not lost.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from numpro.models.loading import pick_device
+from numpro.numbers.overlay import POSITIONS, NumberStyle, number_frames
+from numpro.paths import find_model, resolve
+
+if TYPE_CHECKING:
+    import pandas
+
+SIZES = (20, 40, 60, 80)
+COLORS = ("red", "blue", "green", "black")
+
+
+@dataclass(frozen=True)
+class CaptionedPicture:
+    """A picture, uint8 [H, W, 3], and what it shows in words."""
+
+    image: np.ndarray
+    caption: str
+
+
+def flipbook_pictures(count: int, seed: int = 0) -> list[CaptionedPicture]:
+    """Draw pictures of the flipbook world with their captions, all captions different."""
+    from numpro.flipbook import OBJECTS, questions, scenes, world
+
+    rng = np.random.default_rng([5, seed])
+    found: dict[str, CaptionedPicture] = {}
+    while len(found) < count:
+        panel = scenes.loose_panels(rng, 1, numbered=False)[0]
+        caption = questions.describe(sorted(panel.picture().objects, key=OBJECTS.index))
+        if caption not in found:
+            image = world.draw_panel(panel, (5, seed, len(found)), rng)
+            found[caption] = CaptionedPicture(image, caption)
+    return list(found.values())
+
+
+def folder_pictures(
+    folder: str, count: int, size: tuple[int, int] = (336, 336)
+) -> list[CaptionedPicture]:
+    """Read captioned pictures, such as COCO's: a folder with ``captions.json``.
+
+    Parameters
+    ----------
+    folder
+        Holds ``captions.json``: COCO's own layout (``images``, ``annotations``), or a plain
+        object ``{"file name": "caption"}``. File names count from the folder.
+    count
+        Take the first that exist.
+    size
+        Pictures are resized to (width, height), 336 x 336 in the paper.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no ``captions.json`` or no picture of it.
+    ValueError
+        When it has neither layout, or a name leads out of the folder.
+    """
+    from PIL import Image
+
+    base = resolve(folder)
+    listed = base / "captions.json"
+    if not listed.is_file():
+        raise FileNotFoundError(f"{base} must hold captions.json (COCO's, or file name: caption)")
+    content = json.loads(listed.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{listed} must be a JSON object; got {type(content).__name__}")
+    if "annotations" in content:
+        try:
+            names = {image["id"]: image["file_name"] for image in content["images"]}
+            # of the captions of a picture the first counts
+            rows = reversed(content["annotations"])
+            captions = {names[row["image_id"]]: row["caption"] for row in rows}
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{listed} is not laid out as COCO's: {error!r}") from error
+    else:
+        captions = content
+    pictures = []
+    for name, caption in sorted(captions.items()):
+        path = (base / name).resolve()
+        if not path.is_relative_to(base.resolve()):
+            raise ValueError(f"{listed} names a file outside its folder: {name!r}")
+        if path.is_file() and len(pictures) < count:
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+            pictures.append(CaptionedPicture(np.asarray(small), str(caption).strip()))
+    if not pictures:
+        raise FileNotFoundError(f"none of the {len(captions)} pictures of {listed} is there")
+    return pictures
+
+
+def load_pictures(folder: str, count: int, seed: int = 0) -> list[CaptionedPicture]:
+    """Return pictures of a folder (`folder_pictures`), or of the flipbook world for ``""``."""
+    return folder_pictures(folder, count) if folder else flipbook_pictures(count, seed)
+
+
+class ClipEncoder:
+    """A CLIP checkpoint: pictures and texts to normalised embeddings."""
+
+    def __init__(self, name: str, device: str = "auto"):
+        import torch
+        from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        folder = find_model(name)
+        self.device = pick_device(device)
+        # float32: in bfloat16 neighbouring texts tie
+        model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        self.model = model.to(self.device).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.processor = CLIPImageProcessorPil.from_pretrained(folder)
+
+    def see(self, images: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+        """Embed pictures: float32 [N, D], each of length 1."""
+        import torch
+
+        parts = []
+        for first in range(0, len(images), batch):
+            inputs = self.processor(list(images[first : first + batch]), return_tensors="pt")
+            with torch.inference_mode():
+                out = self.model.vision_model(pixel_values=inputs["pixel_values"].to(self.device))
+                parts.append(self.model.visual_projection(out.pooler_output).float().cpu().numpy())
+        return _unit(np.concatenate(parts))
+
+    def read(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
+        """Embed texts: float32 [N, D], each of length 1."""
+        import torch
+
+        parts = []
+        for first in range(0, len(texts), batch):
+            inputs = self.tokenizer(
+                list(texts[first : first + batch]),
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                padding_side="right",
+                max_length=self.model.config.text_config.max_position_embeddings,
+            )
+            ids, mask = (inputs[k].to(self.device) for k in ("input_ids", "attention_mask"))
+            with torch.inference_mode():
+                out = self.model.text_model(input_ids=ids, attention_mask=mask)
+                parts.append(self.model.text_projection(out.pooler_output).float().cpu().numpy())
+        return _unit(np.concatenate(parts))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def study(
+    clip: ClipEncoder,
+    pictures: Sequence[CaptionedPicture],
+    positions: Sequence[str] = POSITIONS,
+    sizes: Sequence[int] = SIZES,
+    colors: Sequence[str] = COLORS,
+    numbers: int = 100,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> "pandas.DataFrame":
+    """Measure number and caption accuracy for every style.
+
+    Parameters
+    ----------
+    clip
+        Which CLIP looks.
+    pictures
+        Captioned pictures; picture i carries a seeded random number below `numbers`.
+    positions, sizes, colors
+        The styles: their product is measured.
+    numbers
+        How many numbers there are to choose from (the paper: 100).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a style: position, size, color, number_accuracy, caption_accuracy (percent),
+        and a first row without number (position ``"none"``) with the caption accuracy alone.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    drawn = np.random.default_rng(seed).integers(0, numbers, len(pictures))
+    captions = clip.read([p.caption for p in pictures])
+    words = clip.read([str(n) for n in range(numbers)])
+    images = np.stack([p.image for p in pictures])
+    plain = clip.see(images)
+    rows = [
+        {
+            "position": "none",
+            "size": 0,
+            "color": "none",
+            "number_accuracy": float("nan"),
+            "caption_accuracy": _accuracy(plain, captions, np.arange(len(pictures))),
+        }
+    ]
+    styles = [NumberStyle(p, s, c) for c in colors for p in positions for s in sizes]
+    hidden = None if progress is None else not progress
+
+    def look(style: NumberStyle) -> np.ndarray:
+        return clip.see(number_frames(images, style=style, labels=drawn.tolist()))
+
+    # pictures are drawn and made small on one core while the model looks on the other
+    with ThreadPoolExecutor(2) as pool:
+        told = tqdm(styles, desc="number styles", unit="style", disable=hidden)
+        for style, seen in zip(told, pool.map(look, styles), strict=True):
+            rows.append(
+                {
+                    "position": style.position,
+                    "size": style.size,
+                    "color": style.color,
+                    "number_accuracy": _accuracy(seen, words, drawn),
+                    "caption_accuracy": _accuracy(seen, captions, np.arange(len(pictures))),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _accuracy(seen: np.ndarray, choices: np.ndarray, truth: np.ndarray) -> float:
+    return 100.0 * float(((seen @ choices.T).argmax(1) == truth).mean())
+
+
+def choose(table: "pandas.DataFrame") -> NumberStyle:
+    """Return the style of best balance: the largest product of the two accuracies.
+
+    The paper weighs by eye ("best balance"); the product is the share of pictures on which
+    both would be right if the two were independent. Ties go to the earlier row.
+    """
+    styles = table[table["position"] != "none"]
+    best = styles.loc[(styles["number_accuracy"] * styles["caption_accuracy"]).idxmax()]
+    return NumberStyle(str(best["position"]), int(best["size"]), str(best["color"]))

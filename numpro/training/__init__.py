@@ -1,0 +1,18 @@
+"""NumPro-FT: LoRA fine-tuning on numbered clips.
+
+In come `VideoQueries` and a base model. Out comes an adapter folder with its notes, log and card;
+a broken training goes on where its last whole checkpoint stands.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "samples": ["FinetuneConfig", "Samples"],
+        "finetuning": ["IGNORED", "finetune", "plan", "read_log"],
+        "presets": ["PRESETS", "TrainingConfig"],
+        "launch": ["train_or_take"],
+        "memory": ["predict_memory", "trainable_parameters"],
+    },
+)

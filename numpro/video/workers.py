@@ -1,0 +1,263 @@
+"""Many videos, decoded ahead of use in worker processes that may hang or die.
+
+A video that takes longer than its limit, or that ends the process reading it, becomes a
+`VideoError` with the reason; its worker is replaced and the others go on. Frames come back through
+a file in a temporary folder, which costs less than a pipe (``benchmarks/workers.py``); and a
+worker killed while it writes cannot leave half a message for which the reader waits for ever.
+"""
+
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from multiprocessing.connection import wait
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpro.video import Clip, VideoError, read_clip
+from numpro.video.cache import ClipCache
+
+LIMIT = 300.0  # seconds for one video
+_GRACE = 15  # seconds after the limit when a worker that no one stopped ends by itself
+
+# A fork of the asking process would copy the threads' locks of torch and decord; a server that
+# has read nothing but the decoders is forked instead, where there is one.
+_BASE = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
+_starting = threading.Lock()
+_folder = ""  # in a worker: where frames are handed over
+
+
+class Request(NamedTuple):
+    """A video to be read: its path, and the arguments of `numpro.read_clip`."""
+
+    path: str | os.PathLike
+    sampling: dict[str, Any] = {}
+
+
+class _Process(_BASE.Process):
+    """A process that does not run the main script again, which may start workers or load torch."""
+
+    def start(self) -> None:
+        with _starting:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _Context(type(_BASE)):
+    Process = _Process
+
+
+def default_workers() -> int:
+    """Return how many workers read ahead: the cores of this process but one, 1 to 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of accelerate launch on this machine
+    return max(1, min(4, (cores or 1) // beside - 1))
+
+
+def run_many(
+    call: Callable, requests: Iterable[Request], workers: int | None = None, limit: float = LIMIT
+) -> Iterator[tuple[Request, Any]]:
+    """Call a function for many videos, in worker processes, at most two a worker ahead of use.
+
+    Parameters
+    ----------
+    call
+        Called as ``call(path, **sampling)``; a function of a module, as workers import it.
+    requests
+        Taken one by one, as results are.
+    workers
+        Processes; `default_workers` by default. 0 calls here, without a limit of time.
+    limit
+        Seconds for one video.
+
+    Yields
+    ------
+    Request, object
+        In the order of the requests, with what the call returned; or a `VideoError`: the one
+        it raised, or one that says that it took too long, ended its worker, met an error of the
+        system, or ran out of memory.
+
+    Raises
+    ------
+    ValueError
+        For workers below 0 or a limit that is not above 0.
+    RuntimeError
+        When no worker process can be started. Any other error that the call raises comes through.
+    """
+    workers = default_workers() if workers is None else workers
+    if workers < 0 or not limit > 0:
+        raise ValueError(f"workers must be 0 or more, limit above 0; got {workers} and {limit}")
+    if workers:
+        return _in_workers(call, iter(requests), workers, limit)
+    return ((request, _value(call, request)) for request in requests)
+
+
+def read_many(
+    requests: Iterable[Request],
+    workers: int | None = None,
+    limit: float = LIMIT,
+    cache: ClipCache | None = None,
+) -> Iterator[tuple[Request, Clip | VideoError]]:
+    """Read many clips, decoded ahead of use in worker processes.
+
+    Parameters
+    ----------
+    requests, workers, limit
+        As in `run_many`.
+    cache
+        Where clips are looked up and kept.
+
+    Yields
+    ------
+    Request, Clip or VideoError
+        In the order of the requests.
+
+    Warns
+    -----
+    UserWarning
+        What `numpro.read_clip` warns of.
+    """
+    for request, found in run_many(partial(_read, cache=cache), requests, workers, limit):
+        if isinstance(found, tuple):  # from a worker
+            clip, file = found
+            found = replace(clip, frames=np.load(file))
+            os.unlink(file)
+            for said in clip.source["warnings"]:
+                warnings.warn(f"{request.path}: {said}", stacklevel=2)
+        yield request, found
+
+
+def _read(path, cache: ClipCache | None, **sampling) -> Clip | tuple[Clip, str]:
+    """Read a clip; a worker leaves the frames in a file."""
+    clip = read_clip(path, **sampling) if cache is None else cache.read(path, **sampling)
+    if not _folder:
+        return clip
+    handle, name = tempfile.mkstemp(".npy", dir=_folder)
+    with open(handle, "wb") as file:
+        np.save(file, clip.frames)
+    return replace(clip, frames=clip.frames[:0].copy()), name
+
+
+def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
+    """Call for one video; what is wrong with it, or with reading it, is a value."""
+    if limit and hasattr(signal, "alarm"):
+        signal.alarm(math.ceil(limit) + _GRACE)  # also where nothing else can stop it any more
+    try:
+        return call(request.path, **request.sampling)
+    except VideoError as error:
+        return error
+    except MemoryError:
+        return VideoError(request.path, "out of memory while it was read")
+    except OSError as error:
+        return VideoError(request.path, f"cannot be read: {error}")
+    finally:
+        if limit and hasattr(signal, "alarm"):
+            signal.alarm(0)
+
+
+def _begin(folder: str) -> None:
+    """Prepare a worker: decoders imported, warnings left to the asker, an end with its parent."""
+    global _folder
+    _folder = folder
+    warnings.simplefilter("ignore")
+    for name in ("av", "decord"):
+        try:
+            __import__(name)
+        except ImportError:
+            continue  # who needs it says so
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    shutil.rmtree(_folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -> Iterator:
+    """Yield results in order; a pool that broke is replaced, and what waited is asked again."""
+    waiting, broken = deque(), 0
+    with tempfile.TemporaryDirectory(prefix="numpro-", ignore_cleanup_errors=True) as folder:
+        pool = _Pool(call, workers, limit, folder)
+        try:
+            while True:
+                fresh = islice(requests, 2 * workers - len(waiting))
+                waiting.extend((request, pool.schedule(request)) for request in fresh)
+                if not waiting:
+                    return
+                request, future = waiting[0]
+                try:
+                    value = pool.result(request, future)
+                except BrokenProcessPool as error:
+                    broken += 1
+                    if broken > 2:
+                        told = "worker processes end as they start; workers=0 reads without them"
+                        raise RuntimeError(told) from error
+                    pool.stop()
+                    pool = _Pool(call, workers, limit, folder)
+                    waiting = deque((r, pool.schedule(r)) for r, _ in waiting)
+                    continue
+                broken = 0
+                waiting.popleft()
+                yield request, value
+        finally:
+            pool.stop()
+
+
+class _Pool:
+    """Worker processes (pebble) that call one function."""
+
+    def __init__(self, call: Callable, workers: int, limit: float, folder: str):
+        from pebble import ProcessPool
+
+        context = _Context()
+        if hasattr(context, "set_forkserver_preload"):
+            context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
+        self.call, self.limit = call, limit
+        self.pool = ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
+
+    def schedule(self, request: Request):
+        """Ask for a video; the limit counts from when a worker takes it up."""
+        from pebble import ProcessFuture
+
+        try:
+            return self.pool.schedule(_value, (self.call, request, self.limit), timeout=self.limit)
+        except RuntimeError as error:  # the pool broke meanwhile
+            future = ProcessFuture()
+            future.set_exception(BrokenProcessPool(str(error)))
+            return future
+
+    def result(self, request: Request, future) -> Any:
+        """Wait for a value; a worker that hung or died is one."""
+        from pebble import ProcessExpired
+
+        try:
+            return future.result()
+        except TimeoutError:
+            return VideoError(request.path, f"not read within {self.limit:g} s")
+        except ProcessExpired as error:
+            code = error.exitcode
+            how = signal.Signals(-code).name if code and code < 0 else f"status {code}"
+            return VideoError(request.path, f"reading it ended the worker process ({how})")
+
+    def stop(self) -> None:
+        """End the workers, whatever they do."""
+        self.pool.stop()
+        self.pool.join()

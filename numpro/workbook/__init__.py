@@ -1,0 +1,11 @@
+"""Runs of the notebooks, and what is made of their results.
+
+In come notebooks and parameters. Out comes a run folder with executed notebooks, results.json and
+a report; tables of runs beside each other; the generated parts of the READMEs.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"runs": ["Run", "run_workbook"], "readme": ["markdown_table"]}
+)

@@ -1,0 +1,88 @@
+"""Runs beside each other: what was set otherwise, and what came of it (`numpro compare`)."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from numpro.metrics.tables import format_score, metric_names, role
+
+_WHERE = ("dataset", "split", "task", "method", "time_encoding")
+
+
+def differing(results: Sequence[Mapping]) -> dict[str, list]:
+    """Return the parameters in which runs differ, with each run's value.
+
+    A run's value is the one its notebooks were executed with, whether it was given or a default;
+    what never differs, and the run's own folder, is left out.
+
+    Examples
+    --------
+    >>> runs = [{"notebooks": [{"parameters": {"fps": fps, "steps": 9}}]} for fps in (1, 2)]
+    >>> differing(runs)
+    {'fps': [1, 2]}
+    """
+    used = [
+        {name: value for book in r["notebooks"] for name, value in book["parameters"].items()}
+        for r in results
+    ]
+    names = dict.fromkeys(name for values in used for name in values if name != "run_dir")
+    found = {name: [values.get(name) for values in used] for name in names}
+    return {name: told for name, told in found.items() if any(x != told[0] for x in told)}
+
+
+def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]:
+    """Put the model rows of several runs beside each other.
+
+    Parameters
+    ----------
+    results
+        What each run's ``results.json`` holds.
+    metric
+        The score to compare; by default the first one of each task.
+
+    Returns
+    -------
+    list of dict
+        One row for each dataset, split, task, method and time encoding that a run has, with
+        ``metric`` and ``scores``: ``[value, low, high]`` of each run, None where it has none.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two runs, or none has the metric.
+    """
+    if len(results) < 2:
+        raise ValueError(f"compare needs at least two runs; got {len(results)}")
+    places: dict[tuple, dict[int, Mapping]] = {}
+    for number, one in enumerate(results):
+        for row in one["scores"]:
+            if role(row["method"]) == "model":
+                places.setdefault(tuple(row[key] for key in _WHERE), {})[number] = row
+    rows = []
+    for place, by_run in places.items():
+        names = metric_names(by_run.values())
+        name = metric or names[0]
+        if name in names:
+            scores = [by_run.get(n, {}).get(name) for n in range(len(results))]
+            rows.append(dict(zip(_WHERE, place, strict=True), metric=name, scores=scores))
+    if not rows:
+        seen = sorted(set(metric_names(row for r in results for row in r["scores"])))
+        raise ValueError(f"metric must be one of {', '.join(seen)}; got {metric!r}")
+    return rows
+
+
+def lines(results: Sequence[Mapping], rows: Sequence[Mapping]) -> list[str]:
+    """Return the comparison as lines of text: what differs, then a column for each run."""
+    import pandas as pd
+
+    names = [Path(r["run"]).name for r in results]
+    set_to = differing(results)
+    short = {
+        k: [textwrap.shorten(str(v), 40, placeholder=" ...") for v in set_to[k]] for k in set_to
+    }
+    told = pd.DataFrame(short, index=names).T
+    cells = [[*(row[key] for key in (*_WHERE, "metric")), *row["scores"]] for row in rows]
+    table = pd.DataFrame(cells, columns=[*_WHERE, "metric", *names])
+    table[names] = table[names].map(format_score)
+    told = told.to_string().splitlines() if len(told) else ["the same parameters in all runs"]
+    return [*told, "", *table.to_string(index=False).splitlines()]

@@ -1,0 +1,231 @@
+"""The command: what it writes and says, and one clear line for bad input."""
+
+import json
+import subprocess
+import sys
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from projects import write_notebook
+
+from numpro import write_video
+from numpro.cli import main
+
+
+def all_commands(group=main, path=()):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(all_commands())
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Write four seconds of grey at 10 frames a second, 64 x 48."""
+    frames = np.full((40, 48, 64, 3), 128, np.uint8)
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", frames, fps=10)
+
+
+def test_the_commands_are_those_of_the_public_surface():
+    assert {" ".join(path) for path in COMMANDS} >= {
+        "number", "frames", "ask", "check-data", "predict", "evaluate moment-retrieval",
+        "evaluate highlight-detection", "finetune", "run", "flipbook make", "flipbook pretrain",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in COMMANDS if p != ("flipbook", "pretrain")], ids=" ".join
+)
+def test_help_shows_an_example(path):
+    text = invoke(*path, "--help").output
+    assert f"Example:\n    numpro {' '.join(path)}" in text
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_has_a_help_or_says_it_by_its_name(path):
+    plain = {"task", "seed"}
+    for option in COMMANDS[path].params:
+        if isinstance(option, click.Option):
+            assert option.help or option.name in plain, option.name
+
+
+def test_ask_says_the_span_and_draws_it(tmp_path):
+    from numpro.datasets import load_dataset
+
+    film = load_dataset("flipbook", "test", limit=1)[0]
+    picture = tmp_path / "answer.png"
+    arguments = ("ask", film.path, film.queries[0].text, "--picture", picture)
+    answer = json.loads(invoke(*arguments, "--json").stdout)
+    assert answer["reason"] is None and answer["unit"] == "frame"
+    (start, end), *_ = answer["spans"]
+    assert 0 <= start <= end <= film.duration
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"{start:.2f} s to {end:.2f} s" in invoke(*arguments).stdout
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    file = tmp_path / "predictions.jsonl"
+    rows = [
+        {"qid": "a", "video": "v", "pred": [[0.0, 4.0]], "truth": [[0.0, 4.0]]},
+        {"qid": "b", "video": "w", "pred": [], "truth": [[1.0, 2.0]]},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+class TestEvaluate:
+    def test_moments(self, predictions):
+        scores = json.loads(invoke("evaluate", "moment-retrieval", predictions, "--json").stdout)
+        assert (scores["n"], scores["unparsed"], scores["mIoU"]) == (2, 1, 50.0)
+        lines = invoke("evaluate", "moment-retrieval", predictions).stdout.splitlines()
+        assert lines[0] == "n 2, unparsed 1"
+        assert "mIoU    50.0 [0.0, 100.0]" in lines
+
+    def test_moments_against_annotations_in_the_working_folder(
+        self, predictions, tmp_path, monkeypatch
+    ):
+        truth = [{"id": q, "video": "v", "start_time": 0, "end_time": 2} for q in "ab"]
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        monkeypatch.chdir(tmp_path)
+        arguments = ("moment-retrieval", predictions.name, "--annotations", "truth.json", "--json")
+        assert json.loads(invoke("evaluate", *arguments).stdout)["mIoU"] == 25.0
+
+    def test_highlights(self, tmp_path):
+        said, true = tmp_path / "said.jsonl", tmp_path / "true.jsonl"
+        said.write_text(json.dumps({"qid": 1, "pred_saliency_scores": [0.1, 3.0]}))
+        row = {"qid": 1, "vid": "v", "duration": 4, "relevant_clip_ids": [1]}
+        true.write_text(json.dumps(row | {"saliency_scores": [[4, 4, 4]]}))
+        result = invoke("evaluate", "highlight-detection", said, true, "--json")
+        assert json.loads(result.stdout)["brief"]["HL-min-VeryGood-mAP"] == 100.0
+        text = invoke("evaluate", "highlight-detection", said, true).stdout
+        assert "HL-min-VeryGood-Hit1" in text and "100.00" in text
+
+
+class TestCheckData:
+    @pytest.fixture
+    def data(self, film, tmp_path):
+        row = {"query": "q", "start_time": 0, "end_time": 1, "duration": 4}
+        rows = [row | {"id": i, "video": v} for i, v in enumerate(("good", "gone", "good"))]
+        (tmp_path / "test.json").write_text(json.dumps(rows))
+        (tmp_path / "videos").mkdir()
+        (tmp_path / "videos" / "good.mp4").write_bytes(film.read_bytes())
+        return tmp_path
+
+    def test_counts_what_is_there(self, data):
+        arguments = ("check-data", "numpro-json", "--data-root", data)
+        result = json.loads(invoke(*arguments, "--json", code=1).stdout)
+        counts = {"split": "test", "queries": 3, "videos": 2, "present": 1, "readable": 1}
+        assert result["splits"][0].items() >= counts.items()
+        assert [row["video"] for row in result["missing"]] == ["gone"]
+        film = (data / "videos" / "good.mp4").read_bytes()
+        (data / "videos" / "gone.mp4").write_bytes(film)
+        numbers = invoke(*arguments).stdout.splitlines()[1].split()
+        assert numbers[:5] == ["test", "3", "2", "2", "2"]
+        (data / "videos" / "gone.mp4").write_bytes(film[:100])
+        text = invoke(*arguments, code=1).stdout
+        assert text.splitlines()[1].split()[:5] == ["test", "3", "2", "2", "1"]
+        assert "unreadable: test gone: " in text
+
+    def test_a_split_asked_for_must_be_there(self, data):
+        arguments = ("check-data", "numpro-json", "--data-root", data, "--split", "val")
+        assert "annotations" in invoke(*arguments, code=1).stderr
+
+
+def bad(*arguments, says, code=1):
+    return pytest.param(arguments, says, code, id=" ".join(arguments[:3]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "code"),
+    [
+        bad("number", "gone.mp4", "out.mp4", says="gone.mp4"),
+        bad("number", "{film}", "{film}", says="another file"),
+        bad("number", "{film}", "out.mp4", "--width", "10", says="--height", code=2),
+        bad("number", "{film}", "no/folder/out.mp4", says="no/folder"),
+        bad("number", "{film}", "out.mp4", "--position", "middle", says="must be one of top_left"),
+        bad("number", "{film}", "out.mp4", "--color", "reddish", says="reddish"),
+        bad("number", "{film}", "out.mp4", "--fps", "0", says="fps"),
+        bad("frames", "{text}", says="text.txt"),
+        bad("frames", "{film}", "--fps", "fast", says="not a valid float", code=2),
+        bad("ask", "gone.mp4", "a dog", says="gone.mp4"),
+        bad("ask", "{film}", " ", says="QUERY is empty", code=2),
+        bad("ask", "{film}", "a dog", "--time-encoding", "song", says="overlay-index", code=2),
+        bad("check-data", "charade", says="must be one of flipbook"),
+        bad("check-data", "numpro-json", "--data-root", "gone", says="gone"),
+        bad("predict", "--dataset", "x", "--out", "p.jsonl", says="must be one of flipbook"),
+        bad("predict", "--split", "test", says="Missing option '--out'", code=2),
+        bad("evaluate", "moment-retrieval", "gone.jsonl", says="gone.jsonl"),
+        bad("evaluate", "moment-retrieval", "{text}", says="not JSON"),
+        bad("evaluate", "highlight-detection", "{text}", "{text}", says="not JSON"),
+        bad("finetune", "--dataset", "x", "--out", "o", says="must be one of flipbook"),
+        bad("finetune", "--preset", "x", "--out", "o", says="laptop", code=2),
+        bad("flipbook", "make", "--split", "x", says="must be one of train"),
+        bad("run", "gone.yaml", says="no recipe"),
+        bad("run", "-p", "fsp", "1", says="unknown parameter fsp; did you mean fps?"),
+        bad("run", "-p", "seed", "one", says="seed must be int; got 'one'"),
+        bad("run", "--run", "../out", says="a name must be letters"),
+        bad("run", "--resume", says="nothing to resume"),
+        bad("sing", says="No such command", code=2),
+    ],
+)
+def test_bad_input_ends_in_one_line(project, film, monkeypatch, arguments, says, code):
+    write_notebook(project / "notebooks" / "01_a.ipynb")
+    (project / "text.txt").write_text("no video, no JSON\n")
+    monkeypatch.chdir(project)
+    before = sorted(project.rglob("*"))
+    filled = [a.format(film=film, text=project / "text.txt") for a in arguments]
+    result = invoke(*filled, code=code)
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: ") and says in last
+    assert code == 2 or result.stderr.count("\n") == 1
+    assert sorted(project.rglob("*")) == before
+
+
+def test_traceback_shows_where_an_error_comes_from(project):
+    result = CliRunner().invoke(main, ["--traceback", "frames", "gone.mp4"])
+    assert isinstance(result.exception, (ValueError, OSError))
+
+
+def test_run_prints_the_scores_and_the_report(project):
+    from score_rows import make_row
+
+    write_notebook(
+        project / "notebooks" / "01_a.ipynb",
+        f"from numpro.workbook import Run\n_ = Run(run_dir).add_scores([{make_row()}], '01_a')",
+    )
+    (project / "slow.yaml").write_text("fps: 0.5\n")
+    recipe = project / "slow.yaml"
+    result = invoke("run", recipe, "--run", "mine", "-p", "seed", "-1", "-p", "adapter", "None")
+    assert "model  base    none           1         30.0 [25.0, 35.0]" in result.stdout
+    assert result.stdout.splitlines()[-1] == "report:  papermill_runs/mine/report.html"
+    assert "[1/1] 01_a: cell 3/3" in result.stderr
+    results = json.loads(invoke("run", "--run", "mine", "--resume", "--json").stdout)
+    assert results["parameters"] == {"fps": 0.5, "seed": -1, "adapter": None}
+    assert results["folder"] == "papermill_runs/mine" and results["seed"] == -1
+
+
+def test_the_module_is_the_command_and_starts_light(project):
+    code = (
+        "import sys, runpy\nsys.argv = ['numpro', '--version']\n"
+        "try:\n    runpy.run_module('numpro', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'decord', 'av', 'matplotlib', 'papermill'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("numpro, version 0.")

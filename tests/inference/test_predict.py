@@ -1,0 +1,261 @@
+"""A prediction run keeps its rows, its order and its reasons, whatever breaks it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from numpro import NumberStyle, read_clip
+from numpro.inference.prediction import predict
+from numpro.inference.prediction_files import read_rows
+from numpro.metrics import (
+    baselines,
+    evaluate_highlight_predictions,
+    evaluate_moment_predictions,
+    moment_retrieval,
+)
+from numpro.models import VideoModel
+from numpro.spans import seconds_to_labels
+
+
+class Watching(VideoModel):
+    """A model that knows the truth of its films, and counts how often it is asked."""
+
+    name, adapter, notes = "watching", None, {}
+
+    def __init__(self, videos, breaks_at=None, says=None):
+        # the same words may be asked of two films: at 1 fps their lengths tell them apart
+        self.truth = {(q.text, round(v.duration)): q.spans[0] for v in videos for q in v.queries}
+        self.asked, self.videos, self.breaks_at, self.says = [], 0, breaks_at, says
+
+    def respond(self, frames, prompts, max_new_tokens):
+        self.videos += 1
+        if self.videos == self.breaks_at:
+            raise KeyboardInterrupt
+        said = []
+        for prompt in prompts:
+            ends = ("?", ".")
+            fits = [k for k in self.truth if any(f" {k[0]}{x}" in prompt.text for x in ends)]
+            key = min(fits, key=lambda k: abs(k[1] - len(frames)))
+            self.asked.append(key[0])
+            labels = seconds_to_labels(self.truth[key], np.arange(len(frames), dtype=float))
+            said.append(self.says or "From Frame {} to Frame {}.".format(*labels))
+        return said
+
+
+def qids(rows):
+    return [row["qid"] for row in rows]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "run" / "predictions.jsonl"
+
+
+@pytest.fixture
+def wanted(films):
+    return [q.qid for v in films for q in v.queries]
+
+
+def test_rows_of_a_real_model_over_real_films(films, longva, out, wanted):
+    rows = predict(films, longva, out, progress=False)
+    assert qids(rows) == wanted
+    assert rows == [json.loads(line) for line in out.read_text().splitlines()] == read_rows(out)
+    queries = [(v, q) for v in films for q in v.queries]
+    for row, (video, query) in zip(rows, queries, strict=True):
+        assert (row["video"], row["query"], row["duration"]) == (
+            video.video,
+            query.text,
+            video.duration,
+        )
+        assert row["truth"] == [list(span) for span in query.spans]
+        assert (row["dataset"], row["split"], row["task"]) == (
+            "flipbook",
+            "test",
+            "moment_retrieval",
+        )
+        assert row["response"]
+        assert bool(row["reason"]) == (row["pred"] == [])
+    clip = read_clip(films[0].path, fps=1.0, size=(336, 336))
+    answers = longva.answer(clip, [q.text for q in films[0].queries])
+    assert [a.text for a in answers] == [r["response"] for r in rows if r["video"] == "test_0000"]
+    config = json.loads(out.with_name("predictions.jsonl.config.json").read_text())
+    assert (config["model"], config["fps"], config["size"]) == (longva.name, 1.0, [336, 336])
+
+
+def test_spans_become_seconds_of_the_sampled_frames(films, out):
+    rows = predict(films, Watching(films), out, progress=False)
+    for row in rows:
+        ((a, b),), ((start, end),) = row["spans"], row["pred"]
+        assert (start, end) == (a, b), "at 1 fps frame n is second n"
+        assert row["reason"] is None and row["unit"] == "frame"
+    scores = evaluate_moment_predictions(out)
+    truth = [q.spans for v in films for q in v.queries]
+    ceiling = moment_retrieval(baselines.frame_grid(films, 1.0), truth)["mIoU"][0]
+    assert scores["n"] == len(rows) and scores["mIoU"] == pytest.approx(ceiling)
+    assert ceiling > 90
+    for row in predict(films, Watching(films), out.with_name("b"), end="inclusive", progress=False):
+        assert row["pred"][0][1] == min(row["spans"][0][1] + 1, row["duration"])
+    half = predict(
+        films, Watching(films, says="From 1 to 2."), out.with_name("c"), fps=0.5, progress=False
+    )
+    assert {tuple(r["pred"][0]) for r in half} == {(2.0, 4.0)}, "looked up, not counted"
+
+
+def test_answers_in_seconds_are_taken_as_seconds(films, out):
+    model = Watching(films, says="From 1.5 to 3.")
+    rows = predict(films, model, out, time_encoding="text-seconds", progress=False)
+    assert {tuple(r["pred"][0]) for r in rows} == {(1.5, 3.0)}
+
+
+def test_highlights_have_one_score_per_clip(films, out, tmp_path):
+    said = "The highlight frames are in the 2, 3, 4 frames. Their saliency scores are 4.0, 3.0, 1.0"
+    model = Watching(films, says=said)
+    rows = predict(films, model, out, task="highlight_detection", progress=False)
+    for row in rows:
+        assert row["labels"] == [2, 3, 4] and row["scores"] == [4.0, 3.0, 1.0]
+        assert row["pred_saliency_scores"][:4] == [0, 3.5, 1, 0]
+        assert len(row["pred_saliency_scores"]) == row["duration"] // 2
+    truth = films[0].path.with_name("annotations.jsonl").read_text().splitlines()
+    some = tmp_path / "truth.jsonl"
+    some.write_text("\n".join(truth[: len(rows)]))
+    scores = evaluate_highlight_predictions(out, some)
+    assert (scores["n"], scores["unparsed"]) == (len(rows), 0)
+
+
+def test_a_broken_run_is_taken_up_and_nothing_is_asked_twice(films, out, wanted):
+    broken = Watching(films, breaks_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        predict(films, broken, out, progress=False)
+    first = [q.qid for q in films[0].queries]
+    assert qids(read_rows(out)) == first
+    again = Watching(films)
+    rows = predict(films, again, out, progress=False)
+    assert qids(rows) == qids(read_rows(out)) == wanted
+    assert again.asked == [q.text for q in films[1].queries]
+    nothing = Watching(films)
+    assert predict(films, nothing, out, progress=False) == rows
+    assert nothing.videos == 0
+
+
+@pytest.mark.parametrize("cut", [1, 40], ids=["only the line's end is missing", "half a row"])
+def test_a_last_line_that_a_kill_cut_is_asked_again(films, out, wanted, cut):
+    rows = predict(films, Watching(films), out, progress=False)
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-cut])
+    assert qids(read_rows(out)) == (wanted if cut == 1 else wanted[:-1])
+    again = Watching(films)
+    assert predict(films, again, out, progress=False) == rows
+    assert out.read_bytes() == whole
+    assert len(again.asked) == (0 if cut == 1 else 1)
+
+
+def test_a_malformed_line_in_the_middle_is_named(films, out):
+    predict(films, Watching(films), out, progress=False)
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join([lines[0], '{"no": "row"}\n', *lines[1:]]))
+    with pytest.raises(
+        ValueError, match=r"predictions.jsonl line 2 is not a prediction row: 'qid'"
+    ):
+        predict(films, Watching(films), out, progress=False)
+
+
+def test_a_video_that_cannot_be_read_is_recorded_and_tried_again(films, out, wanted, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no film")
+    videos = [replace(films[0], path=broken), replace(films[1], path=tmp_path / "gone.mp4")]
+    rows = predict(videos, Watching(films), out, progress=False)
+    assert qids(rows) == wanted
+    assert {r["reason"] for r in rows if r["video"] == "test_0001"} == {
+        f"video: {tmp_path / 'gone.mp4'}: no such file"
+    }
+    assert all("not a readable video" in r["reason"] for r in rows if r["video"] == "test_0000")
+    assert all(r["pred"] == [] and r["response"] == "" for r in rows)
+    scores = evaluate_moment_predictions(out)
+    assert (scores["n"], scores["unparsed"]) == (len(rows), len(rows)), "counted, not left out"
+
+    mended = Watching(films)
+    rows = predict([films[0], videos[1]], mended, out, progress=False)
+    assert mended.asked == [q.text for q in films[0].queries], "only what failed is tried again"
+    assert [r["reason"] is None for r in rows] == [r["video"] == "test_0000" for r in rows]
+    assert qids(read_rows(out)) == wanted
+    assert len(out.read_text().splitlines()) == len(wanted), "one row a query"
+    evaluate_moment_predictions(out)
+
+
+def test_an_unreadable_video_counts_as_unparsed_highlights(films, out, tmp_path):
+    videos = [films[0], replace(films[1], path=tmp_path / "gone.mp4")]
+    said = "The highlight frames are in the 2 frames. Their saliency scores are 4.0"
+    predict(videos, Watching(films, says=said), out, task="highlight_detection", progress=False)
+    truth = films[0].path.with_name("annotations.jsonl").read_text().splitlines()
+    some = tmp_path / "truth.jsonl"
+    some.write_text("\n".join(truth[: sum(len(v.queries) for v in films)]))
+    scores = evaluate_highlight_predictions(out, some)
+    assert scores["unparsed"] == len(films[1].queries)
+
+
+def test_an_answer_that_cannot_be_parsed_is_kept_with_its_reason(films, out):
+    model = Watching(films, says="I do not know.")
+    rows = predict(films, model, out, progress=False)
+    assert all(r["reason"] and r["response"] == "I do not know." and r["pred"] == [] for r in rows)
+    again = Watching(films)
+    assert predict(films, again, out, progress=False) == rows
+    assert not again.asked, "the same model says the same thing again"
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"fps": 2.0}, "fps: 1.0 there, 2.0 now"),
+        ({"time_encoding": "none"}, "time_encoding: 'overlay-index' there, 'none' now"),
+        ({"style": NumberStyle(color=(0, 255, 0))}, "style: .*'red'.*there.*0, 255, 0"),
+        ({"size": None}, r"size: \[336, 336\] there, None now"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_rows_of_two_configurations_are_never_mixed(films, out, other, said):
+    predict(films[:1], Watching(films), out, progress=False)
+    before = out.read_bytes()
+    with pytest.raises(ValueError, match=f"rows of another configuration .*{said}"):
+        predict(films, Watching(films), out, progress=False, **other)
+    assert out.read_bytes() == before
+
+
+def test_rows_without_their_configuration_are_not_taken_up(films, out):
+    predict(films[:1], Watching(films), out, progress=False)
+    out.with_name(out.name + ".config.json").unlink()
+    with pytest.raises(ValueError, match="rows of an unknown configuration"):
+        predict(films, Watching(films), out, progress=False)
+
+
+def test_the_same_configuration_is_known_again(films, out, wanted):
+    style = NumberStyle("top_left", 30, (10, 20, 30))
+    predict(films[:1], Watching(films), out, style=style, progress=False)
+    rows = predict(films, Watching(films), out, style=style, progress=False)
+    assert qids(rows) == wanted, "a limit may be raised later"
+    assert qids(predict(films[:1], Watching(films), out, style=style, progress=False)) == [
+        q.qid for q in films[0].queries
+    ]
+    assert qids(read_rows(out)) == wanted, "and rows beyond a lower one are kept"
+
+
+def test_frames_are_bounded(films, out):
+    class Counting(Watching):
+        def respond(self, frames, prompts, max_new_tokens):
+            self.seen = frames.shape
+            return super().respond(frames, prompts, max_new_tokens)
+
+    model = Counting(films)
+    predict(films[:1], model, out, max_frames=4, size=(64, 48), progress=False)
+    assert model.seen == (4, 48, 64, 3)
+
+
+def test_another_error_is_not_swallowed(films, out):
+    class Failing(Watching):
+        def respond(self, frames, prompts, max_new_tokens):
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        predict(films, Failing(films), out, progress=False)
+    assert read_rows(out) == []

@@ -1,0 +1,468 @@
+"""A served model, asked over real HTTP on loopback: what goes out, what comes back, what breaks."""
+
+import base64
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from numpro import number_frames
+from numpro.cli import main
+from numpro.inference.prediction import predict
+from numpro.models import load_model
+from numpro.models.openai_api import ServedModel
+from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
+
+KEY = "sk-a-secret-nobody-may-see"
+SAID = "From Frame 1 to Frame 2."
+SOON = {"retry-after-ms": "5"}  # what servers send who want the next try at once
+
+
+def completion(text=SAID, finish="stop", **more):
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choices = [{"index": 0, "finish_reason": finish, "message": message}]
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107,
+             "prompt_tokens_details": {"cached_tokens": 60}}  # fmt: skip
+    about = {"id": "1", "object": "chat.completion", "created": 1, "model": "tiny"}
+    return about | {"choices": choices, "usage": usage} | more
+
+
+class Server(ThreadingHTTPServer):
+    """Speaks the protocol; `plan(question, count)` says how it answers a question's n-th try."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests, self.times, self.tries = [], [], Counter()
+        self.busy = self.most_busy = 0
+        self.lock = threading.Lock()
+        self.plan = lambda question, count: (200, {}, completion())
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        """Say nothing: clients that went away are a part of the tests."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        question, here = body["messages"][0]["content"][-1]["text"], self.server
+        with here.lock:
+            here.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            here.times.append(time.monotonic())
+            here.tries[question] += 1
+            count = here.tries[question]
+            here.busy += 1
+            here.most_busy = max(here.most_busy, here.busy)
+        status, headers, content = here.plan(question, count)
+        with here.lock:
+            here.busy -= 1
+        if status == "cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{")
+            self.close_connection = True
+            return
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def served(server, tmp_path, monkeypatch):
+    """A function that makes a model of the server."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def make(**options):
+        given = {"base_url": server.url, "retries": 0, "cache": tmp_path / "cache"}
+        return ServedModel("openai:tiny", **(given | options))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def some(clip):
+    return clip.select(range(3))
+
+
+@pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
+def test_frames_go_first_as_the_model_is_to_see_them_and_the_question_last(
+    server, served, some, time_encoding
+):
+    (answer,) = served().answer(some, ["a red star"], time_encoding=time_encoding)
+    assert (answer.text, answer.spans, answer.reason) == (SAID, ((1, 2),), None)
+    ((path, headers, body),) = server.requests
+    assert path == "/v1/chat/completions"
+    assert headers["authorization"] == f"Bearer {KEY}"
+    (message,) = body.pop("messages")
+    assert body == {"model": "tiny", "temperature": 0, "seed": 0, "max_tokens": 32}
+    assert message["role"] == "user"
+    prompt = build_prompt("a red star", some.seconds, "moment_retrieval", time_encoding,
+                          duration=some.duration)  # fmt: skip
+    *video, question = message["content"]
+    assert question == {"type": "text", "text": prompt.text}
+    pages = some.frames
+    if prompt.frame_labels:
+        pages = number_frames(pages, labels=prompt.frame_labels)
+    if prompt.frame_texts:
+        texts, video = video[::2], video[1::2]
+        assert texts == [{"type": "text", "text": text} for text in prompt.frame_texts]
+    assert len(video) == len(pages)
+    for part, page, plain in zip(video, pages, some.frames, strict=True):
+        seen = decoded(part)
+        assert seen.shape == page.shape and np.abs(seen - page).mean() < 3
+        drawn = (page != plain).any(-1)
+        assert drawn.any() == (prompt.frame_labels is not None)
+        assert np.abs(seen - page)[drawn].sum() <= 8 * drawn.sum() * 3, "the digits stay sharp"
+
+
+def decoded(part):
+    assert part["type"] == "image_url" and part["image_url"]["detail"] == "high"
+    head, _, data = part["image_url"]["url"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), int)
+
+
+def test_size_quality_and_settings_of_a_request(server, served, some):
+    settings = {"max_tokens": None, "max_completion_tokens": 9, "top_k": 1}
+    served(max_side=100, quality=20, settings=settings).answer(some, ["x"])
+    served().answer(some, ["x"])
+    small, large = (body["messages"][0]["content"] for _, _, body in server.requests)
+    assert decoded(small[0]).shape == (100, 100, 3)
+    assert len(small[0]["image_url"]["url"]) < len(large[0]["image_url"]["url"]) / 5
+    sent = server.requests[0][2]
+    assert "max_tokens" not in sent and (sent["max_completion_tokens"], sent["top_k"]) == (9, 1)
+
+
+def test_questions_about_a_video_go_out_together_and_come_back_in_order(server, served, some):
+    gate = threading.Barrier(4, timeout=60)  # nobody is answered before four are there
+
+    def plan(question, count):
+        gate.wait()
+        return 200, {}, completion(f"From Frame 0 to Frame {question.split('see q')[1][0]}.")
+
+    server.plan = plan
+    model = served(concurrency=4)
+    answers = model.answer(some, [f"q{n}" for n in range(8)])
+    assert [answer.spans for answer in answers] == [((0, n),) for n in range(8)]
+    assert server.most_busy == 4
+    assert model.usage == {"from_disk": 0, "requests": 8, "prompt_tokens": 800,
+                           "answer_tokens": 56, "cached_tokens": 480}  # fmt: skip
+    fronts = {json.dumps(body["messages"][0]["content"][:-1]) for _, _, body in server.requests}
+    assert len(fronts) == 1, "the same front for all: a server's prefix cache holds it"
+
+
+def test_the_first_question_can_open_the_prefix_for_the_others(server, served, some):
+    done, gate = [], threading.Barrier(2, timeout=60)
+
+    def plan(question, count):
+        done.append(question)
+        if len(done) == 1:
+            time.sleep(0.05)
+            assert server.busy == 1, "alone"
+        else:
+            gate.wait()  # the others together
+        return 200, {}, completion()
+
+    server.plan = plan
+    answers = served(first_alone=True).answer(some, ["a", "b", "c"])
+    assert [answer.text for answer in answers] == [SAID] * 3
+    assert "see a?" in done[0] and server.most_busy == 2
+
+
+def html(question, count):
+    return 200, {"content-type": "text/html"}, b"<html>a proxy's page</html>"
+
+
+def wrong(**more):
+    return lambda question, count: (200, {}, completion(**more))
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (lambda q, n: (500, SOON, {"error": {"message": "it\n broke"}}), "500: it broke"),
+        (lambda q, n: (429, SOON, {"error": {"message": "slow down"}}), "429: slow down"),
+        (lambda q, n: (400, {}, {"error": {"message": f"no {KEY}"}}), r"400: no \*\*\*"),
+        (lambda q, n: ("cut", {}, b""), "no connection: RemoteProtocolError"),
+        (lambda q, n: (time.sleep(4), (200, {}, completion()))[1], "no answer within 3 s"),
+        (lambda q, n: (200, {}, b'{"choices": [{'), "the response cannot be read"),
+        (html, "the response cannot be read"),
+        (wrong(choices=[]), "no choices in the response"),
+        (wrong(choices=None, error={"message": "no luck"}), "no choices .*no luck"),
+        (wrong(choices=["x"]), "the response cannot be read"),
+        (wrong(text="Fr", finish="content_filter"), "it will not answer .content_filter"),
+        (wrong(text="", finish="length"), "an empty answer .finish_reason 'length'"),
+        (wrong(text=None), "an empty answer .finish_reason 'stop'"),
+    ],
+    ids=["500", "429", "400", "cut", "slow", "malformed", "html", "empty", "error in 200",
+         "odd choices", "filter", "length", "no text"],
+)  # fmt: skip
+def test_a_failure_is_the_reason_of_that_question_alone(server, served, some, plan, reason):
+    server.plan = lambda q, n: plan(q, n) if "bad" in q else (200, {}, completion())
+    model = served(timeout=3 if "within" in reason else 60)
+    good, bad, other = model.answer(some, ["good", "bad", "other"])
+    assert (good.text, other.text) == (SAID, SAID)
+    assert (bad.text, bad.spans) == ("", ())
+    assert re.match(f"server: {reason}", bad.reason), bad.reason
+    server.plan = lambda q, n: (200, {}, completion())
+    asked = len(server.requests)
+    assert [a.text for a in model.answer(some, ["good", "bad", "other"])] == [SAID] * 3
+    assert len(server.requests) == asked + 1, "a failure is not kept, an answer is"
+
+
+@pytest.mark.parametrize(
+    "fails", [(500, SOON, b""), (429, SOON, b""), ("cut", {}, b"")], ids=lambda fails: str(fails[0])
+)
+def test_what_passes_is_tried_again(server, served, some, fails):
+    server.plan = lambda q, n: fails if n == 1 else (200, {}, completion())
+    (answer,) = served(retries=1).answer(some, ["x"])
+    assert answer.text == SAID and len(server.requests) == 2
+
+
+def test_retry_after_is_waited_for(server, served, some):
+    # longer than the client's own first pause, which is half a second at most
+    busy = (429, {"retry-after": "0.8"}, b"")
+    server.plan = lambda q, n: busy if n == 1 else (200, {}, completion())
+    served(retries=1).answer(some, ["x"])
+    first, second = server.times
+    assert second - first >= 0.8
+
+
+def test_answers_are_kept_on_disk_and_asked_once(server, served, some, tmp_path):
+    first = served().answer(some, ["a", "b"])
+    again = served()
+    assert again.answer(some, ["a", "b"]) == first
+    assert again.usage == {"from_disk": 2}
+    assert again.answer(some, ["b"]) == first[1:], "whatever is asked with it"
+    assert len(server.requests) == 2
+    elsewhere = {"base_url": f"{server.url}/elsewhere"}
+    for change in (elsewhere, {"settings": {"seed": 1}}, {"quality": 80}, {"cache": None},
+                   {"cache": tmp_path / "other"}):  # fmt: skip
+        before = len(server.requests)
+        served(**change).answer(some, ["a"])
+        assert len(server.requests) == before + 1, change
+    other = ServedModel("openai:other", base_url=server.url, cache=tmp_path / "cache")
+    other.answer(some, ["a"])
+    assert server.requests[-1][2]["model"] == "other"
+
+
+def test_several_processes_share_the_answers_on_disk(server, served, some, tmp_path):
+    code = (
+        "import sys, numpy as np\n"
+        "from numpro import Clip\n"
+        "from numpro.models.openai_api import ServedModel\n"
+        "url, folder, films = sys.argv[1:]\n"
+        "for film in map(int, films):\n"
+        "    clip = Clip(np.full((2, 40, 40, 3), film, np.uint8), np.arange(2.0), np.arange(2),\n"
+        "                {'duration': 2.0})\n"
+        "    model = ServedModel('openai:tiny', base_url=url, cache=folder)\n"
+        "    assert [a.text for a in model.answer(clip, ['a', 'b'])] == 2 * ['From Frame 1 to "
+        "Frame 2.']\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    run = [sys.executable, "-c", code, server.url, str(tmp_path / "cache")]
+    both = [subprocess.Popen([*run, films]) for films in ("01234567", "45670123")]
+    assert [process.wait(300) for process in both] == [0, 0]
+    assert len(server.tries) and 16 <= len(server.requests) <= 32
+    asked = len(server.requests)
+    subprocess.run([*run, "76543210"], check=True, timeout=300)
+    assert len(server.requests) == asked
+
+
+def test_the_key_is_in_no_file_log_error_or_repr(server, served, some, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "httpx", "httpcore", "httpx2"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    server.plan = lambda q, n: (
+        (200, {}, completion()) if "good" in q else (400, {}, {"error": {"message": KEY}})
+    )
+    model = served()
+    answers = model.answer(some, ["good", "bad"])
+    hint = f"Incorrect API key: {KEY}, {KEY[:9]}***"  # hosted servers show its ends
+    server.plan = lambda q, n: (401, {}, {"error": {"message": hint}})
+    with pytest.raises(PermissionError, match="read from the environment variable OPENAI") as info:
+        model.answer(some, ["refused"])
+    told = "".join(traceback.format_exception(info.value, chain=True))
+    told += caplog.text + repr(model) + repr(vars(model)) + json.dumps(model.state())
+    told += repr(answers) + repr(model.usage)
+    assert "400" in answers[1].reason and KEY[:9] not in told
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any(KEY.encode() in path.read_bytes() for path in written)
+    assert sum(KEY in str(headers) for _, headers, _ in server.requests) == 3
+
+
+def test_the_key_comes_from_the_variable_named_or_none_is_sent(server, served, some, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "another")
+    for variable, sent in {"MY_KEY": "another", None: "none", "NOT_THERE": "none"}.items():
+        served(key_variable=variable, cache=None).answer(some, ["x"])
+        assert server.requests[-1][1]["authorization"] == f"Bearer {sent}"
+
+
+def test_what_no_answer_can_come_from_is_raised(server, served, some, unused_port):
+    server.plan = lambda q, n: (404, {}, {"error": {"message": "no such model"}})
+    with pytest.raises(ValueError, match="has no model 'tiny': 404: no such model"):
+        served().answer(some, ["x"])
+    gone = f"http://127.0.0.1:{unused_port}/v1"
+    with pytest.raises(ConnectionError, match=f"{gone} cannot be reached"):
+        served(base_url=gone).answer(some, ["x"])
+
+
+@pytest.fixture
+def unused_port():
+    made = Server()
+    made.server_close()
+    return made.server_port
+
+
+def test_a_server_that_dies_in_a_run_leaves_reasons(server, served, some):
+    model = served(cache=None)
+    model.answer(some, ["x"])
+    server.shutdown()
+    server.server_close()
+    (answer,) = model.answer(some, ["x"])
+    assert answer.reason.startswith("server: no connection: ConnectError")
+
+
+def test_a_dataset_run_records_what_failed_and_asks_only_that_again(
+    server, served, films, tmp_path
+):
+    out = tmp_path / "predictions.jsonl"
+    wanted = [q.text for q in films[0].queries]
+    server.plan = lambda q, n: (
+        (500, SOON, b"") if f"see {wanted[1]}?" in q else (200, {}, completion())
+    )
+    rows = predict(films[:1], served(), out, fps=0.5, size=(64, 64), progress=False)
+    assert [bool(row["reason"]) for row in rows] == [text == wanted[1] for text in wanted]
+    server.plan = lambda q, n: (200, {}, completion())
+    asked = len(server.requests)
+    rows = predict(films[:1], served(cache=None), out, fps=0.5, size=(64, 64), progress=False)
+    assert len(server.requests) == asked + 1 and not any(row["reason"] for row in rows)
+    config = Path(f"{out}.config.json").read_text()
+    assert KEY not in config + out.read_text()
+
+
+def test_a_served_adapter_says_how_it_must_be_asked(server, served, some, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"has no numpro.json: a server loads adapters itself"):
+        served(adapter=str(folder))
+    templates = {"moment_retrieval": "{whole}When is {query}?"}
+    notes = {"time_encoding": "none", "templates": templates}
+    (folder / "numpro.json").write_text(json.dumps(notes))
+    served(adapter=str(folder)).answer(some, ["it"], time_encoding="none")
+    assert server.requests[0][2]["messages"][0]["content"][-1]["text"] == "When is it?"
+
+
+def test_a_name_that_starts_with_openai_is_a_served_model(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
+    model = load_model("openai:org/model:7b", timeout=3, cache=None)
+    assert (model.name, model.model) == ("openai:org/model:7b", "org/model:7b")
+    assert model.fingerprint == "served"
+    jpeg = {"max_side": None, "quality": 90, "detail": "high"}
+    assert model.state() == {"server": server.url, "settings": {}, "jpeg": jpeg}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 2}, "ServedModel takes the options base_url, .*detail; got batch_size"),
+        ({"dtype": "float16"}, "dtype is the server's own for 'openai:tiny'; got 'float16'"),
+        ({"base_url": "127.0.0.1:8000"}, r"must be http\(s\)"),
+        ({"base_url": f"http://{KEY}@host/v1"}, r"no key in it; http://host/v1$"),
+        ({"base_url": f"http://host/v1?key={KEY}"}, r"no key in it; http://host/v1$"),
+        ({"concurrency": 0}, "concurrency must be a number, 1 or more; got 0"),
+        ({"timeout": "long"}, "timeout must be a number, 0.001 or more; got 'long'"),
+        ({"settings": "hot"}, "settings must map fields to values; got 'hot'"),
+        ({"settings": {"messages": []}}, "settings must not hold messages"),
+        ({"base_url": None}, "needs a key: set OPENAI_API_KEY, or give base_url"),
+        ({"key_variable": KEY}, "key_variable must be the name of an environment variable"),
+        ({"name": "openai:"}, "the model's name must follow 'openai:'"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(monkeypatch, options, says):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    given = {"name": "openai:tiny", "base_url": "http://127.0.0.1:1/v1"} | options
+    with pytest.raises(ValueError, match=says) as info:
+        ServedModel.load(**given)
+    assert KEY not in str(info.value)
+
+
+@pytest.fixture
+def ask(server, films, tmp_path, monkeypatch):
+    """A function that runs `numpro ask` about the first film."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def run(*arguments, code=0):
+        model = {"base_url": server.url, "cache": "null", "retries": "0"}
+        settings = [word for pair in model.items() for word in ("-o", *pair)]
+        command = ["ask", str(films[0].path), "a red star", "--model", "openai:tiny", *settings]
+        command += ["--fps", "0.5", "--picture", str(tmp_path / "answer.png")]
+        result = CliRunner().invoke(main, [*command, *map(str, arguments)])
+        assert result.exit_code == code and KEY not in result.output, result.output
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(("time_encoding", "seconds"), [("overlay-index", 2), ("text-seconds", 1)])
+def test_ask_asks_a_server_in_ones_own_words(server, ask, tmp_path, time_encoding, seconds):
+    template = tmp_path / "mine.yaml"
+    template.write_text("moment_retrieval: '{whole}In {n} frames, when is {query}?'")
+    server.plan = lambda q, n: (200, {}, completion("From 1 to 3."))  # names no unit
+    how = ("--time-encoding", time_encoding, "--template", template, "--json")
+    told = json.loads(ask(*how, "-o", "settings", "{seed: 5, max_tokens: 9}").stdout)
+    assert told["spans"] == [[seconds, 3 * seconds]], "in the unit asked for"
+    ((_, _, body),) = server.requests
+    frames = (len(body["messages"][0]["content"]) - 1) // (2 if seconds == 1 else 1)
+    assert body["messages"][0]["content"][-1]["text"] == f"In {frames} frames, when is a red star?"
+    assert (body["seed"], body["max_tokens"]) == (5, 9)
+    assert told["state"]["server"] == server.url and told["state"]["settings"]["seed"] == 5
+    assert told["prompt"].endswith(f"\nIn {frames} frames, when is a red star?")
+    assert told["prompt"].startswith("<frame 0>" if seconds == 2 else "timestamp: 0.0 seconds <")
+    assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ask_ends_in_one_line_when_no_answer_comes(server, ask):
+    server.plan = lambda q, n: (503, {}, {"error": {"message": "loading"}})
+    said = ask(code=1).stderr.splitlines()
+    assert said == ["Error: no answer from openai:tiny: server: 503: loading"]
+    assert "name is an option of its own" in ask("-o", "name", "x", code=2).stderr
+    assert "takes the options" in ask("-o", "speed", "3", code=1).stderr
+    assert "must be YAML" in ask("-o", "timeout", "{", code=2).stderr

@@ -1,0 +1,79 @@
+"""Which arms are compared, and what a run folder's adapters are worth."""
+
+import shutil
+
+import pytest
+
+from numpro.models import kept, load_model
+from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.studies import arms as asked
+from numpro.studies.arms import (
+    ask_arms,
+    choose_arms,
+    encoding_arms,
+    four_arms,
+    learning_curve,
+    trained,
+)
+from numpro.workbook.runs import Run
+
+
+@pytest.fixture
+def tuned(longva, films, tmp_path):
+    """A run folder as notebook 03 leaves it: two encodings, and one from a part of the films."""
+    from numpro.training.finetuning import finetune
+
+    run = Run(tmp_path / "run")
+    quick = {"steps": 1, "batch_size": 1, "lora_rank": 2, "lora_alpha": 4}
+    first = run.path("adapters", "text-index-seed0")
+    finetune(longva, films[:1], first, progress=False, time_encoding="none", **quick)
+    for name in ("none-seed0", "none-1videos-seed0"):
+        shutil.copytree(first, run.path("adapters", name))
+    return run.folder
+
+
+def test_a_run_is_asked_for_every_adapter_it_has(tuned, longva_dir, films):
+    arms = encoding_arms(tuned)
+    assert [arm.time_encoding for arm in arms] == [*TIME_ENCODINGS, "none", "text-index"]
+    assert [arm.method for arm in arms] == ["base"] * 5 + ["fine-tuned"] * 2
+    assert len({arm.name for arm in arms}) == 7
+    assert trained(tuned, "none", 1) == trained(tuned, "overlay-index") == ""
+    assert [arm.name for arm in choose_arms("run", tuned)] == [
+        "base",
+        "base + numbers",
+        "fine-tuned",
+    ]
+    with pytest.raises(ValueError, match="neither none-seed1 nor overlay-index-seed1"):
+        choose_arms("run", tuned, seed=1)
+
+    rows = learning_curve(tuned, films, films[:1], str(longva_dir))
+    assert [row["queries"] for row in rows] == [
+        len(films[0].queries),
+        sum(len(v.queries) for v in films),
+    ]
+    assert all(row["n"] == len(films[0].queries) and row["adapter"] for row in rows)
+    assert len(list(tuned.glob("predictions/*.jsonl"))) == 2  # and not one file for both
+
+
+def test_an_adapters_folder_is_an_arm(tuned):
+    arms = choose_arms(str(tuned / "adapters" / "none-seed0"), tuned)
+    assert [arm.name for arm in arms] == ["base", "base + numbers", "fine-tuned + numbers"]
+    with pytest.raises(ValueError, match="flipbook, run, none or a folder; got 'elsewhere'"):
+        choose_arms("elsewhere", tuned)
+
+
+def test_arms_are_asked_again_without_loading_their_model_again(
+    tmp_path, longva_dir, films, monkeypatch
+):
+    loads = []
+    monkeypatch.setattr(kept, "_kept", {})
+    monkeypatch.setattr(
+        asked, "load_model", lambda *told, **how: loads.append(told) or load_model(*told, **how)
+    )
+    arms, run = four_arms("", ""), tmp_path / "run"
+    rows = ask_arms(arms, str(longva_dir), films[:1], run)
+    assert ask_arms(arms, str(longva_dir), films[:1], run) == rows
+    assert list(rows) == ["base", "base + numbers"] and len(loads) == 1
+    monkeypatch.setattr(kept, "MOST_BYTES", 100)
+    ask_arms(arms, str(longva_dir), films[:1], run)
+    assert kept._kept == {}, "a large model is let go of when all is asked"

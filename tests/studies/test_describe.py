@@ -1,0 +1,69 @@
+"""Plain description is scored as it is drawn, and a log becomes a picture."""
+
+import numpy as np
+import pytest
+
+from numpro.flipbook import SIZE
+from numpro.flipbook.questions import describe
+from numpro.models.base import VideoModel
+from numpro.plots.training import training_curves
+from numpro.studies.description import KINDS, description_accuracy
+
+
+class Says(VideoModel):
+    """A model that says what it is told to, and remembers what it saw."""
+
+    notes, name = {}, "says"
+
+    def __init__(self, say):
+        self.say, self.seen = say, []
+
+    def respond(self, frames, prompts, max_new_tokens):
+        self.seen.append((frames, prompts[0].text))
+        return [self.say(frames)]
+
+
+def test_descriptions_are_held_against_what_was_drawn(monkeypatch):
+    from numpro.studies import description as module
+
+    told = []
+    scene = module._scene
+    monkeypatch.setattr(
+        module, "_scene", lambda kind, *a: told.append((kind, scene(kind, *a))) or told[-1][1]
+    )
+    truth = lambda: module._truth(told[-1][1])  # noqa: E731
+    right = description_accuracy(Says(lambda frames: describe(truth())), count=3, longest=5)
+    assert [(r["kind"], r["n"], r["exact"], r["objects"]) for r in right] == [
+        (kind, 3, 100.0, 100.0) for kind in KINDS
+    ]
+    half = description_accuracy(Says(lambda frames: describe(truth()[:1])), count=3, longest=5)
+    for row in half:
+        counts = [len(set(module._truth(p))) for k, p in told[-9:] if k == row["kind"]]
+        assert row["objects"] == pytest.approx(
+            100 * np.mean([2 / (1 + n) for n in counts]), abs=0.01
+        )
+        assert row["exact"] == pytest.approx(100 * np.mean([n == 1 for n in counts]), abs=0.01)
+    wrong = description_accuracy(Says(lambda frames: "nothing"), count=2, longest=5)
+    assert {r["objects"] for r in wrong} == {0.0}
+
+
+def test_a_numbered_video_is_the_plain_one_with_numbers_on_it():
+    model = Says(lambda frames: "")
+    description_accuracy(model, count=1, longest=5)
+    (picture, asked), (plain, _), (numbered, same) = model.seen
+    assert picture.shape == (1, SIZE, SIZE, 3) and "picture" in asked and "video" in same
+    assert plain.shape == numbered.shape and len(plain) >= 4
+    changed = (plain != numbered).any(-1)
+    assert changed.any(axis=(1, 2)).all() and changed[:, : SIZE // 2].sum() == 0
+
+
+def test_a_log_becomes_a_picture_of_what_it_holds():
+    log = [
+        {"step": s, "loss": 3 - s, "learning_rate": 1e-3, "grad_norm": 1.0, "val_mIoU": None}
+        for s in (1, 2)
+    ]
+    shown = [ax for ax in training_curves(log).axes if ax.get_visible()]
+    assert [ax.lines[0].get_gid() for ax in shown] == ["loss", "learning_rate", "grad_norm"]
+    scored = [*log, dict.fromkeys(log[0]) | {"step": 2, "val_mIoU": 40.0}]
+    last = training_curves(scored).axes[3].lines[0]
+    assert last.get_gid() == "val_mIoU" and last.get_ydata().tolist() == [40.0]

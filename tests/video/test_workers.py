@@ -1,0 +1,227 @@
+"""Many videos are read ahead, in order, and whatever one of them does, the others go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import psutil
+import pytest
+from films import encode
+from worker_tasks import SAMPLING, hang_in_files, planted
+
+from numpro import read_clip, write_video
+from numpro.video import VideoError
+from numpro.video.cache import ClipCache
+from numpro.video.workers import Request, read_many, run_many
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("film") / "film.mp4")
+
+
+def test_clips_are_those_of_read_clip_in_the_order_asked(film, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film")
+    requests = [Request(film, SAMPLING), Request(broken, SAMPLING), Request(film, {"fps": 2.0})]
+    for workers in (0, 2):
+        (_, first), (asked, error), (_, last) = read_many(iter(requests), workers)
+        for clip, sampling in ((first, SAMPLING), (last, {"fps": 2.0})):
+            fresh = read_clip(film, **sampling)
+            np.testing.assert_array_equal(clip.frames, fresh.frames)
+            np.testing.assert_array_equal(clip.seconds, fresh.seconds)
+            np.testing.assert_array_equal(clip.source_index, fresh.source_index)
+            assert clip.source == fresh.source and clip.frames.flags.writeable
+        assert asked.path == broken and type(error) is VideoError and error.path == broken
+        assert "not a readable video" in error.reason
+
+
+def test_workers_that_hang_or_die_are_replaced_and_the_others_go_on():
+    names = ["a", "sleep_600", "b", "hold_600", f"signal_{signal.SIGSEGV:d}", "c", "exit_3",
+             f"signal_{signal.SIGKILL:d}", "memory", "disk", "d"]  # fmt: skip
+    began = time.monotonic()
+    found = list(run_many(planted, [Request(name) for name in names], workers=2, limit=8))
+    assert time.monotonic() - began < 500, "not waited for"
+    assert [request.path for request, _ in found] == names
+    said = {r.path: v.reason if isinstance(v, VideoError) else v for r, v in found}
+    assert {k: v for k, v in said.items() if k == v} == {k: k for k in "abcd"}
+    assert said["sleep_600"] == said["hold_600"] == "not read within 8 s"
+    assert said["signal_11"] == "reading it ended the worker process (SIGSEGV)"
+    assert said["signal_9"] == "reading it ended the worker process (SIGKILL)"
+    assert said["exit_3"] == "reading it ended the worker process (status 3)"
+    assert said["memory"] == "out of memory while it was read"
+    assert said["disk"] == "cannot be read: [Errno 5] Input/output error"
+
+
+def test_a_real_file_that_hangs_is_given_up(film, tmp_path):
+    requests = [Request(path, SAMPLING) for path in (film, hang_in_files(tmp_path), film)]
+    (_, first), (_, error), (_, last) = read_many(requests, workers=1, limit=12)
+    assert error.reason == "not read within 12 s"
+    np.testing.assert_array_equal(first.frames, last.frames)
+
+
+def test_a_fault_of_the_program_is_raised(film):
+    for workers in (0, 1):
+        with pytest.raises(ZeroDivisionError, match="a fault of the program"):
+            list(run_many(planted, [Request("a"), Request("bug")], workers))
+        with pytest.raises(ValueError, match="fps must be above 0"):
+            list(read_many([Request(film, {"fps": -1})], workers))
+    with pytest.raises(ValueError, match="got -1 and 300"):
+        run_many(planted, [], workers=-1)
+
+
+def test_an_idle_worker_that_is_killed_breaks_nothing():
+    def requests():
+        yield Request("pid_0")
+        yield Request("pid_1")
+        while not pids:
+            pytest.fail("taken before the first result was given")
+        os.kill(pids[0], signal.SIGKILL)
+        time.sleep(0.5)  # the pool sees it while nothing runs
+        yield from map(Request, "ab")
+
+    pids = []
+    for _, value in run_many(planted, requests(), workers=1, limit=30):
+        pids.append(value)
+    assert pids[2:] == ["a", "b"]
+
+
+def test_two_a_worker_are_read_ahead_and_no_more():
+    taken = []
+
+    def requests():
+        for number in range(40):
+            taken.append(number)
+            yield Request(f"n{number}")
+
+    for given, _ in enumerate(run_many(planted, requests(), workers=1)):
+        assert len(taken) == min(given + 2, 40)
+
+
+def test_workers_import_neither_torch_nor_the_main_script(film, tmp_path):
+    script = tmp_path / "script.py"  # unguarded, as people write them
+    script.write_text(
+        "import sys, warnings\n"
+        "import worker_tasks as here\nfrom numpro.video.workers import *\n"
+        "print('main runs')\nasked = [Request(sys.argv[1], here.SAMPLING), Request('modules')]\n"
+        "print(*[len(clip) for _, clip in read_many(asked[:1], workers=1)])\n"
+        "_, found = next(run_many(here.planted, asked[1:], workers=1))\n"
+        "print(*{'torch', 'transformers', 'pandas', 'matplotlib'} & set(found))\n"
+        "warnings.simplefilter('ignore')\n"  # a worker leaves its warnings to the asker
+        "print(*[len(c) for _, c in read_many([Request(sys.argv[2], here.SAMPLING)], workers=1)])\n"
+    )
+    short = write_video(tmp_path / "short.mp4", np.zeros((40, 24, 32, 3), np.uint8), fps=10)
+    short.write_bytes(short.read_bytes()[:-3])
+    command = [sys.executable, script, film, short]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ("main runs\n8\n\n20\n", "")
+
+
+ALONE = """
+import signal, time
+from numpro.video import workers
+workers._GRACE = 0
+workers._value(str, workers.Request("a"), 100)
+assert signal.alarm(0) == 0, "of a video that was read in time nothing is left"
+workers._value(lambda path: time.sleep(60), workers.Request("a"), 1)
+"""
+
+
+def test_a_worker_that_no_one_stops_ends_by_itself():
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, timeout=300)
+    assert (done.returncode, done.stderr) == (-signal.SIGALRM, b"")
+
+
+LONG = """
+import signal, sys, worker_tasks as here
+from numpro.video.workers import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests may ignore it
+try:
+    for request, _ in run_many(here.planted, map(Request, ["a", "b", *sys.argv[1:]]), workers=2):
+        print(request.path, flush=True)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_the_process_that_asked(number):
+    """The signal goes to the whole group for Ctrl-C, as a terminal sends it."""
+    command = [sys.executable, "-c", LONG, "sleep_600", "sleep_600", "c"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert [process.stdout.readline() for _ in "ab"] == ["a\n", "b\n"]
+    time.sleep(0.3)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(300) == (0 if number == signal.SIGINT else -number)
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            with process.stdout:
+                assert process.stdout.read() == ("stopped\n" if number == signal.SIGINT else "")
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail("there are processes left")
+
+
+def test_handing_over_fills_no_disk(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in read_many([Request(film, SAMPLING)] * 6, workers=1):
+        assert len(list(tmp_path.glob("numpro-*/*.npy"))) <= 2
+    assert not list(tmp_path.glob("numpro-*"))  # multiprocessing may have a folder here, too
+
+
+def test_what_is_left_half_read_leaves_nothing(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    clips = read_many([Request(film, SAMPLING)] * 5, workers=2)
+    next(clips)
+    assert list(tmp_path.glob("numpro-*"))
+    clips.close()
+    assert not list(tmp_path.glob("numpro-*"))
+    pids = run_many(planted, [Request("pid_0")] * 5, workers=1)
+    _, worker = next(pids)
+    pids.close()
+    until = time.monotonic() + 60
+    while psutil.pid_exists(worker):
+        assert time.monotonic() < until, "the worker is left"
+        time.sleep(0.05)
+
+
+def test_warnings_of_the_workers_reach_the_asker(tmp_path):
+    short = write_video(tmp_path / "short.mp4", np.zeros((40, 24, 32, 3), np.uint8), fps=10)
+    short.write_bytes(short.read_bytes()[:-3])
+    with warnings.catch_warnings(record=True) as here:
+        warnings.simplefilter("always")
+        fresh = read_clip(short, fps=2.0)
+    assert fresh.source["warnings"]
+    for cache in (None, ClipCache(tmp_path / "cache")):
+        for _ in range(2 if cache else 1):
+            with pytest.warns(UserWarning) as told:
+                list(read_many([Request(short, {"fps": 2.0})], 1, cache=cache))
+            assert [str(w.message) for w in told] == [str(w.message) for w in here]
+
+
+def test_it_works_in_a_notebook(film, project):
+    from nbclient import NotebookClient
+    from nbformat import read
+    from projects import write_notebook
+
+    path = write_notebook(
+        project / "notebooks" / "01_a.ipynb",
+        "from numpro.video.workers import Request, read_many\n"
+        f"[len(clip) for _, clip in read_many([Request({str(film)!r}, {{'fps': 5.0}})] * 3, 2)]",
+    )
+    book = read(path, 4)
+    NotebookClient(
+        book, timeout=300, startup_timeout=300, extra_arguments=["--log-level=ERROR"]
+    ).execute()
+    assert book.cells[-1].outputs[0]["data"]["text/plain"] == "[8, 8, 8]"

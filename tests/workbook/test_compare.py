@@ -1,0 +1,62 @@
+"""Runs beside each other."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from numpro.cli import main
+from numpro.workbook import comparison as compare
+
+PLACE = {"dataset": "flipbook", "split": "test", "task": "moment_retrieval", "fps": 1.0, "n": 4}
+
+
+def run(name, values, *scores):
+    rows = [
+        PLACE | {"method": m, "time_encoding": e, "model": "x", "unparsed": 0, "mIoU": [s, s, s]}
+        for m, e, s in scores
+    ]
+    book = {"name": "05_measure", "parameters": values | {"run_dir": name}}
+    return {"run": name, "notebooks": [book], "scores": rows}
+
+
+ONE = run("one", {"fps": 1.0, "steps": 9}, ("base", "none", 10.0), ("whole-video", None, 30.0))
+TWO = run("two", {"fps": 2.0, "steps": 9}, ("base", "none", 20.0), ("fine-tuned", "none", 50.0))
+
+
+def test_what_was_set_otherwise_and_what_came_of_it():
+    assert compare.differing([ONE, TWO]) == {"fps": [1.0, 2.0]}
+    assert compare.differing([ONE, ONE]) == {}
+    base, tuned = compare.compare([ONE, TWO])  # floors are no result of a run's settings
+    assert base["scores"] == [[10.0] * 3, [20.0] * 3] and base["metric"] == "mIoU"
+    assert tuned["method"] == "fine-tuned" and tuned["scores"] == [None, [50.0] * 3]
+
+
+@pytest.mark.parametrize(
+    ("results", "metric", "says"),
+    [
+        ([ONE], None, "at least two runs; got 1"),
+        ([ONE, TWO], "mAP", "metric must be one of mIoU; got 'mAP'"),
+    ],
+)
+def test_what_cannot_be_compared(results, metric, says):
+    with pytest.raises(ValueError, match=says):
+        compare.compare(results, metric)
+
+
+def test_the_command_prints_a_table_and_draws_a_picture(tmp_path):
+    for one in (ONE, TWO):
+        (tmp_path / one["run"]).mkdir()
+        (tmp_path / one["run"] / "results.json").write_text(json.dumps(one))
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    out = tmp_path / "sweep.png"
+    said = CliRunner().invoke(main, ["compare", *folders, "--out", str(out)])
+    assert said.exit_code == 0, said.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+    lines = said.output.splitlines()
+    assert any(line.split() == ["fps", "1.0", "2.0"] for line in lines)
+    assert any("10.0 [10.0, 10.0] 20.0 [20.0, 20.0]" in line for line in lines)
+    told = CliRunner().invoke(main, ["compare", *folders, "--json"])
+    assert json.loads(told.stdout)["differs"] == {"fps": [1.0, 2.0]}
+    missing = CliRunner().invoke(main, ["compare", folders[0], str(tmp_path / "none")])
+    assert missing.exit_code and "none" in missing.output

@@ -39,10 +39,11 @@ test: lint  ## lint, unit tests, doctests, and every notebook against its stored
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile \
 	--nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg notebooks
 
-lint: $(STAMP)  ## check style, format and spelling
+lint: $(STAMP)  ## check style, format, spelling and the way through the rooms
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md data/README.md notebooks numpro tests benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md data/README.md docs notebooks numpro tests benchmarks
 
 # the browser works on the same cores: threads that spin while they wait would share them with it
 lab: $(STAMP)  ## open the first notebook in JupyterLab

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from numpro.flipbook.pretraining import pretrain
 from numpro.flipbook.pretraining.export import export
 from numpro.flipbook.pretraining.eyes import adopt_eyes
-from numpro.flipbook.pretraining.pretrain import LEGS, planned_steps
 from numpro.flipbook.pretraining.training import Gates
 from numpro.paths import flipbook_dir, relative
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
         description="Make the tiny CLIP and the tiny LongVA from nothing, in resumable legs.",
         epilog="example: numpro flipbook pretrain --work data/flipbook/pretraining --minutes 60",
     )
-    parser.add_argument("legs", nargs="*", default=[], help=f"of {', '.join(LEGS)} [all]")
+    parser.add_argument("legs", nargs="*", default=[], help=f"of {', '.join(pretrain.LEGS)} [all]")
     parser.add_argument("--work", type=Path, default=flipbook_dir("pretraining"))
     parser.add_argument("--out", type=Path, default=flipbook_dir("models"))
     parser.add_argument("--minutes", type=float, default=60.0, help="most minutes a leg [60]")
@@ -36,11 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--eyes", type=Path, help="take the eyes of the models in this folder")
     parser.add_argument("--force", action="store_true", help="go on past a gate not passed")
     asked = parser.parse_args(arguments)
-    if unknown := [leg for leg in asked.legs if leg not in LEGS]:
-        parser.error(f"legs must be of {', '.join(LEGS)}; got {', '.join(unknown)}")
+    if unknown := [leg for leg in asked.legs if leg not in pretrain.LEGS]:
+        parser.error(f"legs must be of {', '.join(pretrain.LEGS)}; got {', '.join(unknown)}")
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    names = list(LEGS)
+    names = list(pretrain.LEGS)
     if asked.eyes:
         adopt_eyes(asked.eyes, asked.work)
     legs = asked.legs or [name for name in names if name != "eyes" or not asked.eyes]
@@ -48,9 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
         if name != "language" and name != "eyes" and not asked.force:
             for before in names[: names.index(name)]:
                 Gates(asked.work).require(before)
-        steps = asked.steps or planned_steps(name, not asked.no_strips)
+        steps = asked.steps or pretrain.planned_steps(name, not asked.no_strips)
         strips = {} if name == "eyes" else {"strips": not asked.no_strips}
-        if not LEGS[name][0](asked.work, steps, asked.minutes, **strips) and not asked.force:
+        if not pretrain.LEGS[name][0](asked.work, steps, asked.minutes, **strips) and not asked.force:
             parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
     if not asked.legs or "sight" in asked.legs:
         for folder in export(asked.work, asked.out, asked.note, not asked.no_strips):

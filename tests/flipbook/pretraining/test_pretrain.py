@@ -345,7 +345,7 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
     def leg(name):
         return lambda work, steps, minutes, **strips: taken.update({name: (steps, strips)}) or True
 
-    monkeypatch.setattr(command, "LEGS", {name: (leg(name), 90) for name in command.LEGS})
+    monkeypatch.setattr(pretrain, "LEGS", {name: (leg(name), 90) for name in pretrain.LEGS})
     monkeypatch.setattr(command, "adopt_eyes", lambda models, work: adopted.append(models))
     monkeypatch.setattr(command, "export", lambda *told: [])
     command.main(["--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force"])

@@ -50,7 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
                 Gates(asked.work).require(before)
         steps = asked.steps or pretrain.planned_steps(name, not asked.no_strips)
         strips = {} if name == "eyes" else {"strips": not asked.no_strips}
-        if not pretrain.LEGS[name][0](asked.work, steps, asked.minutes, **strips) and not asked.force:
+        if (
+            not pretrain.LEGS[name][0](asked.work, steps, asked.minutes, **strips)
+            and not asked.force
+        ):
             parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
     if not asked.legs or "sight" in asked.legs:
         for folder in export(asked.work, asked.out, asked.note, not asked.no_strips):

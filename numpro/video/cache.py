@@ -1,4 +1,4 @@
-"""Clips kept on disk, so that a film sampled the same way is decoded once."""
+"""Values kept on disk by key, and so clips: a film sampled the same way is decoded once."""
 
 import hashlib
 import io
@@ -7,8 +7,9 @@ import os
 import sqlite3
 import warnings
 import weakref
-import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,22 +22,118 @@ from numpro.video import Clip, read_clip
 if TYPE_CHECKING:
     from diskcache import Cache
 
+SIZE_LIMIT = 20 * 2**30
 _ARRAYS = ("frames", "seconds", "source_index")
 
 
-class ClipCache:
-    """A folder of clips, for any number of processes on one machine.
+class Store:
+    """A folder of bytes by key, for any number of processes and threads on one machine.
 
-    A clip is found again by the file's path, size and time of change, the sampling, and the
-    version of numpro. Each is stored whole, with a checksum, or not at all; one that is damaged
-    is read anew. No pickle is read.
+    A value is stored whole, with a checksum, or not at all; one that is damaged counts as absent.
+    When the disk fails (it is full, say), one warning says so, nothing more is stored by this
+    object, and what is there can still be read.
 
     Parameters
     ----------
     folder
-        Made when missing; on a local disk (it holds an SQLite file).
+        Made at the first use; on a local disk (it holds an SQLite file).
     size_limit
-        Bytes; the clips that were not used for the longest time make room.
+        Bytes; the values that were not used for the longest time make room. A larger value is
+        not stored.
+    content
+        What the values are, in the plural, for the warning.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(folder)
+    ...     store.put("a", b"value")
+    ...     found = store.get("a"), store.get("b")
+    ...     del store
+    >>> found
+    (b'value', None)
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike, size_limit: int = SIZE_LIMIT, content: str = "values"
+    ):
+        if size_limit <= 0:
+            raise ValueError(f"size_limit must be above 0 bytes; got {size_limit!r}")
+        self.folder, self.size_limit, self.content = Path(folder), int(size_limit), content
+        self._failed = False
+
+    def __reduce__(self):
+        return type(self), (self.folder, self.size_limit, self.content)
+
+    @cached_property
+    def database(self) -> "Cache":
+        """The cache of diskcache, opened now; it is closed when this object is no more."""
+        from diskcache import Cache
+
+        # two values at most make room for one, where the default is ten: they are large
+        options = {"eviction_policy": "least-recently-used", "cull_limit": 2}
+        database = Cache(str(self.folder), size_limit=self.size_limit, **options)
+        # from Python 3.13 on a database that is left open is warned of
+        weakref.finalize(self, database.close)
+        return database
+
+    def __contains__(self, key: str) -> bool:
+        with self._failure_warned():
+            return key in self.database
+        return False
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of a key; None where there is none, or a damaged one."""
+        with self._failure_warned():
+            # only opened under the database's lock, so that others do not wait for the reading
+            file, checksum = self.database.get(key, read=True, tag=True, retry=True)
+            if checksum is not None:
+                with file:
+                    value = file.read()
+                return value if zlib.crc32(value) == checksum else None
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Store a value under a key, in place of what was there."""
+        if self._failed or len(value) > self.size_limit:
+            return
+        with self._failure_warned():
+            file, checksum = io.BytesIO(value), zlib.crc32(value)
+            self.database.set(key, file, read=True, tag=checksum, retry=True)
+            if self.database.volume() > self.size_limit:  # two small values for a large one
+                self.database.cull(retry=True)
+
+    def sweep(self) -> None:
+        """Remove files that processes have left unfinished when they were killed."""
+        with self._failure_warned(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # diskcache warns of each file that it removes
+            self.database.check(fix=True, retry=True)
+
+    @contextmanager
+    def _failure_warned(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            if not self._failed:
+                warnings.warn(
+                    f"no more {self.content} are kept in {self.folder}: {error}; "
+                    "free some space or name another folder",
+                    stacklevel=5,
+                )
+            self._failed = True
+
+
+class ClipCache:
+    """A `Store` of clips.
+
+    A clip is found again by the file's path, size and time of change, the sampling, and the
+    version of numpro.
+
+    Parameters
+    ----------
+    folder, size_limit
+        As in `Store`.
 
     Examples
     --------
@@ -44,21 +141,8 @@ class ClipCache:
     >>> clip = cache.read("film.mp4", fps=1.0, size=(336, 336))  # doctest: +SKIP
     """
 
-    def __init__(self, folder: str | os.PathLike, size_limit: int = 20 * 2**30):
-        if size_limit <= 0:
-            raise ValueError(f"size_limit must be above 0 bytes; got {size_limit!r}")
-        self.folder, self.size_limit = Path(folder), int(size_limit)
-
-    def __reduce__(self):
-        return type(self), (self.folder, self.size_limit)
-
-    @cached_property
-    def _store(self):
-        from diskcache import Cache
-
-        # two at most make room for one, where the default is ten: clips are large
-        how = {"eviction_policy": "least-recently-used", "cull_limit": 2}
-        return closed_with(self, Cache(str(self.folder), size_limit=self.size_limit, **how))
+    def __init__(self, folder: str | os.PathLike, size_limit: int = SIZE_LIMIT):
+        self.store = Store(folder, size_limit, "clips")
 
     def read(self, path: str | os.PathLike, **sampling) -> Clip:
         """Return the clip that ``read_clip(path, **sampling)`` does, from here when it is here.
@@ -75,40 +159,25 @@ class ClipCache:
         """
         key = _key(path, sampling)
         if key and (clip := self._found(key, path)):
-            for said in clip.source["warnings"]:
-                warnings.warn(f"{path}: {said}", stacklevel=2)
+            for message in clip.source["warnings"]:
+                warnings.warn(f"{path}: {message}", stacklevel=2)
             return clip
         clip = read_clip(path, **sampling)
         if key and key == _key(path, sampling):  # unchanged while it was read
-            self._keep(key, clip, path)
+            value, source = io.BytesIO(), json.dumps(clip.source, default=lambda v: v.item())
+            np.savez(value, source=source, **{name: getattr(clip, name) for name in _ARRAYS})
+            self.store.put(key, value.getvalue())
         return clip
 
     def _found(self, key: str, path: str | os.PathLike) -> Clip | None:
-        """Return a clip that is there and whole."""
-        file = self._store.get(key, read=True, retry=True)
-        if file is None:
+        """Return the clip that is stored."""
+        if (value := self.store.get(key)) is None:
             return None
-        try:
-            with file, np.load(file, allow_pickle=False) as stored:
-                arrays = [stored[name] for name in _ARRAYS]
-                facts = json.loads(str(stored["source"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            return None  # damaged: the caller reads it anew and puts it here
-        facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
-        return Clip(*arrays, facts | {"path": str(path)})
-
-    def _keep(self, key: str, clip: Clip, path: str | os.PathLike) -> None:
-        if clip.frames.nbytes > self.size_limit:
-            return
-        whole, facts = io.BytesIO(), json.dumps(clip.source, default=lambda value: value.item())
-        np.savez(whole, source=facts, **{name: getattr(clip, name) for name in _ARRAYS})
-        whole.seek(0)
-        try:
-            self._store.set(key, whole, read=True, retry=True)
-            if self._store.volume() > self.size_limit:  # two small ones for a large one
-                self._store.cull(retry=True)
-        except (OSError, sqlite3.Error) as error:
-            warnings.warn(f"{path}: read, but not kept in {self.folder}: {error}", stacklevel=3)
+        with np.load(io.BytesIO(value)) as stored:
+            arrays = [stored[name] for name in _ARRAYS]
+            source = json.loads(str(stored["source"]))
+        source = {k: tuple(v) if isinstance(v, list) else v for k, v in source.items()}
+        return Clip(*arrays, source | {"path": str(path)})
 
 
 def closed_with(owner: object, store: "Cache") -> "Cache":
@@ -124,9 +193,9 @@ def _key(path: str | os.PathLike, sampling: dict) -> str | None:
     """Return what a clip is found by; None for a file that is not there."""
     try:
         file = Path(path).resolve(strict=True)
-        about = file.stat()
+        stat = file.stat()
     except OSError:
         return None  # read_clip says why
     given = {k: np.asarray(v, float).tolist() for k, v in sampling.items() if v is not None}
-    told = [str(file), about.st_size, about.st_mtime_ns, sorted(given.items()), __version__]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    parts = [str(file), stat.st_size, stat.st_mtime_ns, sorted(given.items()), __version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -17,7 +17,7 @@ import numpro.video.cache
 from numpro import read_clip, write_video
 from numpro.training.features import FeatureCache
 from numpro.video import VideoError
-from numpro.video.cache import ClipCache
+from numpro.video.cache import ClipCache, Store
 from numpro.video.workers import Request, read_many
 
 SAMPLING = {"fps": 5.0, "size": (32, 24), "max_frames": 6}
@@ -31,14 +31,14 @@ def film(tmp_path):
 @pytest.fixture
 def reads(monkeypatch):
     """Which films were decoded."""
-    seen = []
+    paths = []
 
     def counting(path, **sampling):
-        seen.append(str(path))
+        paths.append(str(path))
         return read_clip(path, **sampling)
 
     monkeypatch.setattr(numpro.video.cache, "read_clip", counting)
-    return seen
+    return paths
 
 
 def assert_same(clip, fresh):
@@ -61,7 +61,7 @@ def test_a_cached_clip_equals_a_fresh_one(film, tmp_path, reads, sampling):
     cache, fresh = ClipCache(tmp_path / "cache"), read_clip(film, **sampling)
     first = cache.read(film, **sampling)
     first.frames[:] = 0  # what a reader does with its clip stays its own
-    for again in (cache, ClipCache(cache.folder), pickle.loads(pickle.dumps(cache))):
+    for again in (cache, ClipCache(cache.store.folder), pickle.loads(pickle.dumps(cache))):
         assert_same(again.read(film, **sampling), fresh)
     assert len(reads) == 1
 
@@ -117,7 +117,7 @@ def test_a_film_that_changes_while_it_is_read_is_not_kept(film, tmp_path, monkey
     cache = ClipCache(tmp_path / "cache")
     for kept in (0, 1):  # the second time nothing changes
         cache.read(film, **SAMPLING)
-        assert len(cache._store) == kept
+        assert len(cache.store.database) == kept
 
 
 def test_a_path_is_the_one_asked_for(film, tmp_path, reads, monkeypatch):
@@ -147,7 +147,7 @@ def test_warnings_and_errors_are_those_of_read_clip(tmp_path):
 def test_a_damaged_entry_is_read_anew(film, tmp_path, reads, harm):
     cache, sampling = ClipCache(tmp_path / "cache"), {"fps": 25.0}  # beyond what SQLite holds
     cache.read(film, **sampling)
-    (value,) = cache.folder.rglob("*.val")
+    (value,) = cache.store.folder.rglob("*.val")
     data = bytearray(value.read_bytes())
     data[len(data) // 2] ^= 255
     whole = {"cut": data[: len(data) // 2], "flipped": data, "emptied": b""}
@@ -167,30 +167,30 @@ def test_its_size_is_bounded_and_the_longest_unused_go_first(tmp_path, reads):
         cache.read(films[0], fps=2.0)
         cache.read(path, fps=2.0)
     assert reads == [str(path) for path in films], "the one in use stays"
-    held = sum(file.stat().st_size for file in cache.folder.rglob("*.val"))
-    assert one <= held <= 4 * one
+    stored = sum(file.stat().st_size for file in cache.store.folder.rglob("*.val"))
+    assert one <= stored <= 4 * one
     for frame in range(26):  # many small ones make room for a large one
         cache.read(films[0], times=[frame / 8])
     assert len(cache.read(films[1], fps=2.0)) == 8
-    assert cache._store.volume() <= 4 * one
+    assert cache.store.database.volume() <= 4 * one
     small = ClipCache(tmp_path / "small", size_limit=one - 1)
     for sampling in ({"times": [0]}, {"fps": 2.0}):  # one larger than all drives none out
         small.read(films[0], **sampling)
-    (kept,) = small.folder.rglob("*.val")
+    (kept,) = small.store.folder.rglob("*.val")
     assert kept.stat().st_size < one
 
 
 def test_a_full_disk_is_said_and_the_clip_is_there(film, tmp_path):
     code = (
         "import resource, sys, warnings\nfrom numpro.video.cache import ClipCache\n"
-        "cache = ClipCache(sys.argv[2])\ncache._store\n"
+        "cache = ClipCache(sys.argv[2])\ncache.store.database\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "with warnings.catch_warnings(record=True) as told:\n"
-        "    print(len(cache.read(sys.argv[1], fps=25.0)), [str(w.message) for w in told])\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    print(len(cache.read(sys.argv[1], fps=25.0)), [str(w.message) for w in caught])\n"
     )
     command = [sys.executable, "-c", code, film, tmp_path / "cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.stdout.startswith("40 [") and "film.mp4: read, but not kept in" in done.stdout
+    assert done.stdout.startswith("40 [") and "no more clips are kept in" in done.stdout
     assert "File too large" in done.stdout and done.stderr == ""
     assert_same(ClipCache(tmp_path / "cache").read(film, fps=25.0), read_clip(film, fps=25.0))
 
@@ -233,14 +233,41 @@ def test_two_writers_and_kills_in_the_middle_leave_whole_clips(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files that a kill left without an entry
         for _ in range(2):  # their folder, then the folder of that
-            cache._store.check(fix=True)
-    assert not cache._store.check()
+            cache.store.database.check(fix=True)
+    assert not cache.store.database.check()
+
+
+def test_a_store_keeps_whole_values_within_its_size(tmp_path):
+    store = Store(tmp_path / "store", size_limit=100_000)
+    for size in (0, 1, 50_000, 100_001):
+        store.put(str(size), bytes(size))
+    assert [store.get(key) for key in ("0", "1", "50000")] == [b"", b"\0", bytes(50_000)]
+    assert store.get("100001") is None and "100001" not in store and "1" in store
+    store.put("1", b"new")
+    (value,) = (f for f in store.folder.rglob("*.val") if f.read_bytes() == b"new")
+    value.write_bytes(b"old")  # of the same length
+    assert store.get("1") is None
+    store.put("1", b"new")
+    assert pickle.loads(pickle.dumps(store)).get("1") == b"new"
+
+
+def test_a_store_that_cannot_be_used_warns_once(tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file", content="responses")
+    with pytest.warns(UserWarning, match="no more responses are kept in .*file: ") as caught:
+        store.put("a", b"1")
+        store.put("a", b"1")
+        assert store.get("a") is None and "a" not in store
+        store.sweep()
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("kind", [ClipCache, FeatureCache])
 def test_its_database_is_closed_with_it(tmp_path, kind):
     cache = ClipCache(tmp_path) if kind is ClipCache else FeatureCache(0, tmp_path)
-    connection = (cache._store if kind is ClipCache else cache._disk)._con
+    store = cache.store if kind is ClipCache else cache._disk
+    connection = getattr(store, "database", store)._con
+    del store
     assert connection.execute("SELECT 1").fetchone() == (1,)
     del cache
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -253,4 +280,4 @@ def test_workers_share_it(film, tmp_path):
     for workers in (1, 0):
         for _, clip in read_many(requests, workers, cache=cache):
             assert_same(clip, read_clip(film, **SAMPLING))
-    assert len(cache._store) == 1
+    assert len(cache.store.database) == 1

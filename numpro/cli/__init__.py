@@ -4,10 +4,7 @@ A command says what it wrote and where. With ``--json`` standard output carries 
 else; progress always goes to standard error. Bad input ends in one line and a non-zero status.
 """
 
-from numpro.cli import scores, tuning, videos, workbook
+from numpro.cli import flipbook, scores, tuning, videos, workbook
 from numpro.cli.base import main
-from numpro.cli.flipbook import flipbook
 
-__all__ = ["main", "scores", "tuning", "videos", "workbook"]
-
-main.add_command(flipbook)
+__all__ = ["flipbook", "main", "scores", "tuning", "videos", "workbook"]

@@ -1,5 +1,6 @@
 """What the commands share: one line for an error, ``--json``, and options of several."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,14 @@ from numpro.workbook.notebooks import NotebookError
 
 
 class _Command(click.Command):
-    """A command with ``--json`` (see `say`) and with examples in its help."""
+    """A command with ``--json`` (see `say`); its docstring ends with the lines of an example."""
 
-    def __init__(self, *arguments, example: str, **options):
-        lines = (
-            line if " -m numpro " in line else f"numpro {line}" for line in example.splitlines()
-        )
-        shown = "".join(f"\n  {line}" for line in lines)
-        super().__init__(*arguments, epilog=f"\b\nExample:{shown}", **options)
-        told = "Print JSON to standard output."
-        self.params.append(click.Option(["--json"], is_flag=True, help=told))
+    def __init__(self, *arguments, help: str, **options):
+        text, _, example = inspect.cleandoc(help).partition("Example:\n")
+        options["epilog"] = f"\b\nExample:\n{example}"  # \b keeps the lines as they are
+        super().__init__(*arguments, help=text, **options)
+        about = "Print JSON to standard output."
+        self.params.append(click.Option(["--json"], is_flag=True, help=about))
 
     def invoke(self, ctx: click.Context):
         ctx.meta["json"] = ctx.params.pop("json")
@@ -63,15 +62,6 @@ def here(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
-PATH, _TIMES = click.Path(), click.Choice(TIME_ENCODINGS)
-_HOW = "How the model is told the time."
-sampling = click.option("--fps", type=float, default=1.0, help="Frames a second.")
-model_option = click.option("--model", default="flipbook/longva", help="Name or folder.")
-adapter_option = click.option("--adapter", help="A fine-tuned adapter: name or folder.")
-encoding_option = click.option("--time-encoding", type=_TIMES, default="overlay-index", help=_HOW)
-root_option = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
-
-
 def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
     """Read options of a model; a value is YAML, so that 3, true and {seed: 1} are what they say."""
     import yaml
@@ -84,25 +74,34 @@ def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
         raise click.BadParameter(f"a value must be YAML: {error}") from error
 
 
-_OF_MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
-settings_option = click.option(
+# options that several commands have
+PATH, POSITIVE = click.Path(), click.IntRange(1)
+_TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
+_MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
+_WORKERS = "Processes that read videos; 0: none [by cores]."
+fps = click.option("--fps", type=float, default=1.0, help="Frames a second.")
+model = click.option("--model", default="flipbook/longva", help="Name or folder.")
+adapter = click.option("--adapter", help="A fine-tuned adapter: name or folder.")
+time_encoding = click.option("--time-encoding", type=_TIMES, default="overlay-index", help=_HOW)
+model_settings = click.option(
     "-o", "--model-option", "settings", nargs=2, multiple=True, metavar="NAME VALUE",
-    callback=_settings, help=_OF_MODEL,
+    callback=_settings, help=_MODEL,
 )  # fmt: skip
+data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
+workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
 
-workers_option = click.option(
-    "--workers", type=click.IntRange(0), help="Processes that read videos; 0: none [by cores]."
-)
+def question_options(command: Callable) -> Callable:
+    """Add the options of a question: the model and its settings, time encoding, frames a second."""
+    return model(adapter(model_settings(time_encoding(fps(command)))))
 
 
-def asking_options(command: Callable) -> Callable:
-    """Add the options of a question: model, adapter, time encoding, frames a second."""
-    return model_option(adapter_option(encoding_option(sampling(command))))
+def dataset_options(split: str) -> Callable:
+    """Return what adds the options of a dataset: its name, its folder, the split, how many videos.
 
-
-def dataset_options(command: Callable) -> Callable:
-    """Add the options of a dataset: its name, its folder, how many videos."""
-    command = click.option("--limit", type=click.IntRange(1), help="Only so many videos.")(command)
-    command = root_option(command)
-    return click.option("--dataset", default="flipbook", help="Name of the dataset.")(command)
+    `split` is the default.
+    """
+    name = click.option("--dataset", default="flipbook", help="Name of the dataset.")
+    part = click.option("--split", default=split, help="Part of the dataset.")
+    limit = click.option("--limit", type=POSITIVE, help="Only so many videos.")
+    return lambda command: name(data_root(part(limit(command))))

@@ -2,42 +2,54 @@
 
 import click
 
+from numpro.cli.base import PATH, main, say
+from numpro.paths import flipbook_dir, relative, resolve
+from numpro.spans import one_of
 
-@click.group()
+
+@main.group()
 def flipbook() -> None:
     """Make the embedded world: its films and its tiny models."""
 
 
-@flipbook.command(epilog="\b\nExample:\n  numpro flipbook make --split test")
+@flipbook.command()
 @click.option("--split", "splits", multiple=True, help="Only this split (may be given again).")
-def make(splits: tuple[str, ...]) -> None:
-    """Render the films; those that are there are kept."""
+def make(splits) -> None:
+    """Render the films; those that are there are kept.
+
+    Example:
+      numpro flipbook make --split test
+    """
     from numpro.flipbook.films import make_films
     from numpro.flipbook.world import SPLITS
-    from numpro.paths import relative
 
-    if unknown := [split for split in splits if split not in SPLITS]:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {unknown[0]!r}")
-    for split in splits or SPLITS:
-        click.echo(f"wrote {relative(make_films(split))}")
+    for split in splits:
+        one_of("split", split, SPLITS)
+    made = [relative(make_films(split)) for split in splits or SPLITS]
+    say({"out": made}, *(f"wrote {folder}" for folder in made))
 
 
-@flipbook.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@flipbook.command(
+    cls=click.Command, context_settings={"ignore_unknown_options": True, "help_option_names": []}
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def pretrain(arguments: tuple[str, ...]) -> None:
+def pretrain(arguments) -> None:
     """Train the tiny models from nothing; the options are those of the trainer (--help)."""
     from numpro.flipbook.pretraining.command import main
 
     main(list(arguments))
 
 
-@flipbook.command(epilog="\b\nExample:\n  numpro flipbook publish papermill_runs/flipbook_full")
-@click.argument("run", type=click.Path())
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the adapters taken.")
-def publish(run: str, seed: int) -> None:
-    """Copy a full run's adapters to data/flipbook/models, in bfloat16."""
-    from numpro.flipbook.pretraining.export import publish_adapters
-    from numpro.paths import flipbook_dir, relative, resolve
+@flipbook.command()
+@click.argument("run", type=PATH)
+@click.option("--seed", type=int, default=0, help="Of the adapters taken.")
+def publish(run, seed) -> None:
+    """Copy a full run's adapters to data/flipbook/models, in bfloat16.
 
-    for folder in publish_adapters(resolve(run), flipbook_dir("models"), seed):
-        click.echo(f"wrote {relative(folder)}")
+    Example:
+      numpro flipbook publish papermill_runs/flipbook_full
+    """
+    from numpro.flipbook.pretraining.export import publish_adapters
+
+    made = [relative(f) for f in publish_adapters(resolve(run), flipbook_dir("models"), seed)]
+    say({"out": made}, *(f"wrote {folder}" for folder in made))

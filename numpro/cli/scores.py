@@ -6,25 +6,11 @@ from pathlib import Path
 import click
 
 from numpro import datasets, metrics, models
-from numpro.cli.base import (
-    PATH,
-    asking_options,
-    dataset_options,
-    here,
-    main,
-    say,
-    settings_option,
-    workers_option,
-)
-from numpro.inference.one_video import SIZE
+from numpro.cli import base
+from numpro.cli.base import PATH, here, main, say
 from numpro.metrics import tables
 from numpro.prompting.prompts import TASKS, read_template
-
-_PREDICT = """predict --dataset flipbook --split test --out predictions.jsonl --limit 5
-predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 --out a.jsonl
-predict --model openai:Qwen/Qwen3-VL-8B-Instruct -o base_url http://127.0.0.1:8000/v1 --out b.jsonl
-predict --dataset qvhighlights --data-root data/qvh --shard 2/4 --out predictions.jsonl
-predict --dataset qvhighlights --data-root data/qvh --merge --out predictions.jsonl"""
+from numpro.video import Sampling
 
 
 def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
@@ -34,61 +20,64 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
     return (int(number), int(count)) if value else None
 
 
-@main.command(example=_PREDICT)
-@dataset_options
-@click.option("--split", default="test", help="Part of the dataset.")
-@asking_options
-@settings_option
+@main.command()
+@base.dataset_options("test")
+@base.question_options
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
 @click.option("--template", type=PATH, help="A file with the question, with {query} in it.")
 @click.option("--seed", type=int, default=0)
-@workers_option
+@base.workers
 @click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
 @click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
 @click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
 @click.option("--merge", is_flag=True, help="Ask nothing; put the rows of all shards into OUT.")
 @click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
 def predict(
-    dataset, data_root, limit, split, model, adapter, settings, template, seconds, cache, shard,
-    merge, out, **options,
+    dataset, data_root, limit, split, model, adapter, time_encoding, fps, settings, task, template,
+    seconds, cache, shard, merge, out, **execution,
 ) -> None:  # fmt: skip
-    """Run a dataset through a model; one row a query, answered or with the reason why not.
+    r"""Run a dataset through a model; one row a query, answered or with the reason why not.
 
     The same command goes on with a broken run and asks again what failed. A shard, or a process
     of accelerate launch, writes OUT.shard-i-of-n; the last one to end puts them together.
-    """
-    from numpro.inference.prediction import predict
-    from numpro.inference.prediction_files import (
-        launched,
-        merge_shards,
-        missing_queries,
-        shard_path,
-    )
 
-    named, out, (process, device) = Path(out), Path(out).absolute(), launched()
+    Example:
+      numpro predict --dataset flipbook --split test --out predictions.jsonl --limit 5
+      numpro predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 \
+        --out a.jsonl
+      numpro predict --model openai:Qwen/Qwen3-VL-8B-Instruct \
+        -o base_url http://127.0.0.1:8000/v1 --out b.jsonl
+      numpro predict --dataset qvhighlights --data-root data/qvh --shard 2/4 --out predictions.jsonl
+      numpro predict --dataset qvhighlights --data-root data/qvh --merge --out predictions.jsonl
+    """
+    from numpro.inference import prediction_files as files
+    from numpro.inference.prediction import Execution, predict
+
+    named, out, (process, device) = Path(out), Path(out).absolute(), files.launched()
     if (shard or process) and merge:
         raise click.UsageError("--merge goes without --shard, in one process")
     shard = shard or process
     videos = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
     if merge:
-        rows = merge_shards(videos, out)
+        rows = files.merge_shards(videos, out)
     else:
-        options["template"] = read_template(template, options["task"]) if template else None
-        options |= {"limit": seconds, "cache": cache and Path(cache).absolute(), "shard": shard}
+        template = read_template(template, task) if template else None
+        question = models.Question(task, time_encoding, template=template)
+        execution |= {"limit": seconds, "cache": cache and Path(cache).absolute(), "shard": shard}
+        execution["tell"] = partial(click.echo, err=True)
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-        tell = partial(click.echo, err=True)
-        rows = predict(videos, loaded, out, size=SIZE, tell=tell, **options)
+        rows = predict(videos, loaded, out, Sampling(fps), question, Execution(**execution))
     lines = []
-    if shard and missing_queries(videos, out):
-        named = shard_path(named, shard)
+    if shard and files.missing_queries(videos, out):
+        named = files.shard_path(named, shard)
         lines = ["the shards are put together when all have ended; or now, by --merge"]
     elif shard:
-        rows = merge_shards(videos, out)
+        rows = files.merge_shards(videos, out)
     unread = sum(row["reason"] is not None for row in rows)
-    told = f"{len(rows)} queries of {len({r['video'] for r in rows})} videos"
-    said = {"out": str(named), "n": len(rows), "unparsed": unread}
-    say(said, f"wrote {named}: {told}, {unread} without an answer", *lines)
+    counts = f"{len(rows)} queries of {len({r['video'] for r in rows})} videos"
+    result = {"out": str(named), "n": len(rows), "unparsed": unread}
+    say(result, f"wrote {named}: {counts}, {unread} without an answer", *lines)
 
 
 @main.group()
@@ -102,13 +91,10 @@ def _counted(scores: dict) -> str:
     return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
 
 
-_MOMENTS = """evaluate moment-retrieval predictions.jsonl
-evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
-evaluate moment-retrieval results.json --convention published --label-seconds 2 --json"""
 _SCORERS, _FORM = click.Choice(metrics.CONVENTIONS), click.Choice(tuple(datasets.DATASETS))
 
 
-@evaluate.command("moment-retrieval", example=_MOMENTS)
+@evaluate.command("moment-retrieval")
 @click.argument("predictions", type=PATH)
 @click.option("--annotations", type=PATH, help="Truth from here, not from the rows.")
 @click.option("--dataset", type=_FORM, help="Form of the annotations, where the file can be two.")
@@ -116,7 +102,13 @@ _SCORERS, _FORM = click.Choice(metrics.CONVENTIONS), click.Choice(tuple(datasets
 @click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
 @click.option("--train", type=PATH, help="Annotations to fit the floors on.")
 def evaluate_moment_retrieval(predictions, annotations, train, **options) -> None:
-    """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling."""
+    """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
+
+    Example:
+      numpro evaluate moment-retrieval predictions.jsonl
+      numpro evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
+      numpro evaluate moment-retrieval results.json --convention published --label-seconds 2 --json
+    """
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
     given = scores["intervals"].items()
@@ -124,29 +116,30 @@ def evaluate_moment_retrieval(predictions, annotations, train, **options) -> Non
     if reversed_truth := scores["reversed_truth"]:
         lines.append(f"{reversed_truth} true spans end before they start: nothing overlaps them")
     for name, row in scores.get("beside", {}).items():
-        told = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
-        lines.append(f"{tables.role(name)}: {name}: {told}")
+        values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
+        lines.append(f"{tables.role(name)}: {name}: {values}")
     if fitted := scores.get("train"):
         lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
     say(scores, _counted(scores), *lines)
 
 
-_HIGHLIGHTS = "evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl"
-
-
-@evaluate.command("highlight-detection", example=_HIGHLIGHTS)
+@evaluate.command("highlight-detection")
 @click.argument("predictions", type=PATH)
 @click.argument("annotations", type=PATH)
 @click.option("--moment-detr", "out", type=PATH, help="Write them for the official script, too.")
 def evaluate_highlight_detection(predictions, annotations, out) -> None:
-    """Score saliency, and windows, as the official QVHighlights scorer does, in percent."""
+    """Score saliency, and windows, as the official QVHighlights scorer does, in percent.
+
+    Example:
+      numpro evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl
+    """
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_highlight_predictions(*paths, beside=True)
     given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
     lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
     for name, row in scores.get("beside", {}).items():
-        told = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
-        lines.append(f"beside: {name}: {told}")
+        values = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
+        lines.append(f"beside: {name}: {values}")
     if out:
         from numpro.inference.prediction_files import read_rows
 

@@ -5,33 +5,22 @@ from pathlib import Path
 import click
 
 from numpro import datasets
-from numpro.cli.base import (
-    PATH,
-    dataset_options,
-    encoding_option,
-    here,
-    main,
-    model_option,
-    sampling,
-    say,
-)
+from numpro.cli import base
+from numpro.cli.base import PATH, POSITIVE, here, main, say
 from numpro.datasets import instructions as teaching
 from numpro.prompting.prompts import TASKS
 from numpro.spans import ROUNDINGS
 from numpro.training import finetuning as training
 from numpro.training.presets import parse_values
 
-_TEACH = """instructions --format ms-swift --out train.jsonl --videos numbered
-instructions --dataset didemo --data-root data/didemo --format llama-factory --out didemo.json"""
 _FORMS, _RULES = click.Choice(tuple(teaching.FORMATS)), click.Choice(ROUNDINGS)
 
 
-@main.command(example=_TEACH)
-@dataset_options
-@click.option("--split", default="train", help="Part of the dataset.")
+@main.command()
+@base.dataset_options("train")
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
-@encoding_option
-@sampling
+@base.time_encoding
+@base.fps
 @click.option("--rounding", type=_RULES, default="nearest", help="How seconds become labels.")
 @click.option("--format", "form", type=_FORMS, default="ms-swift", help="What it is written for.")
 @click.option("--videos", type=PATH, help="Write the videos, numbered, to this folder.")
@@ -41,41 +30,45 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
     """Write questions with true answers for fine-tuning with another trainer.
 
     It also says what rounding seconds to labels costs: the mean IoU that is lost.
+
+    Example:
+      numpro instructions --format ms-swift --out train.jsonl --videos numbered
+      numpro instructions --dataset didemo --data-root d --format llama-factory --out d.json
     """
     loaded = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
     config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
     folder = Path(videos).absolute() if videos else None
-    samples, told = teaching.build_samples(loaded, task, config, folder, not absent)
-    gone = [f"left out: {row['video']}: {row['reason']}" for row in told["skipped"]]
+    samples, report = teaching.build_samples(loaded, task, config, folder, not absent)
+    skipped = [f"left out: {row['video']}: {row['reason']}" for row in report["skipped"]]
     if not samples:
-        raise ValueError(f"no samples in {len(loaded)} videos; {(gone or ['no queries'])[0]}")
+        raise ValueError(f"no samples in {len(loaded)} videos; {(skipped or ['no queries'])[0]}")
     teaching.export(samples, Path(out).absolute(), form)
-    lines = [f"wrote {out}: {told['samples']} samples of {told['videos']} videos for {form}"]
-    costs = ", ".join(f"{rule} {lost:.2f}" for rule, lost in told["cost"].items())
-    lines += [f"mean IoU lost by rounding, in %: {costs}; used: {how['rounding']}"] if costs else []
-    lines += gone[:10] + [f"left out: {len(gone) - 10} more, listed by --json"] * (len(gone) > 10)
+    lines = ["wrote {}: {samples} samples of {videos} videos for {}".format(out, form, **report)]
+    if report["cost"]:
+        costs = ", ".join(f"{rule} {lost:.2f}" for rule, lost in report["cost"].items())
+        lines.append(f"mean IoU lost by rounding, in %: {costs}; used: {how['rounding']}")
+    lines += skipped[:10]
+    if len(skipped) > 10:
+        lines.append(f"left out: {len(skipped) - 10} more, listed by --json")
     if how["time_encoding"].startswith("overlay") and not videos:
         lines.append("the videos have no numbers on them yet: --videos writes them numbered")
-    say({"out": str(out), "format": form} | told, *lines)
+    say({"out": out, "format": form} | report, *lines)
 
 
 _PRESETS = click.Choice(tuple(training.PRESETS))
-_TUNE = """finetune --dataset flipbook --out adapters/mine --steps 50
-finetune --preset paper -p learning_rate 5e-5 --validation val --out adapters/mine --dry-run"""
 
 
-@main.command(example=_TUNE)
-@dataset_options
-@click.option("--split", default="train", help="Part of the dataset.")
-@model_option
-@encoding_option
+@main.command()
+@base.dataset_options("train")
+@base.model
+@base.time_encoding
 @click.option("--fps", type=float, help="Frames a second [the preset's].")
 @click.option("--preset", type=_PRESETS, default="laptop", help="Batch, epochs and so on.")
-@click.option("--steps", type=click.IntRange(1), help="Optimiser steps, if not the preset's.")
+@click.option("--steps", type=POSITIVE, help="Optimiser steps, if not the preset's.")
 @click.option("--seed", type=int, default=0)
 @click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Any other value.")
 @click.option("--validation", help="Split that is asked while training; the best weights stay.")
-@click.option("--validation-limit", type=click.IntRange(1), help="Only so many of its videos.")
+@click.option("--validation-limit", type=POSITIVE, help="Only so many of its videos.")
 @click.option("--question", help="What is asked, with {query} [as published].")
 @click.option("--dry-run", is_flag=True, help="Say what it would do and need, and stop.")
 @click.option("--overwrite", is_flag=True, help="Train anew where OUT holds a finished adapter.")
@@ -90,30 +83,34 @@ def finetune(
     finished one it says so, and trains nothing.
     On several GPUs: accelerate launch --num_processes 8 -m numpro finetune ...; for FSDP and
     ZeRO-2 with --config_file and one of numpro/training/configs.
+
+    Example:
+      numpro finetune --dataset flipbook --out adapters/mine --steps 50
+      numpro finetune --preset paper -p learning_rate 5e-5 --validation val --out a --dry-run
     """
     from numpro.training.launch import finished, first_process, prepare, train
 
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
-    root, out = here(data_root), Path(out).absolute()
+    name, root, out = here(model), here(data_root), Path(out).absolute()
     videos = datasets.load_dataset(dataset, split, root, limit=limit)
-    held_out = validation and datasets.load_dataset(dataset, validation, root, validation_limit)
+    watched = validation and datasets.load_dataset(dataset, validation, root, validation_limit)
     config = training.TrainingConfig.of(training.PRESETS[preset], **changes | parse_values(pairs))
-    name, anew = here(model), dry_run or overwrite
-    if not anew and (done := finished(name, videos, out, config, held_out or ())):
-        said = f"{out} is finished, with these values and data: nothing to do"
+    arguments = videos, out, config, watched or ()
+    if not (dry_run or overwrite) and (done := finished(name, *arguments)):
+        done |= {"out": str(out), "config": config.as_json(), "finished": True}
+        line = f"{out} is finished, with these values and data: nothing to do; --overwrite trains"
         if first_process():
-            done |= {"out": str(out), "config": config.as_json(), "finished": True}
-            say(done, f"{said}; --overwrite trains it anew")
+            say(done, f"{line} it anew")
         return
-    base, samples, told = prepare(name, videos, config)
-    for title, rows in told.items() if first_process() else ():
-        click.echo(f"{title}: " + ", ".join(f"{k} {v}" for k, v in rows.items()), err=True)
+    model, samples, facts = prepare(name, videos, config)
+    for title, values in facts.items() if first_process() else ():
+        click.echo(f"{title}: " + ", ".join(f"{k} {v}" for k, v in values.items()), err=True)
     if dry_run:
-        return say(told, *(f"{k}: {v}" for k, v in told["plan"].items()))
-    wrote = train(base, videos, out, config, held_out or (), samples)
-    if wrote is not None:  # of several processes one speaks
-        say({"out": str(out)} | told | wrote, f"wrote {out}: adapter, log.csv and log.png")
+        return say(facts, *(f"{k}: {v}" for k, v in facts["plan"].items()))
+    made = train(model, *arguments, samples)
+    if made is not None:  # of several processes one speaks
+        say({"out": str(out)} | facts | made, f"wrote {out}: adapter, log.csv and log.png")
 
 
 @main.group()
@@ -124,36 +121,40 @@ def adapter() -> None:
 _BASE = click.option("--model", help="Its base, if not where its notes say.")
 
 
-@adapter.command(example="adapter merge flipbook/numpro-ft --out models/numpro-merged")
+@adapter.command()
 @click.argument("adapter")
 @_BASE
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
 def merge(adapter, model, out) -> None:
-    """Add ADAPTER to its base and write a plain model, which is loaded without adapter."""
+    """Add ADAPTER to its base and write a plain model, which is loaded without adapter.
+
+    Example:
+      numpro adapter merge flipbook/numpro-ft --out models/numpro-merged
+    """
     from numpro.models.merging import merge
 
     merge(here(adapter), Path(out).absolute(), here(model))
-    say({"out": str(out)}, f"wrote {out}: a plain model")
+    say({"out": out}, f"wrote {out}: a plain model")
 
 
-@adapter.command(example="adapter export adapters/mine --out served/mine")
+@adapter.command()
 @click.argument("adapter")
 @_BASE
 @click.option("--out", type=PATH, required=True, help="The folder to write.")
 def export(adapter, model, out) -> None:
-    """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would."""
+    """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would.
+
+    Example:
+      numpro adapter export adapters/mine --out served/mine
+    """
     from numpro.models.merging import export_for_vllm
 
     rank = export_for_vllm(here(adapter), Path(out).absolute(), here(model))
     serve = f"--enable-lora --max-lora-rank {rank} --lora-modules NAME={out}"
-    say({"out": str(out), "rank": rank}, f"wrote {out}", f"vllm serve MODEL {serve}")
+    say({"out": out, "rank": rank}, f"wrote {out}", f"vllm serve MODEL {serve}")
 
 
-_CONVERT = """convert pretrained/LongVA-7B-DPO models/longva-7b-dpo
-convert checkpoints/longva_7b_dpo_NumPro_FT models/numpro-ft"""
-
-
-@main.command(example=_CONVERT)
+@main.command()
 @click.argument("source", metavar="IN")
 @click.argument("out", type=PATH)
 @click.option("--vision-tower", help="Where the CLIP tower is, if not where IN says.")
@@ -161,9 +162,13 @@ def convert(source, out, vision_tower) -> None:
     """Write LongVA-7B-DPO, or the released NumPro-FT adapter, in our format to the folder OUT.
 
     IN is a folder, or for the model a hub id. Both can also be used without this, as they are.
+
+    Example:
+      numpro convert pretrained/LongVA-7B-DPO models/longva-7b-dpo
+      numpro convert checkpoints/longva_7b_dpo_NumPro_FT models/numpro-ft
     """
     from numpro.models.longva.convert import convert as written
 
     made = written(here(source), out, here(vision_tower))
-    told = f"{made['kind']}, {made['tensors']} tensors, {made['bytes'] / 1e9:.2f} GB"
-    say(made, f"wrote {out}: {told}")
+    size = f"{made['tensors']} tensors, {made['bytes'] / 1e9:.2f} GB"
+    say(made, f"wrote {out}: {made['kind']}, {size}")

@@ -6,33 +6,21 @@ from pathlib import Path
 import click
 
 from numpro import models
-from numpro.cli.base import (
-    PATH,
-    asking_options,
-    here,
-    main,
-    root_option,
-    sampling,
-    say,
-    settings_option,
-    workers_option,
-)
-from numpro.inference.one_video import SIZE, find_moment
+from numpro.cli import base
+from numpro.cli.base import PATH, POSITIVE, here, main, say
+from numpro.inference.one_video import find_moment
 from numpro.numbers import overlay
 from numpro.numbers.numbered_video import DRAWN, list_frames, number_video
 from numpro.prompting.prompts import read_template, render_prompt
-from numpro.video import probe
-
-_NUMBER = """number film.mp4 numbered.mp4 --fps 1 --width 336 --height 336
-number film.mp4 timed.mp4 --time-encoding overlay-seconds --outline white"""
+from numpro.video import Sampling, probe
 
 
-@main.command(example=_NUMBER)
+@main.command()
 @click.argument("video", type=PATH)
 @click.argument("out", type=PATH)
-@sampling
-@click.option("--width", type=click.IntRange(1), help="Resize; needs --height too.")
-@click.option("--height", type=click.IntRange(1), help="Resize; needs --width too.")
+@base.fps
+@click.option("--width", type=POSITIVE, help="Resize; needs --height too.")
+@click.option("--height", type=POSITIVE, help="Resize; needs --width too.")
 @click.option("--position", default="bottom_right", help="Where it stands.")
 @click.option("--font-size", type=float, default=40, help="In pixels.")
 @click.option("--color", default="red", help="Name or #rrggbb.")
@@ -43,43 +31,50 @@ def number(video, out, fps, width, height, position, font_size, color, outline, 
     """Write VIDEO with a number on every frame to OUT (mp4), at the sampled rate.
 
     Each frame stays on screen for as long as it stands for.
+
+    Example:
+      numpro number film.mp4 numbered.mp4 --fps 1 --width 336 --height 336
+      numpro number film.mp4 timed.mp4 --time-encoding overlay-seconds --outline white
     """
     if (width is None) != (height is None):
         raise click.UsageError("give --width and --height, or neither")
     style = overlay.NumberStyle(position, font_size, color, outline, box)
     size = (width, height) if width else None
     wrote = number_video(video, out, fps, size, style, **how)
-    told = f"{wrote['frames']} numbered frames, {wrote['seconds']:.2f} s"
-    say(wrote, f"wrote {out}: {told}")
+    say(wrote, "wrote {}: {frames} numbered frames, {seconds:.2f} s".format(out, **wrote))
 
 
-@main.command(example="frames film.mp4 --fps 0.5 --json")
+@main.command()
 @click.argument("video", type=PATH)
-@sampling
+@base.fps
 def frames(video, fps) -> None:
-    """List the sampled frames of VIDEO: the label, its second, the frame of the file."""
+    """List the sampled frames of VIDEO: the label, its second, the frame of the file.
+
+    Example:
+      numpro frames film.mp4 --fps 0.5 --json
+    """
     rows = list_frames(video, fps)
     lines = [f"{r['label']:5d}  {r['seconds']:9.3f} s  frame {r['source_index']}" for r in rows]
     say(rows, *lines)
 
 
-_ASK = """ask film.mp4 "a red star spins"
-ask film.mp4 "a dog barks" --time-encoding text-seconds --json
-ask film.mp4 "a dog barks" --model openai:Qwen/Qwen3-VL-8B-Instruct -o base_url http://127.0.0.1:8000/v1"""
-
-
-@main.command(example=_ASK)
+@main.command()
 @click.argument("video", type=PATH)
 @click.argument("query")
-@asking_options
-@settings_option
+@base.question_options
 @click.option("--template", type=PATH, help="A file with the question, with {query} in it.")
 @click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
 def ask(video, query, model, adapter, time_encoding, fps, settings, template, picture) -> None:
-    """Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
+    r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
 
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
     environment variable OPENAI_API_KEY (or the one that -o key_variable names).
+
+    Example:
+      numpro ask film.mp4 "a red star spins"
+      numpro ask film.mp4 "a dog barks" --time-encoding text-seconds --json
+      numpro ask film.mp4 "a dog barks" --model openai:Qwen/Qwen3-VL-8B-Instruct \
+        -o base_url http://127.0.0.1:8000/v1
     """
     if not query.strip():
         raise click.UsageError("QUERY is empty")
@@ -87,34 +82,35 @@ def ask(video, query, model, adapter, time_encoding, fps, settings, template, pi
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
     tell = partial(click.echo, err=True)
-    found = find_moment(video, query, loaded, time_encoding, fps, template, SIZE, tell)
+    question = models.Question(time_encoding=time_encoding, template=template)
+    found = find_moment(video, query, loaded, Sampling(fps), question, tell)
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")
     picture = picture or f"{Path(video).stem}_answer.png"
     found.figure().savefig(picture, bbox_inches="tight")
-    asked = {"video": str(video), "query": query, "model": model, "adapter": adapter}
-    asked |= {"time_encoding": time_encoding, "fps": fps, "text": answer.text, "unit": answer.unit}
-    asked |= {"spans": [list(s) for s in found.spans], "reason": answer.reason}
-    asked |= {"picture": str(picture), "prompt": render_prompt(found.prompt, len(found.clip))}
-    said = f"the model said: {answer.text}"
-    say(asked | {"state": loaded.state()}, f"{query}: {found}", said, f"wrote {picture}")
+    result = {"video": video, "query": query, "model": model, "adapter": adapter}
+    result |= {"time_encoding": time_encoding, "fps": fps, "text": answer.text}
+    result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
+    result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
+    lines = f"{query}: {found}", f"the model said: {answer.text}", f"wrote {picture}"
+    say(result | {"state": loaded.state()}, *lines)
 
 
-_CHECK = """check-data charades-sta --data-root data/charades
-check-data folder --data-root my_films --split test --json"""
-
-
-@main.command("check-data", example=_CHECK)
+@main.command("check-data")
 @click.argument("dataset")
-@root_option
+@base.data_root
 @click.option("--split", "splits", multiple=True, help="Only this split (may be given again).")
 @click.option("--limit-s", "limit", type=float, default=60.0, help="Seconds to look at one file.")
-@workers_option
+@base.workers
 def check_data(dataset, data_root, splits, limit, workers) -> None:
     """Say for each split of DATASET how many videos are there and can be read.
 
     Then what is missing or differs from the annotations, and where to get the data.
+
+    Example:
+      numpro check-data charades-sta --data-root data/charades
+      numpro check-data folder --data-root my_films --split test --json
     """
     from numpro.datasets.check import check_dataset, report_lines
 

@@ -10,10 +10,8 @@ from numpro.metrics import tables
 from numpro.parameters import parse_pairs
 from numpro.workbook import runs
 
-_RUN = "run\nrun papermill_runs/recipes/flipbook_full.yaml -p seed 1\nrun --run mine --resume"
 
-
-@main.command(example=_RUN)
+@main.command()
 @click.argument("recipe", type=PATH, required=False)
 @click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
 @click.option("--run", "name", help="Name of the run [flipbook, or the recipe's and the time].")
@@ -24,6 +22,11 @@ def run(recipe, pairs, name, resume, only) -> None:
 
     RECIPE is a papermill parameter file (YAML: name: value). Only parameters that the notebooks
     declare are taken, of the declared type.
+
+    Example:
+      numpro run
+      numpro run papermill_runs/recipes/flipbook_full.yaml -p seed 1
+      numpro run --run mine --resume
     """
     parameters = parse_pairs(pairs, runs.known_parameters(runs.find_notebooks()))
     folder = runs.run_workbook(recipe, parameters, name, resume, only)
@@ -33,10 +36,15 @@ def run(recipe, pairs, name, resume, only) -> None:
     say(results | {"folder": where}, tables.score_table(results["scores"]), "", *lines)
 
 
-@main.command(example="readme\nreadme --check")
+@main.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail when a part is stale.")
 def readme(check) -> None:
-    """Write the generated parts of README.md and data/README.md again."""
+    """Write the generated parts of README.md and data/README.md again.
+
+    Example:
+      numpro readme
+      numpro readme --check
+    """
     from numpro.workbook.readme import stale_files, write_files
 
     if check and (stale := stale_files()):
@@ -46,12 +54,16 @@ def readme(check) -> None:
     say({"changed": changed}, *told)
 
 
-@main.command(example="compare papermill_runs/flipbook papermill_runs/mine --out sweep.png")
+@main.command()
 @click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
 @click.option("--metric", help="The score to compare [mIoU, and mAP for highlights].")
 @click.option("--out", type=PATH, help="Picture to write (png, pdf, svg).")
 def compare(folders, metric, out) -> None:
-    """Put runs beside each other: what was set otherwise, and what came of it."""
+    """Put runs beside each other: what was set otherwise, and what came of it.
+
+    Example:
+      numpro compare papermill_runs/flipbook papermill_runs/mine --out sweep.png
+    """
     from numpro.plots import run_scores
     from numpro.workbook import comparison
 

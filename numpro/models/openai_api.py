@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from numpro.models.loading import refuse_unknown
 from numpro.models.notes import read_notes
 from numpro.paths import find_model
 from numpro.prompting.prompts import Prompt
+from numpro.video.cache import Store
 
 PREFIX = "openai:"  # a model's name is this and the name the server knows it by
 HOSTED = "https://api.openai.com/v1"
@@ -92,6 +92,7 @@ class ServedModel(VideoModel):
         self.key_variable, self.timeout, self.retries = key_variable, timeout, retries
         self.concurrency, self.first_alone = concurrency, first_alone
         self.cache = default_cache() if cache == "auto" else cache
+        self._store = None if cache is None else Store(self.cache, 2**30, "responses")
         self.settings = settings or {}
         self.max_side, self.quality, self.detail = max_side, quality, detail
         self.usage, self._reached = {}, False
@@ -176,15 +177,14 @@ class ServedModel(VideoModel):
             digest = video.copy()
             digest.update(prompt.text.encode())
             keys.append(digest.hexdigest())
-        with _open_cache(self.cache) as cache:
-            there = ((i, cache.get(key)) for i, key in enumerate(keys))
-            texts = {i: text for i, text in there if text is not None}
-            self._count(from_disk=len(texts))
-            left = {i: prompts[i].text for i in range(len(prompts)) if i not in texts}
-            for i, text in self._ask_together(parts, left, given):
-                texts[i] = text
-                if not isinstance(text, NoAnswer):
-                    cache[keys[i]] = text
+        stored = [self._store.get(key) if self._store else None for key in keys]
+        texts = {i: json.loads(text) for i, text in enumerate(stored) if text is not None}
+        self._count(from_disk=len(texts))
+        left = {i: prompts[i].text for i in range(len(prompts)) if i not in texts}
+        for i, text in self._ask_together(parts, left, given):
+            texts[i] = text
+            if self._store and not isinstance(text, NoAnswer):
+                self._store.put(keys[i], json.dumps(text).encode())  # any text is JSON
         return [texts[i] for i in range(len(prompts))]
 
     def video_parts(self, frames: np.ndarray, frame_texts: Sequence[str] | None) -> list[dict]:
@@ -284,33 +284,24 @@ class ServedModel(VideoModel):
                     "cached_tokens": (details and details.cached_tokens) or 0,
                 }
             if not choices:
-                told = self._clean(getattr(made, "error", None) or "nothing said")
-                return NoAnswer(f"server: no choices in the response ({told})"), spent
+                error = self._clean(getattr(made, "error", None) or "nothing said")
+                return NoAnswer(f"server: no choices in the response ({error})"), spent
             message, end = choices[0].message, choices[0].finish_reason
             if end == "content_filter" or message.refusal:
-                told = self._clean(message.refusal or end)
-                return NoAnswer(f"server: it will not answer ({told})"), spent
+                why = self._clean(message.refusal or end)
+                return NoAnswer(f"server: it will not answer ({why})"), spent
             if not (message.content or "").strip():
                 return NoAnswer(f"server: an empty answer (finish_reason {end!r})"), spent
             return str(message.content), spent
         except (AttributeError, TypeError) as error:
             return NoAnswer(f"server: the response cannot be read: {error}"), {}
 
-    def _clean(self, told: object) -> str:
+    def _clean(self, message: object) -> str:
         """Return a server's words on one line, short, and without the key."""
-        text = " ".join(str(told).split())
+        text = " ".join(str(message).split())
         text = text.replace(self._key(), "***") if self._key() else text
         return text[:300]
 
     def _count(self, **more: int) -> None:
         for name, value in more.items():
             self.usage[name] = self.usage.get(name, 0) + value
-
-
-def _open_cache(folder: str | os.PathLike | None):
-    """Open the responses in a folder (JSON, safe for several processes); a dict without one."""
-    if folder is None:
-        return nullcontext({})
-    from diskcache import Cache, JSONDisk
-
-    return Cache(str(folder), disk=JSONDisk)

@@ -16,9 +16,11 @@ from numpro.metrics.tables import group_scores, headline, shared_text, table_cel
 from numpro.paths import root
 from numpro.provenance import git
 
-FILES = ("README.md", "data/README.md", "CONTRIBUTING.md")
+FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
+         "docs/reproduce_the_paper.md")  # fmt: skip
 RUNS = ("flipbook", "flipbook_full")
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7", "mAP", "HIT@1")  # the report shows the others too
+SHORT = ("mIoU", "R@0.5", "mAP")  # of the one table in README.md
 EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 _DATASETS = {"charades-sta": "Charades-STA test", "qvhighlights": "QVHighlights val",
@@ -44,26 +46,26 @@ def _cell(text: str) -> str:
 
 
 def notebook_table() -> str:
-    """Return one row a notebook: the title and the first line of its first cell."""
+    """Return one row a notebook: its title, which is a question."""
     import nbformat
 
     from numpro.workbook.runs import find_notebooks
 
     rows = []
     for path in find_notebooks():
-        first = nbformat.read(path, as_version=4).cells[0].source.splitlines()
-        lines = [line.strip() for line in first if line.strip()]
-        title, about = lines[0].lstrip("# "), lines[1] if len(lines) > 1 else ""
-        about = re.sub(r"^(- )?\*\*\w+\.\*\* ", "", about)  # "- **Goal.** ..."
-        rows.append([f"[{path.stem}](notebooks/{path.name})", title, about])
-    return markdown_table(["notebook", "question", "in short"], rows)
+        title = nbformat.read(path, as_version=4).cells[0].source.strip().partition("\n")[0]
+        rows.append([f"[{path.stem}](notebooks/{path.name})", title.lstrip("# ")])
+    return markdown_table(["notebook", "question"], rows)
 
 
-def results_section(run: str, results: Mapping | None) -> str:
-    """Return the scores of a run as Markdown tables, with where they come from."""
+def results_section(run: str, results: Mapping | None, short: bool = False) -> str:
+    """Return the scores of a run and where they come from: all tables, or `short`, for README.md.
+
+    Links of the whole section are those of a page in ``docs/``.
+    """
     if results is None:
         return f"No run `{run}` is stored yet."
-    where, scores = f"papermill_runs/{run}", results["scores"]
+    where, scores = f"{'' if short else '../'}papermill_runs/{run}", results["scores"]
     machine, versions = results["machine"], results["versions"]
     names = ", ".join(["", *machine["accelerators"]])
     packages = ", ".join(f"{name} {versions[name]}" for name in ("numpro", "torch", "transformers"))
@@ -73,13 +75,16 @@ def results_section(run: str, results: Mapping | None) -> str:
         f"{results['seconds'] / 60:.1f} minutes on {machine['cores']} cores{names} "
         f"({machine['processor']}); {packages}, seed {results['seed']}."
     ]
-    lines += [headline(scores), *map(_scores, group_scores(scores))]
+    groups, metrics = group_scores(scores), METRICS
+    if short:
+        groups, metrics = groups[:1], SHORT
+    lines += [headline(scores), *(_scores(group, metrics) for group in groups)]
     return "\n\n".join(line for line in lines if line)
 
 
-def _scores(group: Mapping) -> str:
+def _scores(group: Mapping, metrics: Iterable[str]) -> str:
     """Return one table of scores; a loaded row or one with a note says so."""
-    head, *rows = table_cells(group, [name for name in METRICS if name in group["metrics"]])
+    head, *rows = table_cells(group, [name for name in metrics if name in group["metrics"]])
     for cells, row in zip(rows, group["rows"], strict=True):
         loaded = f"loaded from {row['loaded_from']}" if row.get("loaded_from") else None
         said = [text for text in (loaded, row.get("note")) if text]
@@ -164,6 +169,7 @@ def parts(read: Callable[[str], dict | None] = _stored) -> dict[str, str]:
     """Return every generated part by its name; `read` gives the results of a run, or None."""
     made = {"notebooks": notebook_table(), "expected": expected_table()}
     made |= {f"results-{run}": results_section(run, read(run)) for run in RUNS}
+    made["results-short"] = results_section(RUNS[0], read(RUNS[0]), short=True)
     made |= {"loaders": loaders_table(), "datasets": datasets_tables()}
     return made | {"flipbook": flipbook_table(), "package": package_table()}
 

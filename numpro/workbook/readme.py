@@ -7,14 +7,13 @@ files is written by hand. ``numpro readme`` writes the parts again.
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from numpro.datasets import DATASETS, loader
 from numpro.datasets.sources import sources
 from numpro.metrics.paper import PAPER_ROWS
 from numpro.metrics.tables import group_scores, headline, shared_text, table_cells
 from numpro.paths import root
-from numpro.provenance import git
 
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
          "docs/reproduce_the_paper.md")  # fmt: skip
@@ -87,8 +86,8 @@ def _scores(group: Mapping, metrics: Iterable[str]) -> str:
     head, *rows = table_cells(group, [name for name in metrics if name in group["metrics"]])
     for cells, row in zip(rows, group["rows"], strict=True):
         loaded = f"loaded from {row['loaded_from']}" if row.get("loaded_from") else None
-        said = [text for text in (loaded, row.get("note")) if text]
-        cells[1] += "".join(f"<br><sub>{text}</sub>" for text in said)
+        notes = [text for text in (loaded, row.get("note")) if text]
+        cells[1] += "".join(f"<br><sub>{text}</sub>" for text in notes)
     return f"**{group['title']}**{shared_text(group)}\n\n{markdown_table(head, rows)}"
 
 
@@ -153,23 +152,18 @@ def package_table() -> str:
     return markdown_table(["room", "what it is for"], rows)
 
 
-def _stored(run: str) -> dict | None:
-    """Read a finished run of this folder."""
+def _finished(run: str) -> dict | None:
+    """Return the results of a run of this folder; None where it is not there or not finished."""
     path = root() / "papermill_runs" / run / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return results if results.get("status") == "complete" else None
 
 
-def _committed(run: str) -> dict | None:
-    """Read a run as it was last committed."""
-    return json.loads(git("show", f"HEAD:./papermill_runs/{run}/results.json") or "null")
-
-
-def parts(read: Callable[[str], dict | None] = _stored) -> dict[str, str]:
-    """Return every generated part by its name; `read` gives the results of a run, or None."""
+def parts() -> dict[str, str]:
+    """Return every generated part by its name."""
     made = {"notebooks": notebook_table(), "expected": expected_table()}
-    made |= {f"results-{run}": results_section(run, read(run)) for run in RUNS}
-    made["results-short"] = results_section(RUNS[0], read(RUNS[0]), short=True)
+    made |= {f"results-{run}": results_section(run, _finished(run)) for run in RUNS}
+    made["results-short"] = results_section(RUNS[0], _finished(RUNS[0]), short=True)
     made |= {"loaders": loaders_table(), "datasets": datasets_tables()}
     return made | {"flipbook": flipbook_table(), "package": package_table()}
 
@@ -187,35 +181,28 @@ def fill(text: str, generated: Mapping[str, str]) -> str:
     """
     named = set(re.findall(r"<!-- generated: (\S+) -->", text))
     if odd := named - {found[2] for found in _PART.finditer(text) if found[2] in generated}:
-        told = f"must be one of {', '.join(generated)} and have an end; got {', '.join(odd)}"
-        raise ValueError(f"a generated part {told}")
+        known = f"{', '.join(generated)} and have an end; got {', '.join(odd)}"
+        raise ValueError(f"a generated part must be one of {known}")
     return _PART.sub(lambda found: f"{found[1]}{generated[found[2]]}\n{found[4]}", text)
 
 
-def stale_files() -> list[str]:
-    """Return the files with a part that is not what it should be.
+def stale_files() -> dict[str, str]:
+    """Return the files with a part that is not as it should be, each with its right text.
 
-    The scores may be those of the folder or those last committed: who runs the workbook for
-    himself has not made the README wrong. Without git, where the two cannot be told apart,
-    they are not judged.
+    Only the reference runs are shown, and what you run yourself goes to another folder: it makes
+    nothing stale.
     """
-    accepted, stale = [parts(_stored), parts(_committed)], []
-    judged = git("ls-files", "--", FILES[0])
+    generated, stale = parts(), {}
     for name in FILES:
         text = (root() / name).read_text(encoding="utf-8")
-        old = {part[2]: part[3].removesuffix("\n") for part in _PART.finditer(text)}
-        kept = {} if judged else {part: old[part] for part in old if part.startswith("results-")}
-        if text not in [fill(text, generated | kept) for generated in accepted]:
-            stale.append(name)
+        if (fresh := fill(text, generated)) != text:
+            stale[name] = fresh
     return stale
 
 
 def write_files() -> list[str]:
     """Write the generated parts from this folder; return the files that changed."""
-    changed, generated = [], parts()
-    for name in FILES:
-        old = (root() / name).read_text(encoding="utf-8")
-        if (new := fill(old, generated)) != old:
-            (root() / name).write_text(new, encoding="utf-8")
-            changed.append(name)
-    return changed
+    stale = stale_files()
+    for name, fresh in stale.items():
+        (root() / name).write_text(fresh, encoding="utf-8")
+    return list(stale)

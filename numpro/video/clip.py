@@ -12,15 +12,12 @@ are not needed). Which one was used and why is in ``Clip.source``. Both work in 
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from numpro.video.container import VideoError, VideoInfo, find_index
 from numpro.video.decode import read
-from numpro.video.writing import write_video
-
-__all__ = ["Clip", "VideoError", "VideoInfo", "probe", "read_clip", "write_video"]
 
 # Times of a file and times asked for are both rounded floats: equal to within a microsecond.
 _SAME_TIME = 1e-6
@@ -59,12 +56,7 @@ class Clip:
     def select(self, indices: Sequence[int]) -> "Clip":
         """Return the clip of these frames only, each with its own second."""
         kept = np.asarray(indices)
-        return replace(
-            self,
-            frames=self.frames[kept],
-            seconds=self.seconds[kept],
-            source_index=self.source_index[kept],
-        )
+        return Clip(self.frames[kept], self.seconds[kept], self.source_index[kept], self.source)
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
@@ -129,25 +121,25 @@ def read_clip(
     size = _check_size(size)
     index = find_index(path)
     info = index.info
-    if times is not None:
+    if times is None:
+        seconds = _sampling_times(info.duration, fps, num_frames, start, end)
+    else:
         if start is not None or end is not None:
             raise ValueError("start and end go with fps or num_frames; got times too")
         seconds = np.asarray(times, dtype=np.float64)
         outside = seconds[~((seconds >= 0) & (seconds <= info.duration + _SAME_TIME))]
         if outside.size:
             raise ValueError(f"times must lie in 0..{info.duration:.3f} s; got {outside[0]}")
-    else:
-        seconds = _sampling_times(info.duration, fps, num_frames, start, end)
     seconds = _at_most(seconds, max_frames)
-    _check_memory(index.info, len(seconds), size)
+    _check_memory(info, len(seconds), size)
     chosen = np.searchsorted(index.seconds, seconds + _SAME_TIME, side="right") - 1
     wanted, back = np.unique(chosen, return_inverse=True)
     frames, shown, how = read(index, wanted, size)
     if not np.array_equal(back, np.arange(len(wanted))):
         frames = frames[back]
     how["warnings"] += info.warnings
-    for said in how["warnings"]:
-        warnings.warn(f"{path}: {said}", stacklevel=2)
+    for message in how["warnings"]:
+        warnings.warn(f"{path}: {message}", stacklevel=2)
     facts = ("duration", "frames", "fps", "variable", "width", "height", "rotation", "codec")
     source = {"path": str(path), **{name: getattr(info, name) for name in facts}, **how}
     return Clip(frames, seconds, shown[back].astype(np.int64), source)
@@ -166,7 +158,7 @@ def sampling_times(duration: float, fps: float, max_frames: int | None = None) -
 
 
 def _at_most(seconds: np.ndarray, max_frames: int | None) -> np.ndarray:
-    """Keep so many times at most, evenly."""
+    """Return the times, thinned evenly to `max_frames` where they are more."""
     if max_frames is None or len(seconds) <= max_frames:
         return seconds
     return seconds[np.arange(max_frames) * len(seconds) // max_frames]
@@ -202,18 +194,15 @@ def _check_memory(info: VideoInfo, count: int, size) -> None:
 
 
 def _check_sampling(fps, times, num_frames, max_frames) -> None:
-    given = [
-        name
-        for name, value in (("fps", fps), ("times", times), ("num_frames", num_frames))
-        if value is not None
-    ]
+    ways = {"fps": fps, "times": times, "num_frames": num_frames}
+    given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
         raise ValueError(f"give exactly one of fps, times, num_frames; got {given or 'none'}")
     if fps is not None and not 0 < fps < np.inf:
         raise ValueError(f"fps must be above 0; got {fps}")
     if times is not None and (np.ndim(times) != 1 or not len(times)):
         raise ValueError(f"times must be a sequence of seconds; got {times!r}")
-    for name, value in (("num_frames", num_frames), ("max_frames", max_frames)):
+    for name, value in {"num_frames": num_frames, "max_frames": max_frames}.items():
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number above 0; got {value!r}")
 

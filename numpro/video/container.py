@@ -93,10 +93,10 @@ def find_index(path: str | os.PathLike) -> Index:
     again.
     """
     try:
-        about = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return make_index(path)  # which says what is wrong
-    identity = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _kept_index(Path(path), identity)
 
 
@@ -122,7 +122,8 @@ def make_index(path: str | os.PathLike) -> Index:
                 raise VideoError(path, "no frame can be decoded")
             return _describe(path, container, stream, rows, first)
     except (av.FFmpegError, UnicodeDecodeError) as error:
-        raise VideoError(path, f"not a readable video ({_words(error)})") from error
+        why = (getattr(error, "strerror", None) or type(error).__name__).lower()
+        raise VideoError(path, f"not a readable video ({why})") from error
 
 
 def _scan(container, stream) -> tuple[list[tuple], object]:
@@ -176,22 +177,16 @@ def _describe(path: Path, container, stream, rows: list[tuple], first) -> Index:
     if duration > _LONGEST:
         raise VideoError(path, f"damaged: its frames span {duration:.0f} s")
     rotation = round(-first.rotation) % 360
-    size = (first.width, first.height)
+    width, height = (first.width, first.height)[:: -1 if rotation % 180 else 1]
+    variable = bool(gaps.size and np.ptp(gaps) > max(2, 0.02 * usual))
+    warnings = [_check_whole(path, container, stream, begin + duration)]
+    warnings += [] if counted else [_check_gaps(container, gaps, usual)]
     info = VideoInfo(
-        path=path,
-        duration=duration,
-        frames=len(pts),
-        fps=len(pts) / duration,
-        variable=bool(gaps.size and np.ptp(gaps) > max(2, 0.02 * usual)),
-        width=size[rotation % 180 // 90],
-        height=size[1 - rotation % 180 // 90],
-        rotation=rotation,
-        codec=stream.codec.canonical_name,
-        start=begin,
-        streams=tuple(s.type for s in container.streams),
-        warnings=_check_whole(path, container, stream, begin + duration)
-        + (() if counted else _check_gaps(container, gaps, usual)),
-    )
+        path=path, duration=duration, frames=len(pts), fps=len(pts) / duration, variable=variable,
+        width=width, height=height, rotation=rotation, codec=stream.codec.canonical_name,
+        start=begin, streams=tuple(s.type for s in container.streams),
+        warnings=tuple(filter(None, warnings)),
+    )  # fmt: skip
     seconds = (pts - pts[0]) * tick.numerator / tick.denominator
     return Index(info, stream.index, None if counted else pts, seconds, keyframe, reason)
 
@@ -216,32 +211,31 @@ def _not_for_decord(container, stream, rows: list[tuple], first) -> str | None:
     return None
 
 
-def _check_whole(path: Path, container, stream, end: float) -> tuple[str, ...]:
-    """Compare what is there with what the header promises."""
+def _check_whole(path: Path, container, stream, end: float) -> str | None:
+    """Return a warning where a little of what the header promises is missing; raise if much is."""
     entries = [entry.pos + entry.size for entry in stream.index_entries]
     there = int((np.array(entries) <= path.stat().st_size).sum())
     if (missing := len(entries) - there) > 0:
-        said = f"{there} of the {len(entries)} frames it promises are there"
+        found = f"{there} of the {len(entries)} frames it promises are there"
         if missing > max(1, 0.01 * len(entries)):
-            raise VideoError(path, f"cut short: {said}")
-        return (said,)
+            raise VideoError(path, f"cut short: {found}")
+        return found
     promised = (container.duration or 0) / 1e6
     if promised > end + max(1, 0.05 * end):
-        return (f"the file promises {promised:.2f} s, its video ends at {end:.2f} s",)
-    return ()
+        return f"the file promises {promised:.2f} s, its video ends at {end:.2f} s"
+    return None
 
 
-def _check_gaps(container, gaps: np.ndarray, usual: float) -> tuple[str, ...]:
-    """Say that frames are missing inside a film of one rate whose container times each frame."""
+def _check_gaps(container, gaps: np.ndarray, usual: float) -> str | None:
+    """Return a warning where frames are missing inside a film of one rate."""
     longer = gaps[gaps > max(2, 1.5 * usual)]
     even = np.abs(gaps - usual) <= max(2, 0.02 * usual)
-    # elsewhere a gap may be meant, as in mp4 and gif; a film of variable rate has all kinds
-    if container.format.name not in ("matroska,webm", "avi", "flv", "mpeg", "mpegts"):
-        return ()
-    if even.sum() + longer.size < gaps.size or not 0 < longer.size <= 0.05 * gaps.size:
-        return ()
-    missing = round(float((longer / usual - 1).sum()))
-    return (f"about {missing} of {len(gaps) + 1 + missing} frames are missing inside",)
+    one_rate = even.sum() + longer.size >= gaps.size and 0 < longer.size <= 0.05 * gaps.size
+    # in other containers, as mp4 and gif, a gap may be meant
+    if container.format.name in ("matroska,webm", "avi", "flv", "mpeg", "mpegts") and one_rate:
+        missing = round(float((longer / usual - 1).sum()))
+        return f"about {missing} of {len(gaps) + 1 + missing} frames are missing inside"
+    return None
 
 
 def _check_file(path: Path) -> None:
@@ -255,11 +249,6 @@ def _check_file(path: Path) -> None:
         raise VideoError(path, "no such file") from None
     except OSError as error:
         raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
-
-
-def _words(error: Exception) -> str:
-    """Return what a library says, without its error number and the path."""
-    return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
 def stream_frames(

@@ -47,8 +47,8 @@ def read(
         frames, shown = read_pyav(index, wanted, size)
         how = {"backend": "pyav", "why": str(reason), "warnings": ()}
     if lost := int((shown != wanted).sum()):
-        said = f"damaged: {lost} of the {len(wanted)} frames asked for cannot be decoded"
-        how["warnings"] = (f"{said}; the ones before them are shown",)
+        damage = f"damaged: {lost} of the {len(wanted)} frames asked for cannot be decoded"
+        how["warnings"] = (f"{damage}; the ones before them are shown",)
     return frames, shown, how
 
 

@@ -139,8 +139,8 @@ def read_many(
             clip, file = found
             found = replace(clip, frames=np.load(file))
             os.unlink(file)
-            for said in clip.source["warnings"]:
-                warnings.warn(f"{request.path}: {said}", stacklevel=2)
+            for message in clip.source["warnings"]:
+                warnings.warn(f"{request.path}: {message}", stacklevel=2)
         yield request, found
 
 
@@ -173,15 +173,10 @@ def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
 
 
 def _begin(folder: str) -> None:
-    """Prepare a worker: decoders imported, warnings left to the asker, an end with its parent."""
+    """Prepare a worker: it leaves warnings to its parent, and ends when that ends."""
     global _folder
     _folder = folder
     warnings.simplefilter("ignore")
-    for name in ("av", "decord"):
-        try:
-            __import__(name)
-        except ImportError:
-            continue  # who needs it says so
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -208,8 +203,8 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                 except BrokenProcessPool as error:
                     broken += 1
                     if broken > 2:
-                        told = "worker processes end as they start; workers=0 reads without them"
-                        raise RuntimeError(told) from error
+                        message = "worker processes end as they start; workers=0 reads without them"
+                        raise RuntimeError(message) from error
                     pool.stop()
                     pool = _Pool(call, workers, limit, folder)
                     waiting = deque((r, pool.schedule(r)) for r, _ in waiting)
@@ -228,8 +223,7 @@ class _Pool:
         from pebble import ProcessPool
 
         context = _Context()
-        if hasattr(context, "set_forkserver_preload"):
-            context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
+        context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
         self.call, self.limit = call, limit
         self.pool = ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
 

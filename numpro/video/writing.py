@@ -50,6 +50,8 @@ def write_video(
     ValueError
         For no frames, frames of another shape, or times that do not increase.
     """
+    import av
+
     if (fps is None) == (seconds is None):
         raise ValueError("give fps or seconds, one of them")
     path, ticks = Path(path), _write_ticks(fps, seconds)
@@ -60,7 +62,9 @@ def write_video(
     # one thread: many films are written side by side
     options = {"crf": str(crf), "preset": preset, "bf": "0", "threads": "1"}
     try:
-        _encode(partial, frames, ticks, duration, options)
+        flags = {"movflags": "+faststart"}
+        with av.open(str(partial), "w", format="mp4", options=flags) as out:
+            _mux(out, _packets(out, frames, ticks, options), duration)
         if seconds is not None and next(ticks, None) is not None:
             raise ValueError(f"frames are fewer than the {len(seconds)} seconds")
         os.replace(partial, path)
@@ -82,14 +86,6 @@ def _write_ticks(fps, seconds) -> Iterator[int]:
     if (np.diff(ticks) < 1).any():
         raise ValueError(f"seconds must increase by at least 1/{_TICKS} s; got {seconds!r}")
     return iter(ticks.tolist())
-
-
-def _encode(path: Path, frames, ticks: Iterator[int], duration, options: dict) -> None:
-    """Encode the frames with their times into an mp4."""
-    import av
-
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
-        _mux(out, _packets(out, frames, ticks, options), duration)
 
 
 def _packets(out, frames, ticks: Iterator[int], options: dict) -> Iterator:

@@ -21,8 +21,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     + ["spans", "studies", "training", "video", "workbook"],
     {
         "numbers": ["NumberStyle", "number_frames"],
+        "models": ["Question"],
         "spans": ["Span"],
-        "video": ["Clip", "VideoError", "probe", "read_clip", "write_video"],
+        "video": ["Clip", "Sampling", "VideoError", "probe", "read_clip", "write_video"],
     },
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from numpro import datasets, models, spans
 from numpro.datasets import registry
-from numpro.inference.prediction import predict
+from asking import predict
 from numpro.models import registry as model_registry
 from numpro.prompting import prompts
 

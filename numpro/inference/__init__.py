@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "prediction": ["predict"],
+        "prediction": ["Execution", "predict"],
         "prediction_files": ["merge_shards", "read_rows"],
         "one_video": ["cut_out", "find_moment"],
     },

@@ -3,29 +3,29 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numpro.models.question import Question
 from numpro.prompting.answers import MomentAnswer
-from numpro.prompting.prompts import TASKS, Prompt, asked_unit
+from numpro.prompting.prompts import Prompt, asked_unit
 from numpro.spans import Span, to_seconds
-from numpro.video import Clip, probe, read_clip, write_video
+from numpro.video import Clip, Sampling, probe, read_clip, write_video
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from numpro.models.base import VideoModel
 
-SIZE, MAX_FRAMES = (336, 336), 240  # as published
 _AT_ONCE = 64  # frames read together while cutting
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a model said of one query about one video.
+    """A model's answer to one query about one video.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Found:
     prompt : Prompt
         The question as it was put.
     answer : MomentAnswer
-        As said.
+        As the model gave it.
     spans : tuple of Span
         In seconds; empty when nothing could be read (`answer.reason`).
     """
@@ -54,8 +54,8 @@ class Found:
         """Return the sampled frames as the model saw them, the answer below (a Figure)."""
         from numpro.plots import contact_strip
 
-        said = self.spans[0] if self.spans else None
-        return contact_strip(self.pages, self.clip.seconds, predicted=said, title=self.query)
+        first = self.spans[0] if self.spans else None
+        return contact_strip(self.pages, self.clip.seconds, predicted=first, title=self.query)
 
     def __str__(self) -> str:
         if not self.spans:
@@ -64,10 +64,13 @@ class Found:
 
 
 def find_moment(
-    video: str | os.PathLike, query: str, model: "VideoModel", time_encoding: str = "overlay-index",
-    fps: float = 1.0, template: str | None = None, size: tuple[int, int] = SIZE,
+    video: str | os.PathLike,
+    query: str,
+    model: "VideoModel",
+    sampling: Sampling = Sampling(),
+    question: Question = Question(),
     tell: Callable[[object], None] | None = None,
-) -> Found:  # fmt: skip
+) -> Found:
     """Ask a model when something happens in a video.
 
     Parameters
@@ -78,12 +81,8 @@ def find_moment(
         What to look for, such as ``"a red star spins"``.
     model
         From `numpro.models.load_model`.
-    time_encoding, template
-        As in `numpro.prompting.prompts`.
-    fps
-        Sampled frames a second; a long video is thinned to 240 frames, as published.
-    size
-        Width and height of the frames.
+    sampling, question
+        How the video is sampled, and how the question is put; by default as published.
     tell : callable, optional
         Is given what the question will cost, before it is asked, where the model can say it.
 
@@ -96,15 +95,14 @@ def find_moment(
     """
     if not query.strip():
         raise ValueError("the query is empty; say what to look for")
-    clip = read_clip(video, fps=fps, size=size, max_frames=MAX_FRAMES)
-    how = {"task": TASKS[0], "time_encoding": time_encoding, "template": template}
-    pages, (prompt,) = model.prepare(clip, [query], **how)
+    clip = read_clip(video, **asdict(sampling))
+    pages, (prompt,) = model.prepare(clip, [query], question)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # prepare has said it
+        warnings.simplefilter("ignore")  # prepare has warned already
         if tell and hasattr(model, "cost"):
-            tell(model.cost(clip, [query], **how))
-        (answer,) = model.answer(clip, [query], **how)
-    spans = tuple(to_seconds(answer, clip, unit=asked_unit(time_encoding)))
+            tell(model.cost(clip, [query], question))
+        (answer,) = model.answer(clip, [query], question)
+    spans = tuple(to_seconds(answer, clip, unit=asked_unit(question.time_encoding)))
     return Found(query, clip, pages, prompt, answer, spans)
 
 

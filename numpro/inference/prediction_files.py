@@ -79,8 +79,8 @@ class RowsFile:
         except OSError as error:
             with suppress(OSError):  # half a line at the end is asked again, too
                 os.ftruncate(self.file, end)
-            told = f"{error.strerror}; the rows so far are kept: run it again when there is room"
-            raise OSError(error.errno, told, str(self.path)) from error
+            advice = "the rows so far are kept: run it again when there is room"
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.path)) from error
 
     def sync(self) -> None:
         """Wait until all rows are on the disk."""
@@ -127,30 +127,32 @@ def check_config(out: Path, config: dict, asking: bool = True) -> dict:
     # a setting that the file's writer did not know had no other value then
     differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}
     if differs:
-        told = "; ".join(f"{k}: {a!r} there, {b!r} now" for k, (a, b) in differs.items())
-        raise ValueError(f"{out} holds rows of another configuration ({told}); give another file")
+        fields = "; ".join(f"{k}: {a!r} there, {b!r} now" for k, (a, b) in differs.items())
+        raise ValueError(f"{out} holds rows of another configuration ({fields}); give another file")
     return before.get("about", {})
 
 
 def check_questions(out: Path, rows: Iterable[dict], videos: Sequence[VideoQueries]) -> None:
-    """Refuse rows that answer what the annotations no longer ask.
+    """Refuse rows whose query the annotations no longer have as it was.
 
     Raises
     ------
     ValueError
         With the first query that differs.
     """
-    asked = {q.qid: (v, q) for v in videos for q in v.queries}
+    annotated = {q.qid: (v, q) for v in videos for q in v.queries}
     for row in rows:
-        if row["qid"] not in asked:
+        if row["qid"] not in annotated:
             continue
-        video, query = asked[row["qid"]]
+        video, query = annotated[row["qid"]]
         now = {"video": video.video, "query": query.text, "duration": video.duration}
         now["truth"] = [list(span) for span in query.spans]
         for key, value in now.items():
             if row.get(key, value) != value:
-                told = f"{key} was {row[key]!r} and is {value!r} in the annotations"
-                raise ValueError(f"{out}, qid {row['qid']!r}: {told}; give another file")
+                raise ValueError(
+                    f"{out}, qid {row['qid']!r}: {key} was {row[key]!r} and is {value!r} in the "
+                    "annotations; give another file"
+                )
 
 
 def begin_session(about: dict, started: str, provenance: dict) -> dict:
@@ -162,9 +164,9 @@ def begin_session(about: dict, started: str, provenance: dict) -> dict:
     sessions = about.get("sessions", [])
     if sessions:
         then, now = ({"commit": p["commit"], **p["versions"]} for p in (sessions[-1], provenance))
-        told = [f"{k} {then.get(k)} there, {v} now" for k, v in now.items() if then.get(k) != v]
-        if told:
-            warnings.warn(f"taken up with other versions: {', '.join(told)}", stacklevel=5)
+        other = [f"{k} {then.get(k)} there, {v} now" for k, v in now.items() if then.get(k) != v]
+        if other:
+            warnings.warn(f"taken up with other versions: {', '.join(other)}", stacklevel=5)
     return about | {"sessions": [*sessions, {"started": started, **provenance}]}
 
 
@@ -183,8 +185,8 @@ def launched() -> tuple[tuple[int, int] | None, str]:
     import torch
 
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
-    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    device = own if torch.cuda.is_available() and not use_cpu else "cpu"
+    gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = gpu if torch.cuda.is_available() and not use_cpu else "cpu"
     return (int(rank) + 1, count), device
 
 
@@ -245,14 +247,17 @@ def merge_shards(videos: Sequence[VideoQueries], out: str | os.PathLike) -> list
         config, sessions = read_config(paths[0]), []
         about = config.pop("about", {})
         for path in (out, *paths):
-            told = check_config(path, config).get("sessions", [])
-            sessions += [session for session in told if session not in sessions]
+            more = check_config(path, config).get("sessions", [])
+            sessions += [session for session in more if session not in sessions]
         rows = _collected(out)
         check_questions(out, rows.values(), videos)
         if left := missing_queries(videos, out):
             count = f"{len(left)} of {sum(len(v.queries) for v in videos)} queries"
-            told = f"{count} have no row yet, first qid {left[0]!r}; run their shards to the end"
-            raise ValueError(f"{', '.join(path.name for path in paths)}: {told}")
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(
+                f"{names}: {count} have no row yet, first qid {left[0]!r}; run their shards to the "
+                "end"
+            )
         write_config(out, config, about | {"sessions": sessions})
         merged = [rows.pop(q.qid) for v in videos for q in v.queries]
         write_rows(out, [*merged, *rows.values()])

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "registry": ["load_model"],
         "base": ["NoAnswer", "VideoModel"],
         "notes": ["read_notes"],
+        "question": ["Question"],
         "loading": ["pick_device"],
     },
 )

@@ -92,9 +92,9 @@ def base_fingerprint(base: str) -> str:
     A converted checkpoint has that of its source, as long as its files are those that the
     conversion wrote: the weights are the same, so an adapter of the one fits the other.
     """
-    own = fingerprint_files([base])
+    weights = fingerprint_files([base])
     converted = read_notes(weights_folder(base)).get("converted", {})
-    return converted["source"] if converted.get("weights") == own else own
+    return converted["source"] if converted.get("weights") == weights else weights
 
 
 def attach_adapter(model: "PreTrainedModel", base: str, adapter: str) -> "tuple[PeftModel, dict]":

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numpro.models.files import fingerprint_files
-from numpro.numbers.overlay import NumberStyle, number_frames
+from numpro.models.notes import differences_from_training
+from numpro.models.question import Question
+from numpro.numbers.overlay import number_frames
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
 from numpro.prompting.prompts import Prompt, build_prompt
 
 if TYPE_CHECKING:
     from numpro.video import Clip
 
-MAX_NEW_TOKENS = {"moment_retrieval": 32, "highlight_detection": 256}
+MAX_NEW_TOKENS = {"moment_retrieval": 32, "highlight_detection": 256}  # at the least
 
 
 class NoAnswer(str):
@@ -86,12 +88,10 @@ class VideoModel(ABC):
         self,
         clip: "Clip",
         queries: Sequence[str],
-        task: str = "moment_retrieval",
-        time_encoding: str = "overlay-index",
-        style: NumberStyle | None = None,
+        question: Question | None = None,
         labels: Sequence[int] | None = None,
-        template: str | None = None,
         max_new_tokens: int | None = None,
+        **changes,
     ) -> list[MomentAnswer] | list[HighlightAnswer]:
         """Ask when something happens in a clip.
 
@@ -101,16 +101,14 @@ class VideoModel(ABC):
             Sampled frames with their seconds; left unchanged.
         queries
             What to look for, such as ``"a red star spins"``.
-        task, time_encoding
-            As in `numpro.prompting.prompts`.
-        style
-            How numbers are drawn (the published style by default).
+        question
+            How the question is put; by default as published.
         labels
             The numbers to use instead of 0..T-1.
-        template
-            The question, with ``{query}``; default: the adapter's own, else the published one.
         max_new_tokens
-            Where an answer is cut; default: `answer_tokens`.
+            Where a response is cut; default: `answer_tokens`.
+        **changes
+            Single fields of the question, such as ``task`` or ``time_encoding``.
 
         Returns
         -------
@@ -122,41 +120,46 @@ class VideoModel(ABC):
         ValueError
             For no frames, or an unknown task or time encoding.
         """
-        frames, prompts = self.prepare(clip, queries, task, time_encoding, style, labels, template)
+        question = replace(question or Question(), **changes)
+        frames, prompts = self.prepare(clip, queries, question, labels)
         if not prompts:
             return []
-        most = max_new_tokens or answer_tokens(task, len(frames))
-        texts = self.respond(frames, prompts, most)
-        parse = parse_moment if task == "moment_retrieval" else parse_highlights
-        answers = [parse(text) for text in texts]
+        most = max_new_tokens or answer_tokens(question.task, len(frames))
+        responses = self.respond(frames, prompts, most)
+        parse = parse_moment if question.task == "moment_retrieval" else parse_highlights
         return [
-            replace(answer, text="", reason=text.reason) if isinstance(text, NoAnswer) else answer
-            for answer, text in zip(answers, texts, strict=True)
+            replace(parse(""), text="", reason=response.reason)
+            if isinstance(response, NoAnswer)
+            else parse(response)
+            for response in responses
         ]
 
     def prepare(
         self,
         clip: "Clip",
         queries: Sequence[str],
-        task: str,
-        time_encoding: str,
-        style: "NumberStyle | None" = None,
+        question: Question,
         labels: Sequence[int] | None = None,
-        template: str | None = None,
     ) -> tuple[np.ndarray, list[Prompt]]:
-        """Return the frames as the model sees them, and its prompts (see `answer`)."""
-        style = style or NumberStyle()
-        self._check_asked(clip, task, time_encoding, style)
-        template = template or self.notes.get("templates", {}).get(task)
+        """Return the frames as the model sees them, and its prompts (see `answer`).
+
+        Warns
+        -----
+        UserWarning
+            When the adapter was trained to be asked otherwise.
+        """
+        task, style = question.task, question.style
+        for line in differences_from_training(self.notes, question, clip.seconds):
+            warnings.warn(f"adapter {self.adapter} {line}", stacklevel=3)
         prompts = [
             build_prompt(
                 query,
                 clip.seconds,
                 task,
-                time_encoding,
+                question.time_encoding,
                 duration=clip.duration,
                 labels=labels,
-                template=template,
+                template=question.template or self.notes.get("templates", {}).get(task),
                 color=style.color if isinstance(style.color, str) else "small",
             )
             for query in queries
@@ -164,12 +167,6 @@ class VideoModel(ABC):
         if not prompts or prompts[0].frame_labels is None:
             return clip.frames, prompts
         return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
-
-    def _check_asked(self, clip, task: str, time_encoding: str, style: NumberStyle) -> None:
-        from numpro.models.notes import asked_otherwise
-
-        for line in asked_otherwise(self.notes, task, time_encoding, style.as_dict(), clip.seconds):
-            warnings.warn(f"adapter {self.adapter} {line}", stacklevel=4)
 
 
 def answer_tokens(task: str, frames: int) -> int:

@@ -1,9 +1,9 @@
-"""Hold answers to the form that was asked for, so that a model is judged by what it says when.
+"""Constrain answers to the form asked for, so that a model is judged by the moment it names.
 
-A gain of numbers on frames can be a gain of form only: a model that answers in its own words
-counts as one that is wrong. With every arm held to the same form, that part is gone. At each
-token, those that cannot go on the form are out; among the others the model chooses as always.
-The grammar is followed by llguidance, as in vLLM and SGLang.
+Numbers on frames may gain in form only: a model that answers in its own words counts as wrong.
+With every arm constrained to the same form, that part is gone. At each step the tokens that
+cannot continue the form get no probability; among the others the model chooses as always.
+llguidance follows the grammar, as in vLLM and SGLang.
 """
 
 from collections.abc import Callable, Collection
@@ -33,8 +33,8 @@ class AnswerForm:
     tokens: object
     grammar: str
 
-    def hold(self, rows: int) -> "Held":
-        """Return what holds a batch of `rows` answers from their first token on.
+    def start(self, rows: int) -> "Constraint":
+        """Return the constraint of a batch of `rows` answers, at their first token.
 
         Raises
         ------
@@ -44,20 +44,20 @@ class AnswerForm:
         from llguidance import LLMatcher
 
         if self.grammar is None:
-            raise ValueError("the prompt has no form to hold an answer to; got form=None")
+            raise ValueError("the prompt has no form to constrain an answer to; got form=None")
         first = LLMatcher(self.tokens, LLMatcher.grammar_from_lark(self.grammar))
         if first.get_error():
             raise ValueError(f"the form of the answer is no Lark grammar: {first.get_error()}")
-        return Held([first.deep_copy() for _ in range(rows)])
+        return Constraint([first.deep_copy() for _ in range(rows)])
 
 
-class Held:
-    """A batch of answers on their way through a form."""
+class Constraint:
+    """What keeps each answer of a batch to its form, token by token."""
 
     def __init__(self, rows: list):
         self.rows = rows
 
-    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+    def mask(self, logits: torch.Tensor) -> torch.Tensor:
         """Return logits [rows, vocabulary] with -inf for what cannot come next.
 
         Nothing but an end can come after an end.
@@ -66,8 +66,8 @@ class Held:
         fits = np.unpackbits(np.stack(bits), axis=1, bitorder="little")[:, : logits.shape[1]]
         return logits.masked_fill(torch.from_numpy(fits == 0).to(logits.device), -torch.inf)
 
-    def said(self, tokens: list[int]) -> None:
-        """Go on by a token each."""
+    def advance(self, tokens: list[int]) -> None:
+        """Take the token that each answer goes on with."""
         for row, token in zip(self.rows, tokens, strict=True):
             if not row.is_stopped():
                 row.consume_token(token)
@@ -76,7 +76,7 @@ class Held:
 def form_reader(
     tokenizer: "PreTrainedTokenizerBase", vocabulary: int, ends: Collection[int]
 ) -> Callable[[str], AnswerForm]:
-    """Return what makes an `AnswerForm` of a grammar.
+    """Return a function that makes an `AnswerForm` of a grammar.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ class Cost:
     ----------
     frames, queries
         How many frames are shown, and how many questions are asked of them.
-    seen
+    visible_size
         Height and width of a frame as the model sees it.
     tokens_per_frame
         Visual tokens a frame becomes (half a pair's where frames go in by pairs).
@@ -40,7 +40,7 @@ class Cost:
 
     frames: int
     queries: int
-    seen: tuple[int, int]
+    visible_size: tuple[int, int]
     tokens_per_frame: float
     shared_tokens: int
     question_tokens: int
@@ -60,17 +60,18 @@ class Cost:
         parts = (self.memory, self.weights, self.cache, self.work)
         whole, weights, cache, work = (f"{part / 2**30:.2f}" for part in parts)
         shared = "once for" if self.runs == 1 else "anew for each of"
+        height, width = self.visible_size
         return (
-            f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {self.seen[1]} x "
-            f"{self.seen[0]} pixels; {self.shared_tokens} tokens run {shared} {self.queries} "
-            f"questions; about {whole} GiB on {self.where} ({weights} weights, {cache} cache of "
-            f"{self.batch} at once, {work} for the largest step, and a fifth more)"
+            f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {width} x {height} "
+            f"pixels; {self.shared_tokens} tokens run {shared} {self.queries} questions; about "
+            f"{whole} GiB on {self.where} ({weights} weights, {cache} cache of {self.batch} at "
+            f"once, {work} for the largest step, and a fifth more)"
         )
 
 
 def predict_cost(
-    model: "PreTrainedModel", asked: Sequence[Sequence[int]], shared: int, images: int,
-    frames: int, most: int, batch: int, seen: tuple[int, int], runs: int = 1,
+    model: "PreTrainedModel", prompts_ids: Sequence[Sequence[int]], shared: int, images: int,
+    frames: int, most: int, batch: int, visible_size: tuple[int, int], runs: int = 1,
 ) -> Cost:  # fmt: skip
     """Work out the cost of asking a transformers model.
 
@@ -78,21 +79,21 @@ def predict_cost(
     ----------
     model
         With ``config``, a text part (``get_text_config``) and a ``vision_config``.
-    asked
+    prompts_ids
         Tokens of each whole prompt.
     shared, images
         How many tokens are run before a batch, and how many visual ones are among them.
     frames, most, batch
         Frames shown; tokens an answer may have; questions answered at once.
-    seen
+    visible_size
         Height and width of a frame as the model sees it.
     runs
         How often those tokens are run.
     """
     text, vision = model.config.get_text_config(), model.config.vision_config
     each = model.dtype.itemsize
-    batch = max(1, min(batch, len(asked)))
-    rest = max(len(ids) for ids in asked) - shared + most
+    batch = max(1, min(batch, len(prompts_ids)))
+    rest = max(len(ids) for ids in prompts_ids) - shared + most
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     token = 2 * text.num_hidden_layers * heads * width * each
@@ -107,8 +108,8 @@ def predict_cost(
     logits = batch * text.vocab_size * 4
     return Cost(
         frames=frames,
-        queries=len(asked),
-        seen=seen,
+        queries=len(prompts_ids),
+        visible_size=visible_size,
         tokens_per_frame=round(images / frames, 1),
         shared_tokens=shared,
         question_tokens=rest,

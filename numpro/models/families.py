@@ -75,7 +75,7 @@ class Family:
         """Side of the square the vision tower sees."""
         return self.config.vision_config.image_size
 
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a frame as the vision tower sees it."""
         scale = self.side / max(height, width)
         return round(height * scale), round(width * scale)
@@ -133,7 +133,7 @@ class Qwen(Family):
             for end in ("start", "end")
         ]
 
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return a multiple of patches whose area is allowed, in about the frame's shape."""
         unit = self.patch * self.merge
         rows, columns = (round(side / unit) * unit for side in (height, width))
@@ -147,7 +147,7 @@ class Qwen(Family):
 
     def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
         """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
-        rows, columns = self.seen(*shape[1:3])
+        rows, columns = self.visible_size(*shape[1:3])
         each = rows * columns // (self.patch * self.merge) ** 2
         start, end = self.marks
         if not self.as_video:
@@ -187,7 +187,7 @@ class Qwen(Family):
 
         Resizing is torchvision's for bytes: bicubic, antialiased, rounded.
         """
-        rows, columns = self.seen(*frames.shape[1:3])
+        rows, columns = self.visible_size(*frames.shape[1:3])
         video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
         if video.shape[2:] != (rows, columns):
             video = torch.nn.functional.interpolate(
@@ -249,7 +249,7 @@ class LlavaNextVideo(Family):
     projector = "multi_modal_projector"
     join = 1
 
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a frame as it is before its middle is cut out."""
         scale = self.side / min(height, width)
         return round(height * scale), round(width * scale)

@@ -1,4 +1,4 @@
-"""Models kept for the next question: notebooks ask the same few again and again."""
+"""Models kept in memory for the next question: notebooks ask the same few again and again."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ def load_kept(
     options
         Its further arguments.
     """
-    told = [name, adapter, fingerprint_files(filter(None, [name, adapter])), options or {}]
-    key = json.dumps(told, sort_keys=True, default=str)
+    weights = fingerprint_files(filter(None, [name, adapter]))
+    key = json.dumps([name, adapter, weights, options or {}], sort_keys=True, default=str)
     model = _kept.pop(key, None)
     if model is None:
         forget_large()

@@ -4,6 +4,7 @@ import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from inspect import signature
 from itertools import groupby
@@ -19,10 +20,10 @@ from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import weights_folder
 from numpro.models.loading import pick_device, refuse_unknown, weight_options
 from numpro.models.notes import read_notes
+from numpro.models.question import Question
 from numpro.models.sharing import Prefix, common_prefix, decode
 from numpro.models.threads import fit_threads
 from numpro.numbers.legibility import warn_unreadable
-from numpro.numbers.overlay import NumberStyle
 from numpro.prompting.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ class LocalModel(VideoModel):
     @classmethod
     def load(
         cls, name: str, adapter: str | None = None, device: str = "auto", dtype: str = "auto",
-        quantization: str | None = None, attention: str = "sdpa", constrained: bool = False, **own,
+        quantization: str | None = None, attention: str = "sdpa", constrained: bool = False,
+        **options,
     ) -> Self:  # fmt: skip
-        """Load a checkpoint (see `numpro.models.load_model`); `own` options are those of `read`."""
+        """Load a checkpoint (see `numpro.models.load_model`); `options` are those of `read`."""
         known = list(signature(cls.read).parameters)[2:]
-        refuse_unknown(cls, own, ("quantization", "attention", "constrained", *known))
+        refuse_unknown(cls, options, ("quantization", "attention", "constrained", *known))
         device = pick_device(device)
-        made = cls.read(name, weight_options(device, dtype, quantization, attention), **own)
+        made = cls.read(name, weight_options(device, dtype, quantization, attention), **options)
         if adapter:
             made.model, made.notes = cls.attach(made.model, name, adapter)
         else:
@@ -79,15 +81,15 @@ class LocalModel(VideoModel):
 
     @classmethod
     @abstractmethod
-    def read(cls, name: str, how: dict) -> Self:
+    def read(cls, name: str, weights: dict) -> Self:
         """Read a checkpoint's files, without adapter.
 
         Parameters
         ----------
         name
             Its folder, embedded name or hub id.
-        how
-            What ``from_pretrained`` is told (`numpro.models.loading.weight_options`).
+        weights
+            Arguments of ``from_pretrained`` (`numpro.models.loading.weight_options`).
         """
 
     @classmethod
@@ -108,9 +110,11 @@ class LocalModel(VideoModel):
     @property
     def quantization(self) -> str | None:
         """How the weights are quantized; None for plain ones."""
-        how = getattr(self.model.config, "quantization_config", None)
-        bits = [n for n in ("4bit", "8bit") if getattr(how, f"load_in_{n}", False)]
-        return None if how is None else (bits or [str(getattr(how, "quant_method", how))])[0]
+        config = getattr(self.model.config, "quantization_config", None)
+        bits = [n for n in ("4bit", "8bit") if getattr(config, f"load_in_{n}", False)]
+        return (
+            None if config is None else (bits or [str(getattr(config, "quant_method", config))])[0]
+        )
 
     def state(self) -> dict:
         """Return the number format, quantization and attention."""
@@ -135,9 +139,9 @@ class LocalModel(VideoModel):
     @property
     def ends(self) -> set[int]:
         """The tokens that end an answer: the tokenizer's, and the checkpoint's own."""
-        own = self.model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own]
-        return {t for t in [self.tokenizer.eos_token_id, *own] if t is not None}
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return {token for token in [self.tokenizer.eos_token_id, *ends] if token is not None}
 
     @property
     def pad(self) -> int:
@@ -176,7 +180,7 @@ class LocalModel(VideoModel):
         """Run the tokens that hold the video."""
 
     @abstractmethod
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a whole frame as the model sees it."""
 
     @abstractmethod
@@ -187,34 +191,29 @@ class LocalModel(VideoModel):
         self,
         clip: "Clip",
         queries: Sequence[str],
-        task: str,
-        time_encoding: str,
-        style: "NumberStyle | None" = None,
+        question: Question,
         labels: Sequence[int] | None = None,
-        template: str | None = None,
     ) -> tuple[np.ndarray, list[Prompt]]:
         """Return the frames as the model sees them, and its prompts (see `answer`).
 
         Warns
         -----
         UserWarning
-            When numbers are drawn that are too low to be read in what the model sees.
+            As `VideoModel.prepare`, and when numbers are too low to be read in what the model sees.
         """
-        frames, prompts = super().prepare(
-            clip, queries, task, time_encoding, style, labels, template
-        )
+        frames, prompts = super().prepare(clip, queries, question, labels)
         if prompts and prompts[0].frame_labels is not None:
             height, width = frames.shape[1:3]
-            seen = self.seen(height, width)[::-1]
-            warn_unreadable(style or NumberStyle(), (width, height), seen, stacklevel=3)
+            visible = self.visible_size(height, width)[::-1]
+            warn_unreadable(question.style, (width, height), visible, stacklevel=3)
         return frames, prompts
 
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
     ) -> tuple[list[list[int]], int]:
         """Return the tokens of prompts about the same frames, and how many of them are run once."""
-        asked = [self.prompt_ids(shape, prompt) for prompt in prompts]
-        return asked, common_prefix(asked)
+        prompts_ids = [self.prompt_ids(shape, prompt) for prompt in prompts]
+        return prompts_ids, common_prefix(prompts_ids)
 
     @fit_threads
     @torch.inference_mode()
@@ -236,27 +235,28 @@ class LocalModel(VideoModel):
             return self.respond_singly(frames, prompts, max_new_tokens)
         if not prompts:
             return []
-        asked, shared = self.encode_prompts(frames.shape, prompts)
-        start = asked[0][:shared]
+        prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
+        start = prompts_ids[0][:shared]
         prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
         if isinstance(prefix, NoAnswer):
             return [prefix] * len(prompts)
 
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
-        def answers(part: list[list[int]]) -> list[list[int]]:
-            held = form and form.hold(len(part))
-            return decode(self.model, prefix, part, max_new_tokens, self.ends, self.pad, held)
+        def generate(batch: list[list[int]]) -> list[list[int]]:
+            constraint = form and form.start(len(batch))
+            limits = max_new_tokens, self.ends, self.pad
+            return decode(self.model, prefix, batch, *limits, constraint)
 
-        said = in_batches(answers, [ids[shared:] for ids in asked], self.batch_size)
-        self.usage["prompt_tokens"] += sum(map(len, asked))
-        self.usage["cached_tokens"] += shared * (len(asked) - 1)
-        self.usage["answer_tokens"] += sum(map(len, said))
+        answers = in_batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
+        self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
+        self.usage["answer_tokens"] += sum(map(len, answers))
         return [
-            text
-            if isinstance(text, NoAnswer)
-            else self.tokenizer.decode(text, skip_special_tokens=True)
-            for text in said
+            ids
+            if isinstance(ids, NoAnswer)
+            else self.tokenizer.decode(ids, skip_special_tokens=True)
+            for ids in answers
         ]
 
     @cached_property
@@ -275,17 +275,19 @@ class LocalModel(VideoModel):
         self,
         clip: "Clip",
         queries: Sequence[str],
-        task: str = "moment_retrieval",
-        time_encoding: str = "overlay-index",
-        **asked,
+        question: Question | None = None,
+        labels: Sequence[int] | None = None,
+        max_new_tokens: int | None = None,
+        **changes,
     ) -> Cost:
         """Tell what `answer` with the same arguments will need, without running the model."""
-        most = asked.pop("max_new_tokens", None) or answer_tokens(task, len(clip))
-        frames, prompts = self.prepare(clip, queries, task, time_encoding, **asked)
-        ids, shared = self.encode_prompts(frames.shape, prompts)
-        images, seen = sum(map(self.is_visual, ids[0])), self.seen(*frames.shape[1:3])
+        question = replace(question or Question(), **changes)
+        most = max_new_tokens or answer_tokens(question.task, len(clip))
+        frames, prompts = self.prepare(clip, queries, question, labels)
+        prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
         batch, runs = self.batch_size, 1
         if not self.shares_prefix:  # each runs the whole video, and is answered alone
-            shared, batch, runs = max(map(len, ids)) - 1, 1, len(ids)
-        counts = shared, images, len(frames), most, batch
-        return predict_cost(self.model, ids, *counts, seen, runs)
+            shared, batch, runs = max(map(len, prompts_ids)) - 1, 1, len(prompts_ids)
+        counts = shared, sum(map(self.is_visual, prompts_ids[0])), len(frames), most, batch
+        visible = self.visible_size(*frames.shape[1:3])
+        return predict_cost(self.model, prompts_ids, *counts, visible, runs)

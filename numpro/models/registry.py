@@ -75,7 +75,7 @@ def _class(name: str) -> tuple[str, str]:
     kind = config.get("model_type")
     if kind in _CLASSES:
         return _CLASSES[kind]
-    own = "; it brings its own code, which is not run" if "auto_map" in config else ""
+    note = "; it brings its own code, which is not run" if "auto_map" in config else ""
     raise ValueError(
-        f"model type must be one of {', '.join(sorted(_CLASSES))}; {name!r} is {kind!r}{own}"
+        f"model type must be one of {', '.join(sorted(_CLASSES))}; {name!r} is {kind!r}{note}"
     )

@@ -1,4 +1,4 @@
-"""One video, many questions: what they begin with is run once, then they go on as one batch.
+"""One video, many questions: their common beginning is run once, then they go on as a batch.
 
 Positions are given to the model explicitly. It need not work them out from a padded mask, nor from
 what an earlier video left on it (transformers' Qwen models keep ``rope_deltas`` on the module).
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from numpro.models.constrained import Held
+from numpro.models.constrained import Constraint
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -46,83 +46,85 @@ class Prefix:
         return many
 
 
-def common_prefix(asked: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all sequences begin with, leaving each at least one of its own.
+def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, leaving each at least one after them.
 
-    Questions are compared as tokens, since a tokenizer may merge over the border of two texts.
+    Prompts are compared as tokens, since a tokenizer may merge over the border of two texts.
 
     Examples
     --------
     >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]]), common_prefix([[1, 2, 3]])
     (2, 2)
     """
-    length = min(map(len, asked)) - 1
-    return next((i for i in range(length) if len({ids[i] for ids in asked}) > 1), length)
+    length = min(map(len, prompts_ids)) - 1
+    return next((i for i in range(length) if len({ids[i] for ids in prompts_ids}) > 1), length)
 
 
 @torch.inference_mode()
 def decode(
     model: "PreTrainedModel",
     prefix: Prefix,
-    asked: Sequence[list[int]],
+    questions: Sequence[list[int]],
     most: int,
     ends: Collection[int],
     pad: int,
-    held: Held | None = None,
+    constraint: Constraint | None = None,
 ) -> list[list[int]]:
     """Answer a batch of questions greedily, behind a prefix that was run before.
 
     Greedily means the likeliest token each time. Penalties that a checkpoint's own generation
-    settings ask for are left out: they would weigh the numbers said before.
+    settings ask for are left out: they would weigh the numbers given before.
 
     Parameters
     ----------
     model
         A causal language model of transformers.
-    asked
+    questions
         Tokens of each question after the prefix; their lengths may differ.
     most
         How many tokens an answer may have.
     ends
         Tokens that end an answer.
     pad
-        What fills the shorter rows (never seen).
-    held
-        What keeps each answer to its form; None lets the model say anything.
+        What fills the shorter rows (masked).
+    constraint
+        What keeps each answer to its form; None lets the model answer freely.
 
     Returns
     -------
     list of list of int
         The tokens of each answer, without the one that ends it.
     """
-    rows, length = len(asked), max(map(len, asked))
-    ids = torch.tensor([[pad] * (length - len(a)) + a for a in asked])
-    own = torch.tensor([[0] * (length - len(a)) + [1] * len(a) for a in asked])
-    places = (prefix.place + own.cumsum(1) - 1).clamp(min=0)
-    seen = torch.cat([torch.ones(rows, prefix.length, dtype=torch.long), own], 1)
-    ids, places, seen = (tensor.to(model.device) for tensor in (ids, places, seen))
+    rows, length = len(questions), max(map(len, questions))
+    ids = torch.tensor([[pad] * (length - len(q)) + q for q in questions])
+    real = torch.tensor([[0] * (length - len(q)) + [1] * len(q) for q in questions])
+    position_ids = (prefix.place + real.cumsum(1) - 1).clamp(min=0)
+    mask = torch.cat([torch.ones(rows, prefix.length, dtype=torch.long), real], 1)
+    ids, position_ids, mask = (t.to(model.device) for t in (ids, position_ids, mask))
     ends = torch.tensor(sorted(ends), dtype=torch.long, device=model.device)
-    cache, said, going = prefix.branch(rows), [], torch.ones(rows, dtype=torch.bool)
+    cache, answers = prefix.branch(rows), []
+    going = torch.ones(rows, dtype=torch.bool)
     while True:
-        at = places.expand(prefix.axes, -1, -1) if prefix.axes > 1 else places
-        out = model(
-            input_ids=ids, attention_mask=seen, position_ids=at, past_key_values=cache,
+        axes = position_ids.expand(prefix.axes, -1, -1) if prefix.axes > 1 else position_ids
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=axes, past_key_values=cache,
             use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        logits = out.logits[:, -1] if held is None else held.allowed(out.logits[:, -1])
+        ).logits[:, -1]  # fmt: skip
+        logits = logits if constraint is None else constraint.mask(logits)
         ids = logits.argmax(-1, keepdim=True)
-        said.append(ids)
+        answers.append(ids)
         going = going.to(ids.device) & ~torch.isin(ids[:, 0], ends)
-        if len(said) == most or not going.any():
+        if len(answers) == most or not going.any():
             break
-        if held is not None:
-            held.said(ids[:, 0].tolist())
-        places = places[:, -1:] + 1
-        seen = torch.cat([seen, seen[:, :1]], 1)
+        if constraint is not None:
+            constraint.advance(ids[:, 0].tolist())
+        position_ids = position_ids[:, -1:] + 1
+        mask = torch.cat([mask, mask[:, :1]], 1)
     stops = set(ends.tolist())
-    return [_until(row, stops) for row in torch.cat(said, 1).tolist()]
+    return [_until(row, stops) for row in torch.cat(answers, 1).tolist()]
 
 
 def _until(tokens: list[int], stops: set[int]) -> list[int]:
+    """Return the tokens before the first stop."""
     end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
     return tokens[:end]

@@ -29,10 +29,10 @@ def sequence(video: list[int], turns: Sequence[tuple[list[int], list[int]]], sha
     """
     ids, start = list(video), len(video)
     labels, segment, positions = [IGNORED] * start, [0] * start, list(range(start))
-    for number, (asked, answer) in enumerate(turns, 1):
-        length = len(asked) + len(answer)
-        ids += asked + answer
-        labels += [IGNORED] * len(asked) + answer
+    for number, (question, answer) in enumerate(turns, 1):
+        length = len(question) + len(answer)
+        ids += question + answer
+        labels += [IGNORED] * len(question) + answer
         segment += [number] * length
         positions += range(start, start + length)
     sample = {"input_ids": ids, "labels": labels}
@@ -61,16 +61,16 @@ def pad_batch(samples: Sequence[dict], pad: int) -> dict:
 
 
 def shared_mask(segment: "torch.Tensor") -> "torch.Tensor":
-    """Return who sees whom, bool [B, 1, L, L], in rows of segments [B, L].
+    """Return which token attends to which, bool [B, 1, L, L], in rows of segments [B, L].
 
-    Segment 0 is the video, which all of its row see; -1 is padding: it sees itself, for a row of
-    attention may not be empty, and no one sees it.
+    All tokens of a row attend to segment 0, the video. -1 is padding: it attends to itself only,
+    since a row of attention may not be empty, and nothing attends to it.
     """
     import torch
 
-    seen = (segment[:, :, None] == segment[:, None]) | (segment[:, None] == 0)
-    seen &= torch.ones(seen.shape[1:], dtype=torch.bool).tril()
-    return (seen | torch.eye(seen.shape[1], dtype=torch.bool))[:, None]
+    mask = (segment[:, :, None] == segment[:, None]) | (segment[:, None] == 0)
+    mask &= torch.ones(mask.shape[1:], dtype=torch.bool).tril()
+    return (mask | torch.eye(mask.shape[1], dtype=torch.bool))[:, None]
 
 
 def answers_only(batch: dict) -> dict:

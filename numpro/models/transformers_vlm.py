@@ -122,9 +122,9 @@ class TransformersVlm(LocalModel):
             )
         return before.replace(layout.block, video) + question + after
 
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a whole frame as the model sees it."""
-        return self.family.seen(height, width)
+        return self.family.visible_size(height, width)
 
     def is_visual(self, token: int) -> bool:
         """Return whether a token stands for a part of a picture."""
@@ -169,10 +169,10 @@ class TransformersVlm(LocalModel):
         """
         if not isinstance(prompt, Prompt):
             raise ValueError(f"questions cannot share frames in training of {type(self).__name__}")
-        said = [*self.encode(answers), self.tokenizer.eos_token_id]
-        asked = self.prompt_ids(frames.shape, prompt)
+        answer = [*self.encode(answers), self.tokenizer.eos_token_id]
+        question = self.prompt_ids(frames.shape, prompt)
         visual = self.family.tensors(frames, prompt.seconds)
-        return sequence(asked, [([], said)], False) | visual
+        return sequence(question, [([], answer)], False) | visual
 
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""

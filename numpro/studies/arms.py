@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,11 +18,12 @@ import numpy as np
 from numpro.datasets import VideoQueries, load_dataset
 from numpro.inference.prediction import predict
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
-from numpro.models import load_model
+from numpro.models import Question, load_model
 from numpro.models.kept import forget_large, load_kept
 from numpro.paths import find_model, relative, resolve
 from numpro.prompting.prompts import TIME_ENCODINGS
 from numpro.spans import temporal_iou
+from numpro.video import Sampling
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def ask_arms(
     model: str,
     videos: Sequence[VideoQueries],
     folder: str | os.PathLike,
-    task: str = "moment_retrieval",
+    question: Question = Question(),
     loading: Mapping = MappingProxyType({}),
     **options,
 ) -> dict[str, list[dict]]:
@@ -95,21 +96,24 @@ def ask_arms(
     Parameters
     ----------
     arms
-        From `four_arms`, or one's own.
+        From `four_arms`, or any others.
     model
         The base model's name.
     videos
         One part of a dataset.
     folder
         The run folder, where the rows go.
+    question
+        How it is put; the time encoding is each arm's.
     loading
         Options of `numpro.models.load_model`, the same for every arm.
     options
-        ``fps``, ``size``, ``style``, ... as `numpro.inference.prediction.predict` takes them.
+        ``sampling``, ``execution``, ``end`` and ``control`` as `numpro.inference.predict` takes
+        them.
     """
     try:
         return {
-            arm.name: _ask_arm(arm, model, videos, resolve(folder), task, dict(loading), options)
+            arm.name: _ask_arm(arm, model, videos, resolve(folder), question, loading, options)
             for arm in (arms if videos else ())
         }
     finally:
@@ -117,19 +121,20 @@ def ask_arms(
 
 
 def _ask_arm(
-    arm: Arm, model: str, videos: Sequence[VideoQueries], folder: Path, task: str, loading: dict,
-    options: dict,
+    arm: Arm, model: str, videos: Sequence[VideoQueries], folder: Path, question: Question,
+    loading: Mapping, options: dict,
 ) -> list[dict]:  # fmt: skip
-    """Ask one arm; a function of its own, so that no model lives longer than it is asked."""
+    """Ask one arm; a function by itself, so that no model lives longer than it is needed."""
     loaded = load_kept(load_model, model, arm.adapter, loading)
-    how = sorted((options | loading).items())
-    told = [arm.name, arm.time_encoding, task, loaded.fingerprint, how]
-    mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:8]
-    part = f"{videos[0].dataset}-{videos[0].split}-{task}"
-    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)
-    out = folder / "predictions" / f"{part}-{plain}-{mark}.jsonl"
-    asked = {"task": task, "time_encoding": arm.time_encoding} | options
-    return predict(videos, loaded, out, **asked)
+    question = replace(question, time_encoding=arm.time_encoding)
+    depends_on = {k: v for k, v in options.items() if k != "execution"} | dict(loading)
+    depends_on |= {"question": question, "name": arm.name, "weights": loaded.fingerprint}
+    text = json.dumps(depends_on, default=str, sort_keys=True)
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)
+    part = f"{videos[0].dataset}-{videos[0].split}-{question.task}"
+    out = folder / "predictions" / f"{part}-{name}-{mark}.jsonl"
+    return predict(videos, loaded, out, question=question, **options)
 
 
 def score_arms(
@@ -144,14 +149,11 @@ def score_arms(
     names = [v.video for v in videos for _ in v.queries]
     scored = []
     for arm in arms:
-        got = rows[arm.name]
         if task == "moment_retrieval":
-            scores = moment_retrieval(
-                first_spans(got), [q.spans for v in videos for q in v.queries], names
-            )
+            truth = [q.spans for v in videos for q in v.queries]
+            scores = moment_retrieval(first_spans(rows[arm.name]), truth, names)
         else:
-            said = [r["pred_saliency_scores"] for r in got]
-            scores = _highlights(said, videos)
+            scores = _highlights([row["pred_saliency_scores"] for row in rows[arm.name]], videos)
         extra = {"adapter": arm.adapter} if arm.adapter else {}
         scored.append(_row(videos, task, arm.method, scores, model, arm.time_encoding, fps) | extra)
     return scored
@@ -169,8 +171,8 @@ def score_floors(
     The fixed window and the random moments come from `train`, never from what is scored.
     """
     if task == "highlight_detection":
-        said = baselines.centre_prior(videos)
-        return [_row(videos, task, "centre-prior", _highlights(said, videos))]
+        scores = _highlights(baselines.centre_prior(videos), videos)
+        return [_row(videos, task, "centre-prior", scores)]
     truth = [q.spans for v in videos for q in v.queries]
     names = [v.video for v in videos for _ in v.queries]
     guesses = {
@@ -179,22 +181,17 @@ def score_floors(
         "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
         "frame-grid": baselines.frame_grid(videos, fps),
     }
+    rates = {"frame-grid": fps}
     return [
-        _row(
-            videos,
-            task,
-            method,
-            moment_retrieval(said, truth, names),
-            fps=fps if method == "frame-grid" else None,
-        )
-        for method, said in guesses.items()
+        _row(videos, task, name, moment_retrieval(spans, truth, names), fps=rates.get(name))
+        for name, spans in guesses.items()
     ]
 
 
-def _highlights(said: Sequence, videos: Sequence[VideoQueries]) -> dict:
+def _highlights(saliency: Sequence, videos: Sequence[VideoQueries]) -> dict:
     graded = [(v, q) for v in videos for q in v.queries]
     scores = highlight_detection(
-        said,
+        saliency,
         [q.saliency for _, q in graded],
         [v.duration for v, _ in graded],
         [v.video for v, _ in graded],
@@ -242,10 +239,9 @@ def choose_arms(adapters: str, folder: str | os.PathLike, seed: int = 0) -> list
         raise ValueError(f"adapters must be flipbook, run, none or a folder; got {adapters!r}")
     found = [trained(folder, encoding, seed) for encoding in ("none", "overlay-index")]
     if not any(found):
-        told = f"none-seed{seed} nor overlay-index-seed{seed}"
         raise ValueError(
-            f"adapters = run, but in {relative(resolve(folder))}/adapters there is neither {told}; "
-            "run notebook 03 first"
+            f"adapters = run, but in {relative(resolve(folder))}/adapters there is neither "
+            f"none-seed{seed} nor overlay-index-seed{seed}; run notebook 03 first"
         )
     return four_arms(*found)
 
@@ -299,9 +295,11 @@ def learning_curve(
     for size in [*sorted(sizes), 0]:
         made = {e: trained(folder, e, seed, size) for e in ("none", "overlay-index")}
         arms = [Arm(f"{e}, {size or 'all'} videos", e, f) for e, f in made.items() if f]
-        said = ask_arms(arms, model, videos, folder, **options)
+        answers = ask_arms(arms, model, videos, folder, **options)
         queries = sum(len(v.queries) for v in train[: size or None])
-        scored = score_arms(arms, said, videos, model, fps=options.get("fps", 1.0))
+        scored = score_arms(
+            arms, answers, videos, model, fps=options.get("sampling", Sampling()).fps
+        )
         rows += [row | {"queries": queries} for row in scored]
     return rows
 

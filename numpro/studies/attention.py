@@ -4,6 +4,7 @@ The video is run once, as for an answer. Then the answer is run behind it once m
 that keeps its weights: a few rows of them, not a square as long as the video.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,29 +13,33 @@ import torch
 
 from numpro.models.base import answer_tokens
 from numpro.models.local import LocalModel
+from numpro.models.question import Question
 from numpro.models.sharing import Prefix, decode
 from numpro.models.threads import fit_threads
-from numpro.prompting.answers import MomentAnswer, parse_moment
+from numpro.prompting.answers import parse_moment
 from numpro.prompting.prompts import asked_unit
 from numpro.spans import Span, labels_to_seconds, to_seconds
 
 if TYPE_CHECKING:
     from numpro.video import Clip
 
-_TASK = "moment_retrieval"
-
 
 def frame_attention(
-    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
-    layer: int | None = None, **asked,
-) -> tuple[list[str], np.ndarray]:  # fmt: skip
+    model: LocalModel,
+    clip: "Clip",
+    query: str,
+    question: Question = Question(),
+    layer: int | None = None,
+    labels: Sequence[int] | None = None,
+    max_new_tokens: int | None = None,
+) -> tuple[list[str], np.ndarray]:
     """Measure how much attention each frame gets while each token of the answer is written.
 
     Parameters
     ----------
     model
         A local model; it answers first, and that answer is what is looked at.
-    clip, query, time_encoding, asked
+    clip, query, question, labels, max_new_tokens
         As in `numpro.models.VideoModel.answer`, for moments.
     layer
         -1 is the last layer, which the paper looks at; None takes the mean over all.
@@ -53,15 +58,20 @@ def frame_attention(
     TypeError
         For a model that does not run in this process.
     """
-    said, weights = _look(model, clip, query, time_encoding, layer, asked)
-    return [model.tokenizer.decode([token]) for token in said], weights
+    ids, weights = _answer_and_look(model, clip, query, question, layer, labels, max_new_tokens)
+    return [model.tokenizer.decode([token]) for token in ids], weights
 
 
 def readings(
-    model: LocalModel, clip: "Clip", query: str, time_encoding: str = "overlay-index",
-    layer: int | None = -1, **asked,
-) -> dict[str, Span | None]:  # fmt: skip
-    """Read the moment off the attention, beside what the model says itself.
+    model: LocalModel,
+    clip: "Clip",
+    query: str,
+    question: Question = Question(),
+    layer: int | None = -1,
+    labels: Sequence[int] | None = None,
+    max_new_tokens: int | None = None,
+) -> dict[str, Span | None]:
+    """Read the moment off the attention, beside the model's own answer.
 
     Arguments are as in `frame_attention`.
 
@@ -73,34 +83,33 @@ def readings(
         answer, as the paper reads it (Qwen2-VL, Charades-STA: 19.8 mIoU against 7.9 said; a
         random moment of the training data has 19.2); ``at its numbers``, see `peaks`.
     """
-    said, weights = _look(model, clip, query, time_encoding, layer, asked)
-    answer = parse_moment(model.tokenizer.decode(said, skip_special_tokens=True))
-    tokens = [model.tokenizer.decode([token]) for token in said]
-    own = _own(answer, clip, time_encoding, asked.get("labels"))
-    looked = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
-    seen = {k: v and labels_to_seconds(v, clip.seconds) for k, v in looked.items()}
-    return {"answer": own, **seen}
-
-
-def _own(answer: MomentAnswer, clip, time_encoding: str, labels) -> Span | None:
-    spans = to_seconds(answer, clip, labels, unit=asked_unit(time_encoding))
-    return spans[0] if spans else None
+    ids, weights = _answer_and_look(model, clip, query, question, layer, labels, max_new_tokens)
+    answer = parse_moment(model.tokenizer.decode(ids, skip_special_tokens=True))
+    spans = to_seconds(answer, clip, labels, unit=asked_unit(question.time_encoding))
+    tokens = [model.tokenizer.decode([token]) for token in ids]
+    frames = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
+    read = {name: pair and labels_to_seconds(pair, clip.seconds) for name, pair in frames.items()}
+    return {"answer": spans[0] if spans else None, **read}
 
 
 @fit_threads
 @torch.inference_mode()
-def _look(model, clip, query, time_encoding, layer, asked) -> tuple[list[int], np.ndarray]:
+def _answer_and_look(
+    model, clip, query, question, layer, labels, max_new_tokens
+) -> tuple[list[int], np.ndarray]:
     """Return the tokens of the answer and the weights [N, T] (see `frame_attention`)."""
     if not isinstance(model, LocalModel):
-        raise TypeError(f"attention is seen in local models only; {model.name!r} is none")
-    most = asked.pop("max_new_tokens", None) or answer_tokens(_TASK, len(clip))
-    frames, (prompt,) = model.prepare(clip, [query], _TASK, time_encoding, **asked)
+        raise TypeError(f"attention is read from local models only; {model.name!r} is none")
+    most = max_new_tokens or answer_tokens(question.task, len(clip))
+    frames, (prompt,) = model.prepare(clip, [query], question, labels)
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
-    said = decode(model.model, prefix, [ids[-1:]], most, model.ends, model.pad)[0]
-    rows = _rows(model, prefix, ids[-1:] + said[:-1], layer) if said else np.zeros((0, len(ids)))
+    (answer,) = decode(model.model, prefix, [ids[-1:]], most, model.ends, model.pad)
+    rows = np.zeros((0, len(ids)))
+    if answer:
+        rows = _rows(model, prefix, ids[-1:] + answer[:-1], layer)
     visual = np.flatnonzero([model.is_visual(token) for token in ids])
-    return said, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
+    return answer, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
 
 
 def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:

@@ -56,9 +56,9 @@ def description_accuracy(model: "VideoModel", count: int = 50, longest: int = 24
             wanted = _truth(panels)
             frames = draw(panels, (SEED, number), 1.0, SIZE)
             frames = number_frames(frames) if numbered else frames
-            said = model.respond(frames, [Prompt(text)], 96)[0].strip()
-            exact.append(said == describe(wanted))
-            named.append(_f1(set(_NAMED.findall(said)), set(wanted)))
+            response = model.respond(frames, [Prompt(text)], 96)[0].strip()
+            exact.append(response == describe(wanted))
+            named.append(_f1(set(_NAMED.findall(response)), set(wanted)))
         figures = {"exact": 100 * np.mean(exact), "objects": 100 * np.mean(named)}
         rows.append({"kind": kind, "n": count} | {k: round(v, 2) for k, v in figures.items()})
     return rows
@@ -78,5 +78,5 @@ def _truth(panels: list) -> list[tuple[str, str]]:
     return list(dict.fromkeys(thing for panel in shown for thing in panel))
 
 
-def _f1(said: set, wanted: set) -> float:
-    return 2 * len(said & wanted) / (len(said) + len(wanted)) if said or wanted else 1.0
+def _f1(named: set, wanted: set) -> float:
+    return 2 * len(named & wanted) / (len(named) + len(wanted)) if named or wanted else 1.0

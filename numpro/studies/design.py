@@ -215,22 +215,22 @@ def study(
 
     # pictures are drawn and made small on one core while the model looks on the other
     with ThreadPoolExecutor(2) as pool:
-        told = tqdm(styles, desc="number styles", unit="style", disable=hidden)
-        for style, seen in zip(told, pool.map(look, styles), strict=True):
+        progress_bar = tqdm(styles, desc="number styles", unit="style", disable=hidden)
+        for style, embeddings in zip(progress_bar, pool.map(look, styles), strict=True):
             rows.append(
                 {
                     "position": style.position,
                     "size": style.size,
                     "color": style.color,
-                    "number_accuracy": _accuracy(seen, words, drawn),
-                    "caption_accuracy": _accuracy(seen, captions, np.arange(len(pictures))),
+                    "number_accuracy": _accuracy(embeddings, words, drawn),
+                    "caption_accuracy": _accuracy(embeddings, captions, np.arange(len(pictures))),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _accuracy(seen: np.ndarray, choices: np.ndarray, truth: np.ndarray) -> float:
-    return 100.0 * float(((seen @ choices.T).argmax(1) == truth).mean())
+def _accuracy(embeddings: np.ndarray, choices: np.ndarray, truth: np.ndarray) -> float:
+    return 100.0 * float(((embeddings @ choices.T).argmax(1) == truth).mean())
 
 
 def choose(table: "pandas.DataFrame") -> NumberStyle:

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "clip": ["Clip", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
         "cache": ["ClipCache"],
+        "sampling": ["Sampling"],
         "workers": ["Request", "read_many", "run_many"],
         "writing": ["write_video"],
     },

@@ -1,7 +1,7 @@
 """`numpro ask` and `numpro predict` run on every class of model, with every time encoding."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from re import search
 
@@ -13,6 +13,7 @@ from tiny_models import KINDS, tiny_model
 from numpro import cli, models
 from numpro.inference.prediction_files import read_config, read_rows
 from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.video import Sampling
 
 CLASSES = (*KINDS, "longva", "llava_qwen")
 # how a prompt begins, as a run keeps it
@@ -53,7 +54,8 @@ def test_ask_and_predict_run(
 ):
     monkeypatch.setattr(models, "load_model", _loaded)  # once for all encodings
     for part in (cli.videos, cli.scores):
-        monkeypatch.setattr(part, "SIZE", (112, 112))  # of 336 x 336, for the time it takes
+        small = partial(Sampling, size=(112, 112))  # of 336 x 336, for the time it takes
+        monkeypatch.setattr(part, "Sampling", small)
     folder = {"longva": longva_dir, "llava_qwen": original}.get(kind) or tiny_model(kind)
     how = ["--model", folder, "-o", "device", "cpu", "-o", "dtype", "float32", "--fps", "0.15"]
     how += ["--time-encoding", time_encoding, "--json"]

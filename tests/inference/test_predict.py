@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from asking import predict
 
 from numpro import NumberStyle, read_clip
-from numpro.inference.prediction import predict
 from numpro.inference.prediction_files import read_rows
 from numpro.metrics import (
     baselines,

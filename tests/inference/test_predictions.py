@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asking import predict
 from click.testing import CliRunner
 from films import encode
 from worker_tasks import hang_in_files
@@ -20,7 +21,6 @@ import numpro.video.cache
 from numpro import NumberStyle
 from numpro.cli import main
 from numpro.datasets import Query, VideoQueries
-from numpro.inference.prediction import predict
 from numpro.inference.prediction_files import (
     RowsFile,
     config_path,
@@ -219,7 +219,7 @@ def test_the_next_videos_are_decoded_while_the_model_answers(film, out, tmp_path
     class Waiting(Guessing):
         def respond(self, frames, prompts, max_new_tokens):
             until = time.monotonic() + 300
-            while len(cache._store) < 2:
+            while len(cache.store.database) < 2:
                 assert time.monotonic() < until, "the next video is not read meanwhile"
                 time.sleep(0.05)
             return super().respond(frames, prompts, max_new_tokens)

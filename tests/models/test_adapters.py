@@ -13,10 +13,10 @@ from tiny_models import tiny_model
 
 from numpro import NumberStyle, read_clip
 from numpro.cli import main
-from numpro.models import load_model
+from numpro.models import Question, load_model
 from numpro.models.adapters import attach_adapter, quiet_peft
 from numpro.models.merging import export_for_vllm, merge
-from numpro.models.notes import asked_otherwise
+from numpro.models.notes import differences_from_training
 from numpro.training.finetuning import finetune, plan
 from numpro.training.presets import TrainingConfig
 
@@ -123,16 +123,18 @@ def test_a_truncated_file_of_an_adapter_is_told_in_one_line(
 
 def test_asking_otherwise_than_trained_is_told(trained):
     notes = json.loads((trained / "numpro.json").read_text())
-    style, task, second = notes["style"], "moment_retrieval", np.arange(9.0)
+    second, highlights = np.arange(9.0), Question("highlight_detection")
     for seconds in (second, second[:1], np.arange(240) * 3.0):  # one frame, or thinned: no rate
-        assert asked_otherwise(notes, task, "overlay-index", style, seconds) == []
-    told = asked_otherwise(notes, task, "overlay-index", style | {"size": 60}, 2 * second)
-    assert "trained with numbers" in told[0] and "'size': 60" in told[0]
-    assert told[1] == "was trained at 1 frames a second, it is asked at 0.5"
-    assert asked_otherwise(notes, "highlight_detection", "overlay-index", style, 2 * second) == []
-    (told,) = asked_otherwise(notes, task, "none", {}, second)
-    assert "time encoding 'overlay-index', it is asked with 'none'" in told
-    assert asked_otherwise({}, task, "none", {}, second) == [], "plain peft: nothing is known"
+        assert differences_from_training(notes, Question(), seconds) == []
+    large = Question(style=NumberStyle(size=60))
+    numbers, rate = differences_from_training(notes, large, 2 * second)
+    assert "trained with numbers" in numbers and "'size': 60" in numbers
+    assert rate == "was trained at 1 frames a second, it is asked at 0.5"
+    assert differences_from_training(notes, highlights, 2 * second) == []
+    plain = Question(time_encoding="none")
+    (encoding,) = differences_from_training(notes, plain, second)
+    assert "time encoding 'overlay-index', it is asked with 'none'" in encoding
+    assert differences_from_training({}, plain, second) == [], "plain peft: nothing is known"
 
 
 # --- vLLM ---------------------------------------------------------------------------------------

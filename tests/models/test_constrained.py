@@ -31,7 +31,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def held(tokenizer):
     reader = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
-    return lambda task, encoding, rows=1: reader(answer_form(task, encoding)).hold(rows)
+    return lambda task, encoding, rows=1: reader(answer_form(task, encoding)).start(rows)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def random_answers(held, tokenizer, rows: int, most: int) -> list[str]:
     chance, said = torch.Generator().manual_seed(0), []
     for _ in range(most):
         logits = torch.randn(rows, len(tokenizer), generator=chance)
-        said.append(held.allowed(logits).argmax(-1))
-        held.said(said[-1].tolist())
+        said.append(held.mask(logits).argmax(-1))
+        held.advance(said[-1].tolist())
     rows = [[*row.tolist(), tokenizer.eos_token_id] for row in torch.stack(said, 1)]
     return [tokenizer.decode(row[: row.index(tokenizer.eos_token_id)]) for row in rows]
 
@@ -68,9 +68,9 @@ def test_what_models_are_trained_to_say_fits(encoding, held, tokenizer):
         for text in texts:
             form = held(task, encoding)
             for token in [*tokenizer(text).input_ids, tokenizer.eos_token_id]:
-                allowed = form.allowed(torch.zeros(1, len(tokenizer)))
+                allowed = form.mask(torch.zeros(1, len(tokenizer)))
                 assert allowed[0, token] == 0, (text, tokenizer.decode([token]))
-                form.said([token])
+                form.advance([token])
 
 
 def clip(frames: int = 6) -> Clip:
@@ -85,12 +85,12 @@ QUERIES = ["a red star spins", "a purple elephant", "nothing that is here at all
 
 
 def test_a_model_held_to_the_form_answers_what_can_be_read(model, monkeypatch):
-    free = [answer.text for answer in model.answer(clip(), QUERIES, "highlight_detection")]
+    free = [answer.text for answer in model.answer(clip(), QUERIES, task="highlight_detection")]
     assert all(parse_highlights(text).reason for text in free)  # the base model does not know how
     monkeypatch.setattr(model, "constrained", True)
     for task in TASKS:
-        together = model.answer(clip(), QUERIES, task)
-        alone = [model.answer(clip(), [query], task)[0] for query in QUERIES]
+        together = model.answer(clip(), QUERIES, task=task)
+        alone = [model.answer(clip(), [query], task=task)[0] for query in QUERIES]
         assert [answer.reason for answer in together] == [None] * 3, together
         assert [answer.text for answer in together] == [answer.text for answer in alone]
 
@@ -119,7 +119,7 @@ def test_it_is_an_option_that_the_run_records(model):
 def test_a_form_that_is_no_grammar_is_refused(tokenizer):
     reader = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
     with pytest.raises(ValueError, match="no Lark grammar"):
-        reader("start: (").hold(1)
+        reader("start: (").start(1)
 
 
 def test_a_prompt_without_a_form_is_refused(model, monkeypatch):

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import predict
 from click.testing import CliRunner
 from PIL import Image
 
 from numpro import number_frames
 from numpro.cli import main
-from numpro.inference.prediction import predict
 from numpro.models import load_model
 from numpro.models.openai_api import ServedModel
 from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt

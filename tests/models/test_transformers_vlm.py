@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tiny_models import KINDS, LLAVA, QWEN, build, tiny_model
 
 from numpro import NumberStyle, number_frames, read_clip
-from numpro.models import load_model
+from numpro.models import Question, load_model
 from numpro.models.base import NoAnswer
 from numpro.models.loading import KEPT_WHOLE
 from numpro.models.sharing import decode
@@ -46,7 +46,7 @@ def models(longva_dir):
 
 
 def asked(model, pages, time_encoding="overlay-index", queries=QUERIES):
-    return model.prepare(pages, queries, "moment_retrieval", time_encoding, STYLE)
+    return model.prepare(pages, queries, Question(time_encoding=time_encoding, style=STYLE))
 
 
 def whole_inputs(model, frames, prompt):
@@ -277,7 +277,7 @@ def test_every_time_encoding_can_be_asked_of_every_class(kind, time_encoding, mo
     )
     assert answer.text
     many = model.answer(
-        pages, QUERIES[:2], "highlight_detection", time_encoding, STYLE, max_new_tokens=2
+        pages, QUERIES[:2], Question("highlight_detection", time_encoding, STYLE), max_new_tokens=2
     )
     assert len(many) == 2
 
@@ -385,7 +385,7 @@ def test_the_cost_told_before_is_the_cost(way, models, pages):
     )
     assert cost.weights == sum(p.nbytes for p in model.model.parameters())
     assert f"{len(pages)} frames of {cost.tokens_per_frame:g} tokens" in str(cost)
-    height, width = model.seen(*frames.shape[1:3])
+    height, width = model.visible_size(*frames.shape[1:3])
     assert f"seen at {width} x {height} pixels; {shared} tokens run once" in str(cost)
     assert "on cpu in float32" in str(cost) and cost.memory > 1.19 * (cost.weights + cost.cache)
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from asking import predict
 
 from numpro import number_frames
-from numpro.inference.prediction import predict
 from numpro.inference.prediction_files import read_rows
 from numpro.models import VideoModel
 from numpro.numbers.controls import CONTROLS, disturb

@@ -6,7 +6,7 @@ import torch
 from tiny_models import KINDS, QWEN, tiny_model
 
 from numpro import plots, read_clip
-from numpro.models import load_model
+from numpro.models import Question, load_model
 from numpro.models.sharing import decode
 from numpro.studies.attention import _frames_of, frame_attention, peaks, readings, two_peaks
 
@@ -17,10 +17,12 @@ def test_weights_are_those_of_whole_forward_passes_that_share_nothing(
     longva, clip, films, layer, time_encoding
 ):
     query, clip = films[0].queries[0].text, clip.select(range(4))
-    tokens, weights = frame_attention(longva, clip, query, time_encoding, layer, max_new_tokens=5)
+    tokens, weights = frame_attention(
+        longva, clip, query, Question(time_encoding=time_encoding), layer, max_new_tokens=5
+    )
     # the answer token by token, each from the whole sequence, by the documented order:
     # frames (with their texts), question, answer
-    frames, (prompt,) = longva.prepare(clip, [query], "moment_retrieval", time_encoding)
+    frames, (prompt,) = longva.prepare(clip, [query], Question(time_encoding=time_encoding))
     ids = longva.video_ids(4, prompt.frame_texts) + longva.question_ids(prompt.text)
     pictures = [i for i, t in enumerate(ids) if t == longva.model.config.image_token_id]
     pixels, said, by_hand = longva.pixels(frames), [], []
@@ -47,9 +49,9 @@ def test_every_kind_of_local_model_shows_its_attention(kind, frames_as, films):
     clip = read_clip(films[0].path, num_frames=3, size=(56, 56))
     model = load_model(str(tiny_model(kind)), device="cpu", dtype="float32", frames_as=frames_as)
     query, encoding = films[0].queries[0].text, "overlay-index"
-    tokens, weights = frame_attention(model, clip, query, encoding, -1, max_new_tokens=4)
+    tokens, weights = frame_attention(model, clip, query, layer=-1, max_new_tokens=4)
     # one whole pass over prompt and answer, with the inputs that the library's model takes
-    frames, (prompt,) = model.prepare(clip, [query], "moment_retrieval", encoding)
+    frames, (prompt,) = model.prepare(clip, [query], Question(time_encoding=encoding))
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
     said = decode(model.model, prefix, [ids[-1:]], 4, model.ends, model.pad)[0]
@@ -88,7 +90,7 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
     weights[:, 5] = 1  # looked at most over all
     weights[:, 2] = 0.9
     weights[digits, [4, 6]] = 2  # looked at for the numbers
-    monkeypatch.setattr("numpro.studies.attention._look", lambda *_: (said, weights))
+    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (said, weights))
     seconds = clip.seconds.tolist()
     assert readings(longva, clip, "x") == {
         "answer": (seconds[1], seconds[3]),
@@ -96,7 +98,7 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
         "at its numbers": (seconds[4], seconds[6]),
     }
     nothing = longva.encode("I do not know.")
-    monkeypatch.setattr("numpro.studies.attention._look", lambda *_: (nothing, weights))
+    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (nothing, weights))
     found = readings(longva, clip, "x")
     assert (found["answer"], found["at its numbers"]) == (None, None)
 
@@ -117,7 +119,7 @@ def test_a_model_elsewhere_shows_no_attention(clip):
 def test_the_model_is_left_as_it_was(longva, clip, films):
     before, query = longva.model.config._attn_implementation, films[0].queries[0].text
     said = longva.answer(clip, [query], time_encoding="none")[0].text
-    tokens, _ = frame_attention(longva, clip, query, time_encoding="none")
+    tokens, _ = frame_attention(longva, clip, query, Question(time_encoding="none"))
     assert longva.model.config._attn_implementation == before
     assert longva.answer(clip, [query], time_encoding="none")[0].text == said
 

@@ -9,7 +9,7 @@ import torch
 from worker_tasks import hang_in_files
 
 from numpro import NumberStyle
-from numpro.inference.prediction import predict
+from asking import predict
 from numpro.metrics import moment_retrieval
 from numpro.models import load_model
 from numpro.models.adapters import read_log

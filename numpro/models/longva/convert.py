@@ -53,14 +53,14 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
     elif (model_type := read_json(folder / "config.json").get("model_type")) == "llava_qwen":
         kind, write = "checkpoint", lambda to: _checkpoint(folder, to, vision_tower)
     else:
-        told = "a checkpoint of model_type 'llava_qwen' or an adapter of LLaVA's trainer"
-        raise ValueError(f"{source} must be {told}; got model_type {model_type!r}")
+        accepted = "a checkpoint of model_type 'llava_qwen' or an adapter of LLaVA's trainer"
+        raise ValueError(f"{source} must be {accepted}; got model_type {model_type!r}")
     half = out.with_name(f".{out.name}.{os.getpid()}")
     half.mkdir(parents=True)
     try:
-        tensors, told = write(half)
+        tensors, contents = write(half)
         whence = Path(source).name if Path(source).exists() else source  # no path of this machine
-        card = f"# {out.name}\n\nConverted from {whence} by numpro {__version__}. {told}\n"
+        card = f"# {out.name}\n\nConverted from {whence} by numpro {__version__}. {contents}\n"
         (half / "README.md").write_text(card, encoding="utf-8")
         size = sum(file.stat().st_size for file in half.iterdir())
         if out.is_dir():
@@ -145,5 +145,5 @@ def _adapter(folder: Path, out: Path) -> tuple[int, str]:
     _save(tensors, out / "adapter_model.safetensors")
     notes = _write_notes(out, adapter_notes(folder))
     tower = sum("vision_tower" in name for name in config.target_modules)
-    told = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "
-    return len(tensors), f"{told}how it must be asked is in `{notes}`."
+    contents = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "
+    return len(tensors), f"{contents}how it must be asked is in `{notes}`."

@@ -108,8 +108,8 @@ def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], 
     faults += ["it has no LoRA weights"] * (not halves)
     faults += [f"{projector} of 4 tensors of the projector"] * (projector not in (0, 4))
     if faults:
-        told = "LoRA weights A and B and the projector"
-        raise ValueError(f"{folder} must hold {told}; {'; '.join(faults)}")
+        needed = "LoRA weights A and B and the projector"
+        raise ValueError(f"{folder} must hold {needed}; {'; '.join(faults)}")
     return tensors, sorted(halves)
 
 
@@ -141,9 +141,9 @@ def attach_llava_adapter(model: "PreTrainedModel", folder: str | Path) -> "tuple
     _check_fits(model, folder, config.r, tensors)
     config.base_model_name_or_path = None  # peft fills in where the base lies
     wrapped = get_peft_model(model, config)
-    told = set_peft_model_state_dict(wrapped, tensors)
-    if told.unexpected_keys:
-        names = shorten(sorted(told.unexpected_keys))
+    loaded = set_peft_model_state_dict(wrapped, tensors)
+    if loaded.unexpected_keys:
+        names = shorten(sorted(loaded.unexpected_keys))
         raise ValueError(f"adapter {folder} was not taken whole; left over: {names}")
     return wrapped.eval()
 
@@ -165,5 +165,5 @@ def _check_fits(model, folder: str | Path, rank: int, tensors: dict[str, torch.T
             wanted = (base.out_features, base.in_features)[: tensor.ndim] if base else None
             faults += [f"{part}.{leaf} {got} for {wanted}"] * (got != wanted)
     if faults:
-        told = f"another base model than this one was trained: {shorten(sorted(set(faults)))}"
-        raise ValueError(f"adapter {folder} does not fit; {told}")
+        reason = f"another base model than this one was trained: {shorten(sorted(set(faults)))}"
+        raise ValueError(f"adapter {folder} does not fit; {reason}")

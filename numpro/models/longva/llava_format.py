@@ -87,8 +87,8 @@ def tower_config(name: str) -> CLIPVisionConfig:
             raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
         return CLIPVisionConfig.from_pretrained(where)
     except OSError as error:
-        told = "fetch it, and name its folder as the vision tower"
-        raise FileNotFoundError(f"no vision tower at {name!r}; {told}: {error}") from error
+        advice = "fetch it, and name its folder as the vision tower"
+        raise FileNotFoundError(f"no vision tower at {name!r}; {advice}: {error}") from error
 
 
 def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:
@@ -112,8 +112,10 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
         raise ValueError(f"{folder}: config.json names no mm_vision_tower; give its folder")
     vision = tower_config(tower)
     if raw.get("mm_hidden_size", vision.hidden_size) != vision.hidden_size:
-        told = f"mm_hidden_size is {raw['mm_hidden_size']}, the tower's {vision.hidden_size}"
-        raise ValueError(f"{folder}: {told}; give the folder of the tower it was trained with")
+        difference = f"mm_hidden_size is {raw['mm_hidden_size']}, the tower's {vision.hidden_size}"
+        raise ValueError(
+            f"{folder}: {difference}; name the folder of the tower of its training"
+        )
     tokens = read_tokenizer(folder)
     text = {key: value for key, value in raw.items() if key in _TEXT}
     text |= {"rope_parameters": {"rope_type": "default", "rope_theta": raw.get("rope_theta", 1e4)}}
@@ -142,8 +144,8 @@ def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
     """
     tokenizer = Qwen2Tokenizer.from_pretrained(folder)
     if lacking := {TURN_START, TURN_END, PAD} - set(tokenizer.get_vocab()):
-        told = ", ".join(sorted(lacking))
-        raise ValueError(f"{folder}: the tokenizer must be Qwen2's; it has no token {told}")
+        names = ", ".join(sorted(lacking))
+        raise ValueError(f"{folder}: the tokenizer must be Qwen2's; it has no token {names}")
     tokenizer.eos_token, tokenizer.pad_token = TURN_END, PAD
     tokenizer.chat_template = CHAT
     extra = {"extra_special_tokens": [TURN_START, IMAGE]}
@@ -189,7 +191,9 @@ def check_tensors(folder: Path, found: Mapping[str, tuple], config: LongvaConfig
         for ours, (name, shape) in sorted(there.items())
         if ours in wanted and shape != wanted[ours]
     ]
-    told = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
-    if told:
-        raise ValueError(f"{folder} does not hold the weights of LongVA; tensors {'; '.join(told)}")
+    lines = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
+    if lines:
+        raise ValueError(
+            f"{folder} does not hold LongVA's weights; tensors {'; '.join(lines)}"
+        )
     return inside

@@ -92,8 +92,10 @@ def load_tower(tower: str, **how) -> CLIPVisionModel:
     try:
         return CLIPVisionModel.from_pretrained(find_model(tower), **how)
     except OSError as error:
-        told = "the checkpoint names it and does not hold its weights; fetch it"
-        raise FileNotFoundError(f"no vision tower at {tower!r}: {told}: {error}") from error
+        raise FileNotFoundError(
+            f"no vision tower at {tower!r}: the checkpoint names it and does not hold its weights; "
+            f"fetch it: {error}"
+        ) from error
 
 
 class OriginalLongva(Longva):

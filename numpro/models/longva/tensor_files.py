@@ -39,8 +39,10 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a file of tensors alone, it is not read: {told}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is no file of tensors alone, it is not read: {reason}"
+        ) from None
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise ValueError(f"{path} must hold tensors by name; got something else")
     return content

@@ -74,7 +74,7 @@ class Longva(LocalModel):
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
         return self.video_ids(shape[0], prompt.frame_texts) + self.question_ids(prompt.text)
 
-    def seen(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a whole frame as the model sees it."""
         side = self.model.config.vision_config.image_size
         if not self.image_processor.do_center_crop:
@@ -135,13 +135,13 @@ class Longva(LocalModel):
             What `patch_features` gave for the frames, so that the tower need not run again.
         """
         shared = not isinstance(prompt, Prompt)
-        prompts, said = (prompt, answers) if shared else ([prompt], [answers])
+        prompts, texts = (prompt, answers) if shared else ([prompt], [answers])
         video = self.video_ids(len(frames), prompts[0].frame_texts)
-        asked = [self.question_ids(p.text) for p in prompts]
+        questions = [self.question_ids(p.text) for p in prompts]
         end = [self.tokenizer.eos_token_id]
-        turns = [(q, self.encode(a) + end) for q, a in zip(asked, said, strict=True)]
-        seen = self.patch_features(frames).cpu() if patches is None else patches
-        return sequence(video, turns, shared) | {"image_patches": seen}
+        turns = [(q, self.encode(a) + end) for q, a in zip(questions, texts, strict=True)]
+        patches = self.patch_features(frames).cpu() if patches is None else patches
+        return sequence(video, turns, shared) | {"image_patches": patches}
 
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""

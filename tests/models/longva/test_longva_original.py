@@ -21,6 +21,8 @@ from llava_checkpoints import (
 )
 from safetensors.torch import load_file, save_file
 
+from numpro.models import Question
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
@@ -207,7 +209,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(checkpoint, tmp_path, place):
             (lora / "adapter_model.safetensors").unlink()
             bad = lora / "adapter_model.bin"
     torch.save({"x": Bad(proof)}, bad)
-    with pytest.raises(ValueError, match="is not a file of tensors alone"):
+    with pytest.raises(ValueError, match="is no file of tensors alone"):
         load(checkpoint, lora)
     assert not proof.exists()
 
@@ -227,7 +229,7 @@ def test_the_adapter_says_how_it_must_be_asked(checkpoint, adapter, frames):
         loaded.answer(clip, ["x"], style=style, max_new_tokens=1)
     with pytest.warns(UserWarning, match="trained with time encoding 'overlay-index'"):
         loaded.answer(clip, ["x"], time_encoding="none", max_new_tokens=1)
-    _, prompts = loaded.prepare(clip, ["a tree"], "highlight_detection", "overlay-index")
+    _, prompts = loaded.prepare(clip, ["a tree"], Question("highlight_detection"))
     assert prompts[0].text.endswith("salient scores.") and "query: a tree." in prompts[0].text
     (adapter.parent / "mine").mkdir()
     own = write_adapter(adapter.parent / "mine" / "ft", tower=False)

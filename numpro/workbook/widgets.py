@@ -4,27 +4,29 @@ Each function returns a widget whose picture is drawn anew when a control moves.
 shows the same as a still picture too, for readers without a kernel.
 """
 
-import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import ipywidgets as ipw
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from numpro.inference.one_video import cut_out, find_moment
+from numpro.metrics import moment_ious
 from numpro.numbers.overlay import POSITIONS, NumberStyle, number_frames
+from numpro.plots import timelines
+from numpro.plots.compared import recall_bars
+from numpro.plots.style import small_png
 from numpro.video import Clip
-
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-    from matplotlib.figure import Figure
 
 _WHOLE = "calc(100% - 4px)"  # a widget has a margin of 2 pixels; with 100 % the page would scroll
 COLORS = ("red", "blue", "green", "black", "white", "yellow")
 
 
-def controls(draw: Callable[..., bytes], **given) -> "VBox":
+def controls(draw: Callable[..., bytes], **given) -> ipw.VBox:
     """Return a box of controls over a picture that follows them.
 
     Parameters
@@ -39,10 +41,8 @@ def controls(draw: Callable[..., bytes], **given) -> "VBox":
     ipywidgets.VBox
         Its last child is the picture (`ipywidgets.Image`).
     """
-    from ipywidgets import HBox, Image, Layout, VBox
-
     # as large as it is, not as wide as the page
-    picture = Image(format="png", layout=Layout(max_width=_WHOLE, align_self="flex-start"))
+    picture = ipw.Image(layout={"max_width": _WHOLE, "align_self": "flex-start"})
 
     def redraw(_=None) -> None:
         picture.value = draw(**{name: control.value for name, control in given.items()})
@@ -50,10 +50,11 @@ def controls(draw: Callable[..., bytes], **given) -> "VBox":
     for control in given.values():
         control.observe(redraw, names="value")
     redraw()
-    return VBox([HBox(list(given.values()), layout=Layout(flex_flow="row wrap")), picture])
+    row = ipw.HBox(list(given.values()), layout={"flex_flow": "row wrap"})
+    return ipw.VBox([row, picture])
 
 
-def number_style(frame: np.ndarray, label: int = 12) -> "VBox":
+def number_style(frame: np.ndarray, label: int = 12) -> ipw.VBox:
     """Choose where a number stands, how large and in which colour, and see it on a frame.
 
     Parameters
@@ -63,39 +64,36 @@ def number_style(frame: np.ndarray, label: int = 12) -> "VBox":
     label
         The number to draw.
     """
-    from ipywidgets import Dropdown, IntSlider
 
     def draw(position: str, size: int, color: str) -> bytes:
         return png(number_frames(frame, NumberStyle(position, size, color), [label]))
 
     return controls(
         draw,
-        position=Dropdown(options=POSITIONS, value="bottom_right", description="position"),
-        size=IntSlider(40, 10, 120, 2, description="size (px)", continuous_update=False),
-        color=Dropdown(options=COLORS, value="red", description="colour"),
+        position=ipw.Dropdown(options=POSITIONS, value="bottom_right", description="position"),
+        size=ipw.IntSlider(40, 10, 120, 2, description="size (px)", continuous_update=False),
+        color=ipw.Dropdown(options=COLORS, value="red", description="colour"),
     )
 
 
-def scrub(clip: Clip, style: NumberStyle | None = None) -> "VBox":
+def scrub(clip: Clip, style: NumberStyle | None = None) -> ipw.VBox:
     """Leaf through a clip, page by page, with its numbers and the seconds they stand for."""
-    from ipywidgets import HTML, HBox, IntSlider, Play, VBox, jslink
-
     pages = number_frames(clip.frames, style)
     last = len(clip) - 1
-    page = IntSlider(0, 0, last, description="page")
-    play = Play(min=0, max=last, interval=500)
-    jslink((play, "value"), (page, "value"))
-    told = HTML()
+    page = ipw.IntSlider(0, 0, last, description="page")
+    play = ipw.Play(min=0, max=last, interval=500)
+    ipw.jslink((play, "value"), (page, "value"))
+    caption = ipw.HTML()
 
     def draw(page: int) -> bytes:
-        told.value = f"page {page} shows second {clip.seconds[page]:.2f} of {clip.duration:.2f}"
+        caption.value = f"page {page} shows second {clip.seconds[page]:.2f} of {clip.duration:.2f}"
         return png(pages[page])
 
     box = controls(draw, page=page)
-    return VBox([HBox([play, told]), *box.children])
+    return ipw.VBox([ipw.HBox([play, caption]), *box.children])
 
 
-def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]) -> "VBox":
+def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]) -> ipw.VBox:
     """Pick a film and a query, and see what every model said beside the truth.
 
     Parameters
@@ -103,23 +101,19 @@ def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]) -> "VBox":
     rows_by_arm : dict of prediction rows
         As `numpro.studies.arms.ask_arms` returns them: the same queries for every arm.
     """
-    from ipywidgets import Dropdown, Layout
-
-    from numpro.plots import timelines
-
     first = next(iter(rows_by_arm.values()))
     options = [(f"{row['video']}: {row['query']}", n) for n, row in enumerate(first)]
 
     def draw(query: int) -> bytes:
-        said = {arm: rows[query] for arm, rows in rows_by_arm.items()}
-        rows = [row | {"query": f"{arm}: {row['response']}"} for arm, row in said.items()]
+        answers = {arm: rows[query] for arm, rows in rows_by_arm.items()}
+        rows = [row | {"query": f"{arm}: {row['response']}"} for arm, row in answers.items()]
         return png(timelines(rows, title=first[query]["query"], what="answers"))
 
-    look = Layout(width="32em")
-    return controls(draw, query=Dropdown(options=options, description="query", layout=look))
+    query = ipw.Dropdown(options=options, description="query", layout={"width": "32em"})
+    return controls(draw, query=query)
 
 
-def threshold(curves: Mapping[str, tuple]) -> "VBox":
+def threshold(curves: Mapping[str, tuple]) -> ipw.VBox:
     """Move the IoU that counts as a hit, and see R@1 of every arm.
 
     Parameters
@@ -127,40 +121,27 @@ def threshold(curves: Mapping[str, tuple]) -> "VBox":
     curves : dict of (predicted, truth)
         As `numpro.plots.recall_curve` takes them.
     """
-    from ipywidgets import FloatSlider
-
-    from numpro.metrics import moment_ious
-    from numpro.plots.compared import recall_bars
-
     ious = {name: moment_ious(*pair) for name, pair in curves.items()}
 
     def draw(iou: float) -> bytes:
         return png(recall_bars({n: 100 * float((x >= iou).mean()) for n, x in ious.items()}, iou))
 
-    slider = FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="IoU at least")
-    slider.continuous_update = False
+    slider = ipw.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, continuous_update=False)
+    slider.description = "IoU at least"
     return controls(draw, iou=slider)
 
 
-def png(picture: "np.ndarray | Figure") -> bytes:
+def png(picture: np.ndarray | Figure) -> bytes:
     """Return an array [H, W, 3] or a figure as PNG bytes; the figure is closed."""
-    import sys
-
-    from PIL import Image
-
-    from numpro.plots.style import small_png
-
-    if not isinstance(picture, np.ndarray):
-        made = small_png(picture)
-        if pyplot := sys.modules.get("matplotlib.pyplot"):
-            pyplot.close(picture)  # else the cell would show it as well
-        return made
-    made = io.BytesIO()
-    Image.fromarray(picture).save(made, "PNG")
-    return made.getvalue()
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)._repr_png_()
+    drawn = small_png(picture)
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(picture)  # else the cell would show it as well
+    return drawn
 
 
-def own_video(models: Mapping[str, object], folder: str = ".") -> "VBox":
+def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
     """Ask about a video of one's own: a path or an upload, a sentence, a model.
 
     Shows the numbered strip with the answer, the seconds, and the moment cut out as a film.
@@ -172,40 +153,37 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> "VBox":
     folder
         Where uploads and cut-out films are written.
     """
-    from ipywidgets import HTML, Button, Dropdown, FileUpload, HBox, Image, Text, VBox, Video
-
-    path, query = Text(description="video", placeholder="path"), Text(description="when")
-    upload, model = (
-        FileUpload(accept="video/*"),
-        Dropdown(options=list(models), description="model"),
-    )
-    button, told = Button(description="ask", button_style="primary"), HTML()
+    path, query = (ipw.Text(description=name) for name in ("video", "when"))
+    path.placeholder = "path"
+    upload, message = ipw.FileUpload(accept="video/*"), ipw.HTML()
+    model = ipw.Dropdown(options=list(models), description="model")
+    button = ipw.Button(description="ask", button_style="primary")
     hidden = {"display": "none", "max_width": _WHOLE, "align_self": "flex-start"}
-    picture = Image(format="png", layout=hidden)
-    film = Video(autoplay=False, controls=True, layout=dict(hidden))
+    picture = ipw.Image(layout=hidden)
+    film = ipw.Video(autoplay=False, controls=True, layout=hidden)
 
     def keep(_) -> None:
         for file in upload.value:
             path.value = str(write_upload(file, folder))
 
     def ask(_) -> None:
-        button.disabled, told.value = True, "reading and asking ..."
+        button.disabled, message.value = True, "reading and asking ..."
         try:
             found = find_moment(path.value, query.value, models[model.value])
-            told.value, picture.value = escape(str(found)), png(found.figure())
+            message.value, picture.value = escape(str(found)), png(found.figure())
             picture.layout.display, film.layout.display = "", "none"
             if found.spans and found.spans[0].end > found.spans[0].start:
-                made = cut_out(path.value, found.spans[0], Path(folder) / "moment.mp4")
-                film.value, film.layout.display = made.read_bytes(), ""
+                cut = cut_out(path.value, found.spans[0], Path(folder) / "moment.mp4")
+                film.value, film.layout.display = cut.read_bytes(), ""
         except (ValueError, OSError) as error:  # shown where the reader looks
-            told.value = f"<b>{escape(str(error))}</b>"
+            message.value = f"<b>{escape(str(error))}</b>"
         finally:
             button.disabled = False
 
     upload.observe(keep, names="value")
     button.on_click(ask)
-    asked = HBox([query, model, button])
-    return VBox([HBox([path, upload]), asked, told, picture, film])
+    rows = ipw.HBox([path, upload]), ipw.HBox([query, model, button])
+    return ipw.VBox([*rows, message, picture, film])
 
 
 def write_upload(file: Mapping, folder: str) -> Path:

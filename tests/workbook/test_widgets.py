@@ -12,10 +12,11 @@ from numpro.inference.one_video import Found, cut_out, find_moment
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.prompting.answers import parse_moment
 from numpro.spans import Span
+from numpro.video import Sampling
 from numpro.workbook import widgets
 
 
-def seen(box):
+def shown(box):
     return np.asarray(Image.open(io.BytesIO(box.children[-1].value)).convert("RGB"))
 
 
@@ -30,55 +31,55 @@ ROW = {"video": "a", "qid": "1", "query": "a star", "duration": 10.0, "truth": [
 def test_a_number_moves_with_its_controls(clip):
     frame = clip.frames[0]
     box = widgets.number_style(frame, 7)
-    np.testing.assert_array_equal(seen(box), number_frames(frame, NumberStyle(), [7]))
+    np.testing.assert_array_equal(shown(box), number_frames(frame, NumberStyle(), [7]))
     control(box, "position").value = "center"
     control(box, "size").value = 60
     control(box, "colour").value = "blue"
     want = number_frames(frame, NumberStyle("center", 60, "blue"), [7])
-    np.testing.assert_array_equal(seen(box), want)
+    np.testing.assert_array_equal(shown(box), want)
 
 
 def test_a_film_is_leafed_through_with_its_seconds(clip):
     box = widgets.scrub(clip)
     control(box, "page").value = 3
-    np.testing.assert_array_equal(seen(box), number_frames(clip.frames)[3])
+    np.testing.assert_array_equal(shown(box), number_frames(clip.frames)[3])
     assert f"page 3 shows second {clip.seconds[3]:.2f}" in box.children[0].children[1].value
 
 
 def test_every_models_answer_follows_the_query():
-    said = {"reason": None, "response": "From 2 to 4", "pred": [[2, 4]]}
-    rows = [ROW | said, ROW | said | {"qid": "2", "query": "a heart", "pred": [[6, 9]]}]
+    answer = {"reason": None, "response": "From 2 to 4", "pred": [[2, 4]]}
+    rows = [ROW | answer, ROW | answer | {"qid": "2", "query": "a heart", "pred": [[6, 9]]}]
     box = widgets.answers({"base": rows, "fine-tuned": rows})
-    before = seen(box)
+    before = shown(box)
     control(box, "query").value = 1
-    assert before.shape != seen(box).shape or (before != seen(box)).any()
+    assert before.shape != shown(box).shape or (before != shown(box)).any()
     assert [o[0] for o in control(box, "query").options] == ["a: a star", "a: a heart"]
 
 
 def test_a_stricter_threshold_leaves_fewer_hits():
     box = widgets.threshold({"ours": ([(0, 10), (0, 5)], [[(0, 10)], [(0, 10)]])})
-    before = seen(box)
+    before = shown(box)
     control(box, "IoU").value = 0.9
-    assert (before != seen(box)).any()
+    assert (before != shown(box)).any()
 
 
 @pytest.fixture
-def own(films, longva, tmp_path):
+def own_video(films, longva, tmp_path):
     box = widgets.own_video({"tiny": longva}, str(tmp_path))
     (path, upload), (query, _, button) = (row.children for row in box.children[:2])
     path.value = str(films[0].path)
     return box, path, upload, query, button
 
 
-def test_an_own_video_is_asked_about_and_what_is_wrong_is_shown(own, films, tmp_path):
-    box, path, upload, query, button = own
-    told, picture = box.children[2:4]
+def test_an_own_video_is_asked_about_and_what_is_wrong_is_shown(own_video, films, tmp_path):
+    box, path, upload, query, button = own_video
+    message, picture = box.children[2:4]
     button.click()
-    assert "the query is empty" in told.value and picture.layout.display == "none"
+    assert "the query is empty" in message.value and picture.layout.display == "none"
     query.value = "a <red> star"
     button.click()
     assert bytes(picture.value).startswith(b"\x89PNG") and picture.layout.display == ""
-    assert "span" in told.value or " s to " in told.value
+    assert "span" in message.value or " s to " in message.value
     file = {"name": "../up.mp4", "content": memoryview(films[0].path.read_bytes())}
     upload.set_trait(
         "value", ({**file, "type": "video/mp4", "size": 1, "last_modified": datetime.now(UTC)},)
@@ -86,7 +87,7 @@ def test_an_own_video_is_asked_about_and_what_is_wrong_is_shown(own, films, tmp_
     assert path.value == str(tmp_path / "up.mp4") and (tmp_path / "up.mp4").is_file()
     path.value = "missing.mp4"
     button.click()
-    assert "missing.mp4" in told.value and not button.disabled
+    assert "missing.mp4" in message.value and not button.disabled
 
 
 def test_the_moment_is_cut_out(films, tmp_path):
@@ -100,21 +101,20 @@ def test_the_moment_is_cut_out(films, tmp_path):
 
 
 def test_what_was_found_is_told_in_words(films, longva, clip):
-    found = find_moment(films[0].path, "a star", longva, fps=1.0)
+    found = find_moment(films[0].path, "a star", longva, Sampling())
     np.testing.assert_array_equal(found.clip.frames, clip.frames)
     np.testing.assert_array_equal(found.pages, number_frames(clip.frames))
-    seen = ("a star", clip, found.pages, found.prompt)
-    unread = Found(*seen, parse_moment("never"), ())
+    asked_about = ("a star", clip, found.pages, found.prompt)
+    unread = Found(*asked_about, parse_moment("never"), ())
     assert str(unread).startswith("no span could be read from 'never' (")
-    read = Found(*seen, parse_moment("From 1 to 2"), (Span(1, 2),))
+    read = Found(*asked_about, parse_moment("From 1 to 2"), (Span(1, 2),))
     assert str(read) == "1.00 s to 2.00 s" and read.figure().axes
 
 
 def test_the_cost_is_told_before_the_model_is_asked(films, longva, monkeypatch):
     order, answer = [], longva.answer
     monkeypatch.setattr(longva, "answer", lambda *a, **k: order.append("asked") or answer(*a, **k))
-    found = find_moment(
-        films[0].path, "a star", longva, fps=0.2, size=(112, 112), tell=order.append
-    )
+    sampling = Sampling(fps=0.2, size=(112, 112))
+    found = find_moment(films[0].path, "a star", longva, sampling, tell=order.append)
     assert order[1:] == ["asked"] and "tokens" in str(order[0])
     assert found.clip.frames.shape[1:3] == (112, 112)

@@ -22,12 +22,12 @@ def differing(results: Sequence[Mapping]) -> dict[str, list]:
     {'fps': [1, 2]}
     """
     used = [
-        {name: value for book in r["notebooks"] for name, value in book["parameters"].items()}
-        for r in results
+        {name: value for book in run["notebooks"] for name, value in book["parameters"].items()}
+        for run in results
     ]
     names = dict.fromkeys(name for values in used for name in values if name != "run_dir")
     found = {name: [values.get(name) for values in used] for name in names}
-    return {name: told for name, told in found.items() if any(x != told[0] for x in told)}
+    return {name: values for name, values in found.items() if any(v != values[0] for v in values)}
 
 
 def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]:
@@ -54,20 +54,19 @@ def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]
     if len(results) < 2:
         raise ValueError(f"compare needs at least two runs; got {len(results)}")
     places: dict[tuple, dict[int, Mapping]] = {}
-    for number, one in enumerate(results):
-        for row in one["scores"]:
+    for number, run in enumerate(results):
+        for row in run["scores"]:
             if role(row["method"]) == "model":
                 places.setdefault(tuple(row[key] for key in _WHERE), {})[number] = row
     rows = []
     for place, by_run in places.items():
-        names = metric_names(by_run.values())
-        name = metric or names[0]
-        if name in names:
-            scores = [by_run.get(n, {}).get(name) for n in range(len(results))]
+        name = metric or metric_names(by_run.values())[0]
+        scores = [by_run.get(number, {}).get(name) for number in range(len(results))]
+        if any(scores):
             rows.append(dict(zip(_WHERE, place, strict=True), metric=name, scores=scores))
     if not rows:
-        seen = sorted(set(metric_names(row for r in results for row in r["scores"])))
-        raise ValueError(f"metric must be one of {', '.join(seen)}; got {metric!r}")
+        known = sorted(set(metric_names(row for r in results for row in r["scores"])))
+        raise ValueError(f"metric must be one of {', '.join(known)}; got {metric!r}")
     return rows
 
 
@@ -76,13 +75,9 @@ def lines(results: Sequence[Mapping], rows: Sequence[Mapping]) -> list[str]:
     import pandas as pd
 
     names = [Path(r["run"]).name for r in results]
-    set_to = differing(results)
-    short = {
-        k: [textwrap.shorten(str(v), 40, placeholder=" ...") for v in set_to[k]] for k in set_to
-    }
-    told = pd.DataFrame(short, index=names).T
-    cells = [[*(row[key] for key in (*_WHERE, "metric")), *row["scores"]] for row in rows]
-    table = pd.DataFrame(cells, columns=[*_WHERE, "metric", *names])
-    table[names] = table[names].map(format_score)
-    told = told.to_string().splitlines() if len(told) else ["the same parameters in all runs"]
-    return [*told, "", *table.to_string(index=False).splitlines()]
+    differs = pd.DataFrame(differing(results), index=names).T
+    differs = differs.map(lambda value: textwrap.shorten(str(value), 40, placeholder=" ..."))
+    table = pd.DataFrame(rows)
+    table[names] = [[format_score(score) for score in scores] for scores in table.pop("scores")]
+    text = differs.to_string() if len(differs) else "the same parameters in all runs"
+    return [*text.splitlines(), "", *table.to_string(index=False).splitlines()]

@@ -104,13 +104,13 @@ class TestEvaluate:
         assert json.loads(invoke("evaluate", *arguments).stdout)["mIoU"] == 25.0
 
     def test_highlights(self, tmp_path):
-        said, true = tmp_path / "said.jsonl", tmp_path / "true.jsonl"
-        said.write_text(json.dumps({"qid": 1, "pred_saliency_scores": [0.1, 3.0]}))
+        predicted, true = tmp_path / "predicted.jsonl", tmp_path / "true.jsonl"
+        predicted.write_text(json.dumps({"qid": 1, "pred_saliency_scores": [0.1, 3.0]}))
         row = {"qid": 1, "vid": "v", "duration": 4, "relevant_clip_ids": [1]}
         true.write_text(json.dumps(row | {"saliency_scores": [[4, 4, 4]]}))
-        result = invoke("evaluate", "highlight-detection", said, true, "--json")
+        result = invoke("evaluate", "highlight-detection", predicted, true, "--json")
         assert json.loads(result.stdout)["brief"]["HL-min-VeryGood-mAP"] == 100.0
-        text = invoke("evaluate", "highlight-detection", said, true).stdout
+        text = invoke("evaluate", "highlight-detection", predicted, true).stdout
         assert "HL-min-VeryGood-Hit1" in text and "100.00" in text
 
 

@@ -50,13 +50,13 @@ def test_the_command_prints_a_table_and_draws_a_picture(tmp_path):
         (tmp_path / one["run"] / "results.json").write_text(json.dumps(one))
     folders = [str(tmp_path / name) for name in ("one", "two")]
     out = tmp_path / "sweep.png"
-    said = CliRunner().invoke(main, ["compare", *folders, "--out", str(out)])
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(main, ["compare", *folders, "--out", str(out)])
+    assert result.exit_code == 0, result.output
     assert out.read_bytes().startswith(b"\x89PNG")
-    lines = said.output.splitlines()
+    lines = result.output.splitlines()
     assert any(line.split() == ["fps", "1.0", "2.0"] for line in lines)
     assert any("10.0 [10.0, 10.0] 20.0 [20.0, 20.0]" in line for line in lines)
-    told = CliRunner().invoke(main, ["compare", *folders, "--json"])
-    assert json.loads(told.stdout)["differs"] == {"fps": [1.0, 2.0]}
+    as_json = CliRunner().invoke(main, ["compare", *folders, "--json"])
+    assert json.loads(as_json.stdout)["differs"] == {"fps": [1.0, 2.0]}
     missing = CliRunner().invoke(main, ["compare", folders[0], str(tmp_path / "none")])
     assert missing.exit_code and "none" in missing.output

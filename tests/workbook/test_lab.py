@@ -125,8 +125,8 @@ def page(lab, browser):
 
     def prompts():
         """Return the numbers of the cells that were run; a folded cell shows none."""
-        told = [e.get_attribute("textContent") for e in all_of(".jp-CodeCell .jp-InputPrompt")]
-        return [text for text in told if text]
+        prompts = [e.get_attribute("textContent") for e in all_of(".jp-CodeCell .jp-InputPrompt")]
+        return [text for text in prompts if text]
 
     folded = [cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in code]
     done = [f"[{number}]:" for number, hidden in enumerate(folded, 1) if not hidden]

@@ -141,8 +141,8 @@ def test_two_things_to_try_have_folded_solutions_that_run(path):
     solved = [cell for cell in cells(path) if "solution" in tags(cell)]
     assert len(solved) == 2
     assert all(cell.metadata["jupyter"]["source_hidden"] for cell in solved)
-    asked = [c for c in cells(path, "markdown") if re.match(r"## Two things|2\. ", c.source)]
-    assert len(asked) == 2
+    tasks = [c for c in cells(path, "markdown") if re.match(r"## Two things|2\. ", c.source)]
+    assert len(tasks) == 2
 
 
 def pictures(cell):
@@ -153,8 +153,10 @@ def pictures(cell):
 def test_pictures_are_many_and_have_words_for_who_cannot_see_them(path):
     shown = [c for c in cells(path) if "parameters" not in tags(c)]
     widget = "application/vnd.jupyter.widget-view+json"
-    seen = [c for c in shown if pictures(c) or any(widget in o.get("data", {}) for o in c.outputs)]
-    assert len(seen) >= len(shown) / 3
+    visual = [
+        c for c in shown if pictures(c) or any(widget in o.get("data", {}) for o in c.outputs)
+    ]
+    assert len(visual) >= len(shown) / 3
     for cell in shown:
         for out in pictures(cell):
             assert len(out.metadata["image/png"]["alt"]) > 20, cell.source
@@ -175,8 +177,8 @@ def test_what_was_seen_is_written_by_the_run(path):
     found = nbformat.read(path, as_version=4).cells
     (start,) = [n for n, cell in enumerate(found) if cell.source.startswith("## What we saw")]
     (end,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Two things")]
-    told = [out for cell in found[start:end] for out in cell.get("outputs", [])]
-    assert [len(out["data"]["text/markdown"]) > 60 for out in told] == [True]
+    outputs = [out for cell in found[start:end] for out in cell.get("outputs", [])]
+    assert [len(out["data"]["text/markdown"]) > 60 for out in outputs] == [True]
 
 
 REBUILT = {
@@ -196,6 +198,6 @@ def test_each_idea_is_first_built_by_hand(name):
 
 def test_a_kernel_does_not_spin_while_it_waits(project, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    told = "import os\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
-    book = write_notebook(project / "notebooks" / "00_one.ipynb", told)
+    source = "import os\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    book = write_notebook(project / "notebooks" / "00_one.ipynb", source)
     execute(book, project / "out.ipynb", {}, "one")

@@ -36,7 +36,7 @@ def commands(path):
     return [shlex.split(line) for line in lines]
 
 
-def asked(path):
+def prediction_sets(path):
     """The options of each `numpro predict` in a recipe's comments, accepted by the command."""
     return [
         main.commands["predict"].make_context("predict", words[2:]).params
@@ -67,7 +67,7 @@ def test_names_and_rates_are_ones_that_can_be_run(path):
 
 @pytest.mark.parametrize("path", REAL, ids=ids)
 def test_the_commands_ask_what_the_parameters_say(path):
-    recipe, predictions = read_recipe(path), asked(path)
+    recipe, predictions = read_recipe(path), prediction_sets(path)
     tasks = TASKS if recipe["dataset"] == "qvhighlights" else TASKS[:1]
     assert [options["task"] for options in predictions] == list(tasks)
     for options in predictions:

@@ -105,11 +105,11 @@ def test_a_report_without_scores_and_pictures_is_whole():
 
 
 def test_the_report_has_the_papers_scores_beside_ours():
-    told = paper_table(ROWS)
-    assert told["where"] == ["charades-sta test", "activitynet-captions val_2", "qvhighlights val"]
-    best = next(r for r in told["rows"] if (r["arm"], r["metric"]) == ("NumPro-FT", "mIoU"))
+    table = paper_table(ROWS)
+    assert table["where"] == ["charades-sta test", "activitynet-captions val_2", "qvhighlights val"]
+    best = next(r for r in table["rows"] if (r["arm"], r["metric"]) == ("NumPro-FT", "mIoU"))
     assert best["ours"] == 70.0 and best["paper"] == [41.4, 38.8, None]
-    assert [(r["arm"], r["metric"]) for r in told["rows"]] == [
+    assert [(r["arm"], r["metric"]) for r in table["rows"]] == [
         ("base", "mIoU"), ("NumPro-FT", "mIoU"), ("FT", "mIoU"), ("base", "mAP"),
     ]  # fmt: skip
     page = render_report(RESULTS, [])

@@ -60,9 +60,10 @@ def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]
                 places.setdefault(tuple(row[key] for key in _WHERE), {})[number] = row
     rows = []
     for place, by_run in places.items():
-        name = metric or metric_names(by_run.values())[0]
-        scores = [by_run.get(number, {}).get(name) for number in range(len(results))]
-        if any(scores):
+        names = metric_names(by_run.values())
+        name = metric or names[0]
+        if name in names:
+            scores = [by_run.get(number, {}).get(name) for number in range(len(results))]
             rows.append(dict(zip(_WHERE, place, strict=True), metric=name, scores=scores))
     if not rows:
         known = sorted(set(metric_names(row for r in results for row in r["scores"])))

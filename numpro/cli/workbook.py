@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from numpro import paths
-from numpro.cli.base import PATH, main, say
+from numpro.cli.base import PATH, POSITIVE, main, say
 from numpro.metrics import tables
 from numpro.parameters import parse_pairs
 from numpro.workbook import runs
@@ -14,11 +14,15 @@ from numpro.workbook import runs
 @main.command()
 @click.argument("recipe", type=PATH, required=False)
 @click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
-@click.option("--run", "name", help="Name of the run [flipbook, or the recipe's and the time].")
+@click.option("--run", "name", help="Name of the run [workbook, or the recipe's and the time].")
 @click.option("--resume", is_flag=True, help="Go on where a broken run stopped.")
 @click.option("--only", multiple=True, metavar="05", help="Only this notebook (may be repeated).")
-def run(recipe, pairs, name, resume, only) -> None:
-    """Run every notebook in order, headless, into papermill_runs/<run>/.
+@click.option("--jobs", type=POSITIVE, help="Notebooks at the same time [cores; 1 with a GPU].")
+@click.option("--reference", is_flag=True, help="For maintainers: rewrites committed files.")
+def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
+    """Run every notebook, headless, into papermill_runs/<run>/.
+
+    A notebook starts when those that it needs have finished; --jobs 1 runs one after the other.
 
     RECIPE is a papermill parameter file (YAML: name: value). Only parameters that the notebooks
     declare are taken, of the declared type.
@@ -26,10 +30,10 @@ def run(recipe, pairs, name, resume, only) -> None:
     Example:
       numpro run
       numpro run papermill_runs/recipes/flipbook_full.yaml -p seed 1
-      numpro run --run mine --resume
+      numpro run --run mine --resume --jobs 1
     """
     parameters = parse_pairs(pairs, runs.known_parameters(runs.find_notebooks()))
-    folder = runs.run_workbook(recipe, parameters, name, resume, only)
+    folder = runs.run_workbook(recipe, parameters, name, resume, only, jobs, reference)
     results, where = runs.Run(folder).results(), paths.relative(folder)
     lines = [f"{len(results['notebooks'])} notebooks in {results['seconds']:.0f} s"]
     lines += [f"results: {where}/results.json", f"report:  {where}/report.html"]

@@ -1,9 +1,9 @@
-"""Execute one notebook with papermill and leave a copy that is fit to be committed."""
+"""One notebook: what it needs, and its execution with papermill into a copy fit to be committed."""
 
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -11,7 +11,46 @@ from numpro.paths import relative, root
 
 
 class NotebookError(RuntimeError):
-    """A notebook did not finish; the message names the notebook and the cell."""
+    """A notebook did not finish; the message names the cell."""
+
+
+class _Lines:
+    """The file of a progress bar where stderr is no terminal: each state is a line."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            sys.stderr.write(f"{text.strip()}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def load(path: Path):
+    """Return the notebook at `path`."""
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
+def read_needs(books: Sequence[Path]) -> dict[str, set[str]]:
+    """Return for each notebook the names of those that must finish before it starts.
+
+    A notebook names them in its metadata by how they begin: ``"numpro": {"needs": ["03", "04"]}``.
+    One that names nothing needs all before it.
+
+    Raises
+    ------
+    ValueError
+        When there is no such notebook before it.
+    """
+    needs: dict[str, set[str]] = {}
+    for path in books:
+        stated = load(path).metadata.get("numpro", {}).get("needs", list(needs))
+        needed = {start: [name for name in needs if name.startswith(start)] for start in stated}
+        if missing := [start for start in needed if not needed[start]]:
+            raise ValueError(f"{path.stem} needs {missing[0]!r}, which is no notebook before it")
+        needs[path.stem] = set().union(*needed.values())
+    return needs
 
 
 def execute(path: Path, output: Path, values: Mapping[str, object], title: str) -> None:
@@ -27,7 +66,7 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
     values : Mapping
         Parameters to inject.
     title : str
-        Head of the progress line on stderr.
+        Beginning of the progress line on stderr.
 
     Raises
     ------
@@ -38,18 +77,20 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
     import nbformat
     from tqdm import tqdm
 
-    source = nbformat.read(path, as_version=4)
+    source = load(path)
     cells = sum(cell.cell_type == "code" for cell in source.cells) + bool(values)
-    every = 0.1 if sys.stderr.isatty() else 15
+    shown = {"file": sys.stderr}
+    if not sys.stderr.isatty():
+        shown = {"file": _Lines(), "mininterval": 15, "position": 0}
     form = "{desc}: cell {n_fmt}/{total_fmt}, {elapsed}"
-    with tqdm(total=cells, desc=title, file=sys.stderr, mininterval=every, bar_format=form) as bar:
+    with tqdm(total=cells, desc=title, bar_format=form, **shown) as bar:
         failure = _papermill(nbformat.from_dict(source), path.parent, output, values, bar.update)
-    executed = nbformat.read(output, as_version=4)
+    executed = load(output)
     where = _unfinished(executed)
     output.write_text(_normalise(executed, source), encoding="utf-8")
     if failure or where:
-        told = failure or "the cell did not finish"
-        raise NotebookError(f"{path.stem}: {where or 'a cell'}: {told}; see {relative(output)}")
+        reason = failure or "the cell did not finish"
+        raise NotebookError(f"{where or 'a cell'}: {reason}; see {relative(output)}")
 
 
 def _papermill(notebook, folder: Path, output: Path, values: Mapping, tick) -> str | None:
@@ -57,18 +98,18 @@ def _papermill(notebook, folder: Path, output: Path, values: Mapping, tick) -> s
     # threads that spin while they wait cost ten times the seconds on cores others work on too
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     options = {"kernel_name": "python3", "language": "python", "cwd": folder, "progress_bar": False}
     # otherwise each kernel warns about its own transport and about being stopped
     options |= {"on_cell_executed": lambda **_: tick(), "extra_arguments": ["--log-level=CRITICAL"]}
+    options |= {"kernel_manager_class": "numpro.workbook.kernels.Kernel"}
     try:
         papermill.execute_notebook(notebook, str(output), dict(values), **options)
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".strip()
-    except DeadKernelError:
-        return "the kernel died (out of memory?)"
+    except RuntimeError as error:
+        return f"the kernel died or did not start (out of memory?): {error}"
     return None
 
 

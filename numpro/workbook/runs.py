@@ -1,9 +1,9 @@
-"""Runs of the workbook: every notebook in order, headless, into one folder that tells all.
+"""Runs of the workbook: every notebook, headless, side by side, into one folder of results.
 
 A run folder ``papermill_runs/<run>/`` holds the executed notebooks, what they saved
 (``scores/``, ``figures/``, ``notes/`` and whatever they wrote with `Run.path`),
-``results.json`` and ``report.html``. papermill executes; this module checks the parameters
-first, checks that every cell finished, resumes, and collects.
+``results.json`` and ``report.html``. This module checks the parameters, starts each notebook
+when those that it needs have finished, resumes a broken run and collects the results.
 """
 
 import hashlib
@@ -11,8 +11,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -21,10 +24,11 @@ from numpro.metrics.tables import check_score_row
 from numpro.parameters import Parameter, check_parameters, read_parameters, read_recipe
 from numpro.paths import relative, resolve, root, write_whole
 from numpro.provenance import provenance
-from numpro.workbook.notebooks import execute
+from numpro.workbook.notebooks import NotebookError, execute, load, read_needs
 from numpro.workbook.report import render_report
 
-DEFAULT_RUN = "flipbook"
+DEFAULT_RUN = "workbook"
+REFERENCE_RUNS = ("flipbook", "flipbook_full")  # git keeps these two and ignores all others
 
 
 def _write(path: Path, content: object) -> Path:
@@ -53,6 +57,12 @@ def _file_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"a name must be letters, digits, '.', '_' or '-'; got {name!r}")
     return name
+
+
+def _number(figure: str) -> str:
+    """Return the notebook's number that a figure's name begins with, or what sorts behind all."""
+    number = re.match(r"[A-Z]?\d+(?=_)", figure)
+    return number[0] if number else "~"
 
 
 class Run:
@@ -110,9 +120,9 @@ class Run:
         name : str
             File name without ending; the same name replaces the picture.
         caption : str
-            What the report says below it.
+            The text below it in the report.
         alt : str
-            What it shows, for who cannot see it; the caption when not given.
+            A description for readers who cannot see it; by default the caption.
         """
         path = self.path("figures", f"{_file_name(name)}.png")
         if hasattr(fig, "savefig"):
@@ -121,9 +131,11 @@ class Run:
             path.write_bytes(small_png(fig, dpi=144))
         else:
             fig.save(path)
-        about = path.with_suffix(".json")
-        order = _read(about)["order"] if about.exists() else len(self.figures())
-        _write(about, {"order": order, "caption": caption, "alt": alt or caption or name})
+        details = path.with_suffix(".json")
+        # each notebook counts its own: others may be saving theirs at the same time
+        order = sum(_number(figure["name"]) == _number(name) for figure in self.figures())
+        order = _read(details)["order"] if details.exists() else order
+        _write(details, {"order": order, "caption": caption, "alt": alt or caption or name})
         return path
 
     def show(self, fig: object, name: str, caption: str) -> None:
@@ -136,10 +148,14 @@ class Run:
         show(fig, caption)
 
     def figures(self) -> list[dict]:
-        """Return name, caption, alt and path of the saved pictures, in the order of saving."""
+        """Return name, caption, alt and path of the saved pictures.
+
+        They come in the order of the notebooks whose number their names begin with (``05_bars``)
+        and then of saving; other names come last.
+        """
         files = self.folder.glob("figures/*.json")
         found = [_read(f) | {"name": f.stem, "path": f.with_suffix(".png")} for f in files]
-        return sorted(found, key=lambda figure: (figure["order"], figure["name"]))
+        return sorted(found, key=lambda f: (_number(f["name"]), f["order"], f["name"]))
 
     def note(self, name: str, value: object) -> Path:
         """Store a measured value that is no score (seconds, losses, a chosen style)."""
@@ -185,28 +201,23 @@ def known_parameters(notebooks: Iterable[Path]) -> dict[str, Parameter]:
     """
     known: dict[str, Parameter] = {}
     for path in notebooks:
-        for name, parameter in read_parameters(_load(path), path.stem).items():
+        for name, parameter in read_parameters(load(path), path.stem).items():
             if known.setdefault(name, parameter).type != parameter.type:
-                told = f"an earlier notebook as {known[name].type}; a name must have one type"
-                raise ValueError(f"{path.stem} declares {name} as {parameter.type}, {told}")
+                other = f"an earlier notebook as {known[name].type}; a name must have one type"
+                raise ValueError(f"{path.stem} declares {name} as {parameter.type}, {other}")
     return {name: parameter for name, parameter in known.items() if name != "run_dir"}
 
 
-def _load(path: Path):
-    import nbformat
-
-    return nbformat.read(path, as_version=4)
-
-
-def _new_folder(name: str | None, stem: str | None) -> Path:
+def _new_folder(name: str | None, stem: str | None, reference: bool) -> Path:
     """Return the folder of a new run: named, by recipe (stem) and time, or the default one."""
     stamped = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}" if stem else DEFAULT_RUN
     folder = root() / "papermill_runs" / (name or stamped)
-    if folder.name == DEFAULT_RUN and not stem and (folder / "results.json").is_file():
+    replaced = reference or (folder.name == DEFAULT_RUN and not stem)
+    if replaced and (folder / "results.json").is_file():
         shutil.rmtree(folder)
     if folder.exists():
-        told = f"choose another name (--run), resume it (--resume) or remove {relative(folder)}"
-        raise ValueError(f"the run {folder.name} is there already; {told}")
+        ways = f"choose another name (--run), resume it (--resume) or remove {relative(folder)}"
+        raise ValueError(f"the run {folder.name} is there already; {ways}")
     return folder
 
 
@@ -222,10 +233,11 @@ def _broken_folder(name: str | None, stem: str | None) -> Path:
 def run_workbook(
     recipe: str | os.PathLike | None = None, parameters: Mapping[str, object] | None = None,
     name: str | None = None, resume: bool = False, only: Sequence[str] = (),
+    jobs: int | None = None, reference: bool = False,
 ) -> Path:  # fmt: skip
-    """Execute the notebooks in order into ``papermill_runs/<run>/`` and write the report.
+    """Execute the notebooks into ``papermill_runs/<run>/`` and write the report.
 
-    Notebook, cell and time are shown on stderr.
+    Every notebook that is running shows its cell and time on stderr.
 
     Parameters
     ----------
@@ -234,13 +246,20 @@ def run_workbook(
     parameters : Mapping, optional
         Single parameters; they win over the recipe's.
     name : str, optional
-        Name of the run. By default ``flipbook`` where nothing else is given (it replaces the
+        Name of the run. By default ``workbook`` where nothing else is given (it replaces the
         earlier one), else the recipe's name and the time.
     resume : bool
-        Go on with a broken run: notebooks finished with the same source and parameters are
-        kept, up to the first that is not; all after it run again, since they build on it.
+        Go on with a broken run: a notebook that finished with the same source and parameters is
+        kept, unless one that it needs runs again.
     only
         The notebooks to run, by the beginnings of their names, such as ``05``; all by default.
+    jobs : int, optional
+        How many notebooks run at the same time, each with its share of the cores; with 1 they
+        run in order. By default one a core; one where torch finds an accelerator, since
+        they would share its memory.
+    reference : bool
+        For maintainers: make a run that git keeps again, ``flipbook`` or, with its recipe,
+        ``flipbook_full``.
 
     Returns
     -------
@@ -252,37 +271,43 @@ def run_workbook(
     ValueError
         For unknown or mistyped parameters or a name that is taken, before anything runs.
     NotebookError
-        When a notebook fails or leaves a cell unfinished.
+        When a notebook fails or leaves a cell unfinished. Those that do not need it still run.
     """
     books = find_notebooks()
-    known = known_parameters(books)
+    known, needs = known_parameters(books), read_needs(books)
     books = _chosen_books(books, only)
     name, chosen = name and _file_name(name), dict(parameters or {})
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1; got {jobs}")
     if recipe is not None:
         recipe = Path(recipe) if Path(recipe).is_file() else resolve(recipe)
         from_recipe = read_recipe(recipe)
         check_parameters(from_recipe, known, yaml=True)
         chosen = from_recipe | chosen
     stem = recipe.stem if recipe else DEFAULT_RUN if chosen else None
+    if reference:
+        if name or parameters or only or stem not in (None, REFERENCE_RUNS[1]):
+            raise ValueError("a reference run takes no options but the recipe of flipbook_full")
+        name = stem or REFERENCE_RUNS[0]
     before, folder = {}, None
     if resume:
         folder = _broken_folder(name, stem)
         before = Run(folder).results()
         chosen = chosen or before["parameters"]
     check_parameters(chosen, known)
-    folder = folder or _new_folder(name, stem)
+    folder = folder or _new_folder(name, stem, reference)
     started = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
-    told = relative(recipe) if recipe else before.get("recipe")
+    source = relative(recipe) if recipe else before.get("recipe")
     seed = chosen.get("seed", known["seed"].default if "seed" in known else None)
     results = {"run": folder.name, "status": "unfinished", "started": started, "seconds": 0.0}
-    results |= {"recipe": told, "parameters": chosen, "seed": seed, **provenance()}
+    results |= {"recipe": source, "parameters": chosen, "seed": seed, **provenance()}
     results |= {"notebooks": [], "notes": {}, "scores": []}
-    _execute_all(books, Run(folder), results, before.get("notebooks", []))
+    _execute_all(books, needs, Run(folder), results, before.get("notebooks", []), jobs)
     return folder
 
 
 def _chosen_books(books: list[Path], only: Sequence[str]) -> list[Path]:
-    """Return the notebooks whose names begin as told, in their order."""
+    """Return the notebooks whose names begin with one of `only`, in order."""
     for start in only:
         if not any(book.stem.startswith(start) for book in books):
             names = ", ".join(book.stem for book in books)
@@ -290,34 +315,64 @@ def _chosen_books(books: list[Path], only: Sequence[str]) -> list[Path]:
     return [book for book in books if not only or book.stem.startswith(tuple(only))]
 
 
-def _execute_all(books: list[Path], run: Run, results: dict, before: list[dict]) -> None:
+def _execute_all(
+    books: list[Path], needs: Mapping[str, set[str]], run: Run, results: dict, before: list[dict],
+    jobs: int | None,
+) -> None:  # fmt: skip
     """Execute or keep each notebook; results.json is true after each of them."""
-    store, notes = run.folder / "results.json", results["notebooks"]
-    chosen = results["parameters"] | {"run_dir": relative(run.folder)}
-    for number, path in enumerate(books, 1):
-        declared = read_parameters(_load(path), path.stem)
-        values = {name: value for name, value in chosen.items() if name in declared}
-        note = {"name": path.stem, "status": "complete", "fingerprint": _fingerprint(path, values)}
-        earlier = before[number - 1] if number <= len(before) else {}
-        if earlier | note == earlier:
-            note = earlier
-        else:
-            before = []  # what comes after builds on this one
-            effective = {name: parameter.default for name, parameter in declared.items()} | values
-            note |= {"status": "unfinished", "seconds": 0.0, "parameters": effective}
-            _write(store, results | {"notebooks": [*notes, note]})
-            start = monotonic()
-            execute(path, run.path(path.name), values, f"[{number}/{len(books)}] {path.stem}")
-            note |= {"status": "complete", "seconds": round(monotonic() - start, 1)}
-        notes.append(note)
-        results["seconds"] = round(sum(n["seconds"] for n in notes), 1)
-        results |= {"notes": run.notes, "scores": run.scores()}
-        results["status"] = "complete" if number == len(books) else "unfinished"
-        _write(store, results)
+    from tqdm import tqdm
+
+    from numpro.workbook.kernels import side_by_side
+
+    entries, tasks = _plan(books, needs, run, results["parameters"], before)
+    start, kept = monotonic(), sum(entry["seconds"] for entry in entries.values())
+    cores, accelerators = (results["machine"][key] for key in ("cores", "accelerators"))
+    jobs = min(jobs or (1 if accelerators else cores), len(books))
+    failures = {}
+
+    def store() -> None:
+        complete = all(entry["status"] == "complete" for entry in entries.values())
+        results["status"] = "complete" if complete else "unfinished"
+        results["seconds"] = round(kept + monotonic() - start, 1)
+        results.update(notebooks=list(entries.values()), notes=run.notes, scores=run.scores())
+        _write(run.folder / "results.json", results)
+
+    store()
+    with closing(side_by_side(tasks, needs, jobs, cores, books[0].parent)) as ended:
+        for name, seconds, failure in ended:
+            if failure:
+                failures[name] = failure
+                tqdm.write(f"{name}: {failure}", file=sys.stderr)
+            else:
+                entries[name] |= {"status": "complete", "seconds": seconds}
+            store()
+    if failures:
+        text = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
+        raise NotebookError(text) from next(iter(failures.values()))
     _write(run.folder / "report.html", render_report(results, run.figures()))
+
+
+def _plan(
+    books: list[Path], needs: Mapping[str, set[str]], run: Run, chosen: Mapping, before: list[dict]
+) -> tuple[dict[str, dict], dict[str, Callable[[], None]]]:
+    """Return by name each notebook's entry in results.json, and what executes those not kept."""
+    chosen = {**chosen, "run_dir": relative(run.folder)}
+    earlier, entries, tasks = {entry["name"]: entry for entry in before}, {}, {}
+    for number, path in enumerate(books, 1):
+        name, title = path.stem, f"[{number}/{len(books)}] {path.stem}"
+        declared = read_parameters(load(path), name)
+        values = {key: value for key, value in chosen.items() if key in declared}
+        entry = {"name": name, "status": "complete", "fingerprint": _fingerprint(path, values)}
+        old = earlier.get(name, {})
+        if old | entry != old or needs[name] & tasks.keys():
+            effective = {key: parameter.default for key, parameter in declared.items()} | values
+            old = entry | {"status": "unfinished", "seconds": 0.0, "parameters": effective}
+            tasks[name] = partial(execute, path, run.path(path.name), values, title)
+        entries[name] = old
+    return entries, tasks
 
 
 def _fingerprint(path: Path, values: Mapping) -> str:
     """Return a hash of what decides a notebook's outcome: its source, parameters, our version."""
-    cells = [(cell["cell_type"], cell["source"]) for cell in _load(path)["cells"]]
+    cells = [(cell["cell_type"], cell["source"]) for cell in load(path)["cells"]]
     return hashlib.sha256(_json([cells, values, __version__]).encode()).hexdigest()[:16]

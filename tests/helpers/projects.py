@@ -16,7 +16,9 @@ run_dir: str = "papermill_runs/interactive"  # where results go
 PATH_VARIABLES = {"PYTHONPATH": os.environ["PYTHONPATH"]}
 
 
-def write_notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
+def write_notebook(
+    path: Path, *cells: str, parameters: str = PARAMETERS, needs: list[str] | None = None
+) -> Path:
     """Write a notebook of a title, a parameters cell and the code `cells`."""
     import nbformat
 
@@ -28,6 +30,8 @@ def write_notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Pat
             "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
         },
     )
+    if needs is not None:
+        book.metadata["numpro"] = {"needs": needs}
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,13 @@
 """Runs of throw-away workbooks with real kernels, and the run folder."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
 
 import nbformat
 import numpy as np
@@ -9,9 +16,12 @@ from PIL import Image
 from projects import PARAMETERS, write_notebook
 from score_rows import make_row
 
+from numpro.flipbook.films import cpu_count
 from numpro.workbook import runs
-from numpro.workbook.notebooks import NotebookError
-from numpro.workbook.runs import Run, run_workbook
+from numpro.workbook.notebooks import NotebookError, read_needs
+from numpro.workbook.runs import DEFAULT_RUN, REFERENCE_RUNS, Run, find_notebooks, run_workbook
+
+ROOT = Path(__file__).resolve().parents[2]
 
 RUN = "from numpro.workbook.runs import Run\nrun = Run(run_dir)"
 # leaves a mark outside the run each time it is executed
@@ -56,7 +66,7 @@ def source_of(folder, name, tag):
 
 def test_a_default_run_tells_all_and_a_second_one_replaces_it(workbook, capsys):
     folder = run_workbook()
-    assert folder == workbook / "papermill_runs" / "flipbook"
+    assert folder == workbook / "papermill_runs" / "workbook"
     results = json.loads((folder / "results.json").read_text())
     names = ["01_first", "02_second", "A1_appendix"]
     assert [book["name"] for book in results["notebooks"]] == names
@@ -67,7 +77,7 @@ def test_a_default_run_tells_all_and_a_second_one_replaces_it(workbook, capsys):
     assert set(results["versions"]) >= {"python", "numpro", "torch", "transformers", "numpy"}
     assert set(results["machine"]) == {"processor", "cores", "accelerators"}
     injected = source_of(folder, "01_first", "injected-parameters")
-    assert injected == ['# Parameters\nrun_dir = "papermill_runs/flipbook"\n']
+    assert injected == ['# Parameters\nrun_dir = "papermill_runs/workbook"\n']
     assert source_of(folder, "A1_appendix", "injected-parameters") == []
     page = (folder / "report.html").read_text()
     assert "A square." in page and 'href="A1_appendix.ipynb"' in page
@@ -76,7 +86,7 @@ def test_a_default_run_tells_all_and_a_second_one_replaces_it(workbook, capsys):
 
     text = (folder / "01_first.ipynb").read_text()
     assert str(workbook) not in text and '"papermill"' not in text
-    assert "notebooks/x papermill_runs/flipbook 1.0" in text
+    assert "notebooks/x papermill_runs/workbook 1.0" in text
     (folder / "left_over.txt").write_text("from an earlier run")
     assert run_workbook() == folder
     assert (folder / "01_first.ipynb").read_text() == text
@@ -123,7 +133,8 @@ def test_a_notebook_that_stops_early_is_a_failure(project, cell, says):
     write_notebook(project / "notebooks" / "01_stops.ipynb", cell, "print('never')")
     with pytest.raises(NotebookError) as error:
         run_workbook()
-    assert says in str(error.value) and "papermill_runs/flipbook/01_stops.ipynb" in str(error.value)
+    assert str(error.value).startswith("01_stops: code cell") and says in str(error.value)
+    assert "papermill_runs/workbook/01_stops.ipynb" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +173,15 @@ def test_names_of_runs(workbook):
 
     runs_dir = workbook / "papermill_runs"
     (runs_dir / "mine").mkdir()
-    (runs_dir / "flipbook").mkdir()
-    (runs_dir / "flipbook" / "thesis.txt").touch()
+    (runs_dir / "workbook").mkdir()
+    (runs_dir / "workbook" / "thesis.txt").touch()
     refused("mine is there already", name="mine")
-    refused("flipbook is there already")
+    refused("workbook is there already")
+    refused("jobs must be at least 1; got 0", jobs=0)
     refused("a name must be letters", name="../mine")
     refused("nothing to resume: no run other", name="other", resume=True)
-    refused("nothing to resume: no run flipbook-", parameters={"fps": 2.0}, resume=True)
-    assert (runs_dir / "flipbook" / "thesis.txt").exists()
+    refused("nothing to resume: no run workbook-", parameters={"fps": 2.0}, resume=True)
+    assert (runs_dir / "workbook" / "thesis.txt").exists()
 
 
 def test_one_name_has_one_type(project):
@@ -183,6 +195,176 @@ def test_one_name_has_one_type(project):
 def test_no_notebooks_are_named(project):
     with pytest.raises(FileNotFoundError, match="no notebooks in .*notebooks"):
         run_workbook()
+
+
+def test_only_a_maintainer_rewrites_the_runs_that_git_keeps(project):
+    write_notebook(project / "notebooks" / "01_a.ipynb", parameters="seed: int = 7")
+    recipe = project / "flipbook_full.yaml"
+    recipe.write_text("seed: 1\n")
+    for name, arguments in (("flipbook", {}), ("flipbook_full", {"recipe": recipe})):
+        folder = run_workbook(reference=True, **arguments)
+        assert folder == project / "papermill_runs" / name
+        (folder / "left_over.txt").touch()
+        assert run_workbook(**arguments).name not in REFERENCE_RUNS
+        assert (folder / "left_over.txt").exists()
+        run_workbook(reference=True, **arguments)
+        assert not (folder / "left_over.txt").exists()
+    assert Run("papermill_runs/flipbook_full").results()["seed"] == 1
+    other = project / "slow.yaml"
+    other.write_text("seed: 1\n")
+    for arguments in (
+        {"name": "a"},
+        {"parameters": {"seed": 2}},
+        {"only": ["01"]},
+        {"recipe": other},
+    ):
+        with pytest.raises(ValueError, match="a reference run takes no options but the recipe"):
+            run_workbook(reference=True, **arguments)
+
+
+def test_git_ignores_every_run_but_those_two():
+    names = [*REFERENCE_RUNS, DEFAULT_RUN, "interactive", "flipbook_full-20260101-000000"]
+    files = [f"papermill_runs/{name}/results.json" for name in names]
+    command = ["git", "-C", str(ROOT), "check-ignore", "--no-index", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode > 1:
+        pytest.skip("no git repository")
+    assert done.stdout.split() == files[2:]
+
+
+# --- side by side ------------------------------------------------------------------------------
+
+WAIT = """
+from pathlib import Path
+from time import monotonic, sleep
+Path('../{}.here').touch()
+end = monotonic() + {}
+while monotonic() < end and not Path('../{}.here').exists():
+    sleep(0.05)
+assert Path('../{}.here').exists(), 'alone'
+"""
+
+
+def meeting(books, name, other, *cells, seconds=60, needs=()):
+    """Write a notebook that finishes only when `other` is running at the same time."""
+    cell = WAIT.format(name, seconds, other, other)
+    return write_notebook(books / f"{name}.ipynb", cell, *cells, needs=list(needs))
+
+
+def stamp(name):
+    """Return the cell that writes down when a notebook runs."""
+    return f"with open('../order', 'a') as file:\n    _ = file.write('{name} ')"
+
+
+def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, monkeypatch, capsys):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    books = project / "notebooks"
+    threads = "import os\nprint('threads', os.environ.get('OMP_NUM_THREADS'), os.getcwd())"
+    meeting(books, "01_a", "02_b", threads)
+    meeting(books, "02_b", "01_a", threads)
+    before = Path.cwd()
+    folder = run_workbook(jobs=2)
+    assert Path.cwd() == before and "OMP_NUM_THREADS" not in os.environ
+    share = max(1, cpu_count() // 2)
+    for name in ("01_a", "02_b"):
+        assert f"threads {share} notebooks" in (folder / f"{name}.ipynb").read_text()
+    results = Run(folder).results()
+    longest = max(book["seconds"] for book in results["notebooks"])
+    assert longest <= results["seconds"] + 0.1 < sum(b["seconds"] for b in results["notebooks"])
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.fullmatch(r"\[[12]/2\] 0[12]_[ab]: cell \d/4, \d\d:\d\d", line) for line in lines)
+    assert lines[1] in ("[1/2] 01_a: cell 0/4, 00:00", "[2/2] 02_b: cell 0/4, 00:00")
+
+    for file in project.glob("*.here"):
+        file.unlink()
+    meeting(books, "01_a", "02_b", seconds=0.2)
+    with pytest.raises(NotebookError, match=r"01_a: code cell 3 .* alone"):
+        run_workbook(jobs=1)
+
+
+def test_one_at_a_time_keeps_the_order_and_two_take_the_longest_chain_first(project):
+    books = project / "notebooks"
+    needs = {"00_x": [], "01_y": [], "02_first": [], "03_then": ["02"], "04_last": ["02", "03"]}
+    for name, needed in needs.items():
+        write_notebook(books / f"{name}.ipynb", stamp(name), needs=needed)
+    folder = run_workbook(jobs=1)
+    assert (project / "order").read_text().split() == list(needs)
+    (project / "order").unlink()
+    run_workbook(jobs=2)
+    order = (project / "order").read_text().split()
+    chain = [name for name in order if "0" + name[1] >= "02"]
+    assert chain == list(needs)[2:] and "02_first" in order[:2]
+    assert [book["name"] for book in Run(folder).results()["notebooks"]] == list(needs)
+
+
+def test_what_needs_nothing_of_a_failed_notebook_still_runs(project, capsys):
+    books = project / "notebooks"
+    write_notebook(books / "01_bad.ipynb", "1 / 0", "print('never')", needs=[])
+    write_notebook(books / "02_needs_it.ipynb", stamp("02"), needs=["01"])
+    write_notebook(books / "03_good.ipynb", stamp("03"), needs=[])
+    write_notebook(books / "04_waits_for_all.ipynb", stamp("04"))
+    with pytest.raises(NotebookError) as error:
+        run_workbook(jobs=2)
+    first, second, third = str(error.value).split("; 0")
+    assert first.startswith("01_bad: code cell 3 (1 / 0): ZeroDivisionError: division by zero; see")
+    assert second == "2_needs_it: not run, since it needs 01_bad"
+    assert third == "4_waits_for_all: not run, since it needs 01_bad, 02_needs_it"
+    assert "01_bad: code cell 3 (1 / 0): ZeroDivisionError" in capsys.readouterr().err
+    assert (project / "order").read_text() == "03 "
+    folder = project / "papermill_runs" / "workbook"
+    states = {book["name"]: book["status"] for book in Run(folder).results()["notebooks"]}
+    assert [name for name, state in states.items() if state == "complete"] == ["03_good"]
+    assert Run(folder).results()["status"] == "unfinished" and len(states) == 4
+
+    write_notebook(books / "01_bad.ipynb", stamp("01"), needs=[])
+    run_workbook(resume=True, jobs=2)
+    assert (project / "order").read_text() == "03 01 02 04 "
+    assert Run(folder).results()["status"] == "complete"
+    # what needs a notebook that runs again does so, too, and nothing else
+    write_notebook(books / "01_bad.ipynb", stamp("again"), needs=[])
+    run_workbook(resume=True, jobs=2, only=["01", "02", "03"])
+    assert (project / "order").read_text() == "03 01 02 04 again 02 "
+
+
+def test_what_a_notebook_needs_comes_before_it(project):
+    books = project / "notebooks"
+    write_notebook(books / "01_a.ipynb", needs=["02"])
+    write_notebook(books / "02_b.ipynb")
+    with pytest.raises(ValueError, match="01_a needs '02', which is no notebook before it"):
+        run_workbook()
+    assert list((project / "papermill_runs").iterdir()) == []
+
+
+def test_the_notebooks_say_what_they_need():
+    needs = read_needs(find_notebooks(ROOT / "notebooks"))
+    waiting = {name[:2]: {needed[:2] for needed in names} for name, names in needs.items() if names}
+    assert waiting == {"04": {"03"}, "05": {"03", "04"}}
+
+
+def test_an_interrupt_ends_all_kernels(project):
+    books = project / "notebooks"
+    cell = "import os, time\nopen(f'../{os.getpid()}.pid', 'w').close()\ntime.sleep(600)"
+    for name in ("01_a", "02_b"):
+        write_notebook(books / f"{name}.ipynb", cell, needs=[])
+    command = [sys.executable, "-m", "numpro", "run", "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        end = monotonic() + 60
+        while len(files := list(project.glob("*.pid"))) < 2 and monotonic() < end:
+            sleep(0.1)
+        assert len(files) == 2
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode != 0 and messages.endswith("Aborted!\n")
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.stem), 0)
+    results = Run("papermill_runs/workbook").results()
+    assert (
+        {book["status"] for book in results["notebooks"]} == {results["status"]} == {"unfinished"}
+    )
 
 
 class TestRun:
@@ -218,6 +400,14 @@ class TestRun:
         found = [(f["name"], f["caption"], f["alt"]) for f in run.figures()]
         assert found == [("z", "first again", "first again"), ("a", "second", "nothing")]
         assert (run.folder / "figures" / "a.png").read_bytes() == first
+
+    def test_figures_come_by_notebook_whichever_was_first(self, project):
+        run = Run("papermill_runs/one")
+        for name in ("A1_x", "05_z", "mine", "05_a", "00_x", "A1_a", "10_x"):
+            run.save_figure(Image.new("RGB", (2, 2)), name)
+        names = ["00_x", "05_z", "05_a", "10_x", "A1_x", "A1_a", "mine"]
+        assert [figure["name"] for figure in run.figures()] == names
+        assert [figure["order"] for figure in run.figures()] == [0, 0, 1, 0, 0, 1, 0]
 
     def test_notes_are_plain_json(self, project):
         run = Run("papermill_runs/one")

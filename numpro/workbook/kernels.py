@@ -1,0 +1,107 @@
+"""Notebook kernels side by side: which starts when, what they share, and how all of them end."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, chdir
+from pathlib import Path
+from time import monotonic
+from typing import ClassVar
+from weakref import WeakSet
+
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop, run_sync
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel that `Kernel.end_all` finds."""
+
+    _all: ClassVar[WeakSet] = WeakSet()
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._all.add(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill every kernel that this process started, and the processes of its notebook."""
+        for kernel in list(cls._all):
+            if kernel.has_kernel:
+                run_sync(kernel.signal_kernel)(signal.SIGKILL)
+
+
+def side_by_side(
+    tasks: Mapping[str, Callable[[], None]], needs: Mapping[str, set[str]], jobs: int, cores: int,
+    folder: Path,
+) -> Iterator[tuple[str, float, BaseException | None]]:  # fmt: skip
+    """Call several tasks at a time, each when those that it needs have ended without an error.
+
+    One at a time they are called in the order given; else the task that the longest chain of
+    others waits for comes first. Where the caller stops early, all kernels are killed.
+
+    Parameters
+    ----------
+    tasks : Mapping
+        What to call, by name; each executes a notebook in a `Kernel`.
+    needs : Mapping
+        For each name those that must end first; one that is no task is not waited for.
+    jobs : int
+        How many run at the same time.
+    cores : int
+        The cores that their threads share (``OMP_NUM_THREADS``, unless it is set).
+    folder : Path
+        Where the kernels work.
+
+    Yields
+    ------
+    tuple
+        Name, seconds, and error or None of each task when it has ended. A task that was not
+        called, since one that it needs failed, comes last.
+    """
+    waiting = sorted(tasks, key=_followers(needs).get, reverse=True) if jobs > 1 else list(tasks)
+    running: dict[Future, tuple[str, float]] = {}
+    unfinished = set(tasks)
+    with ExitStack() as stack:
+        # papermill changes the folder of the whole process: here it is the same for all threads
+        stack.enter_context(chdir(folder))
+        if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+            os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
+            stack.callback(os.environ.pop, "OMP_NUM_THREADS")
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
+        try:
+            while True:
+                ready = [name for name in waiting if not needs[name] & unfinished]
+                for name in ready[: jobs - len(running)]:
+                    waiting.remove(name)
+                    running[pool.submit(_call, tasks[name])] = name, monotonic()
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    name, start = running.pop(future)
+                    unfinished -= set() if future.exception() else {name}
+                    yield name, round(monotonic() - start, 1), future.exception()
+        except BaseException:
+            while wait(running, timeout=0.2).not_done:  # a kernel may be just starting
+                Kernel.end_all()
+            raise
+    for name in waiting:
+        missing = ", ".join(sorted(needs[name] & unfinished))
+        yield name, 0.0, RuntimeError(f"not run, since it needs {missing}")
+
+
+def _call(task: Callable[[], None]) -> None:
+    """Call a task in a thread, and close the event loop that its kernel got there."""
+    try:
+        task()
+    finally:
+        ensure_event_loop().close()
+
+
+def _followers(needs: Mapping[str, set[str]]) -> dict[str, int]:
+    """Return how many tasks follow each one in its longest chain; `needs` comes in order."""
+    follow = dict.fromkeys(needs, 0)
+    for name in reversed(needs):
+        for earlier in needs[name]:
+            follow[earlier] = max(follow[earlier], follow[name] + 1)
+    return follow

@@ -9,16 +9,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "prompts": [
-            "MOMENT",
-            "HIGHLIGHTS_FT",
-            "TASKS",
-            "TIME_ENCODINGS",
-            "Prompt",
-            "asked_unit",
-            "build_prompt",
-            "render_prompt",
-        ],
+        "encodings": ["ENCODINGS", "TIME_ENCODINGS", "asked_unit"],
+        "prompts": ["MOMENT", "HIGHLIGHTS_FT", "TASKS", "Prompt", "build_prompt", "render_prompt"],
         "answers": ["HighlightAnswer", "MomentAnswer", "parse_highlights", "parse_moment"],
     },
 )

@@ -77,9 +77,7 @@ _BOTH = words("@and(?: @the)*")
 _BETWEEN = words(r"@between[^\d]{0,16}$")
 _FROM = words(r"(?<![a-z])@from[^\d,;.]{0,4}$")
 _LIST = words("[,;、]? ?(?:@and|or|then)?,? ?(?:from|between|at|in)?(?: @the)*")
-_BEGINS, _ENDS, _WHOLE, _ABSENT = (
-    words(f"@{name}") for name in ("begins", "ends", "whole", "absent")
-)
+_BEGINS, _ENDS, _WHOLE, _ABSENT = map(words, ("@begins", "@ends", "@whole", "@absent"))
 _OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
 _NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
 _SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
@@ -98,8 +96,8 @@ _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 def _is_pair(gap: str, before: str) -> bool:
     """Tell whether two numbers are the ends of one span, by the words between and before them."""
     joined = _JOIN.fullmatch(gap) or (_BOTH.fullmatch(gap) and _BETWEEN.search(before))
-    told = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
-    return len(gap) <= 60 and bool(joined or told)
+    begins_ends = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
+    return len(gap) <= 60 and bool(joined or begins_ends)
 
 
 def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
@@ -110,9 +108,9 @@ def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
         if b and _is_pair(text[a.end : b.start].strip(), before[-24:]):
             next(rest)
             (a.a, a.b), a.end, a.unit = sorted((a.a, b.a)), b.end, b.unit or a.unit
-            a.pair, a.asked = True, bool(_FROM.search(before))
+            a.pair, a.from_to = True, bool(_FROM.search(before))
         elif opened := _OPEN.match(text, a.end):
-            a.b, a.end, a.pair, a.asked = None, opened.end(), True, True
+            a.b, a.end, a.pair, a.from_to = None, opened.end(), True, True
         elif _TILL.search(before) and (a.unit or a.anchored):
             a.a, a.pair = min(0, a.a), True
         elif _SINCE.search(before) and not (b and _gap(text, a.end, b.start)):
@@ -171,7 +169,7 @@ def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | Non
         if only or (len(run) > 2 and run[0].unit) or any(x.pair or x.anchored for x in run):
             kept += _merged(run)
     # the best form first: two ends, a unit, and the words asked for; the rest of that form follows
-    kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.asked))
+    kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.from_to))
     best = [(x.a, x.b) for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
     return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
 
@@ -244,17 +242,20 @@ def _listed(match: re.Match) -> str:
     return ", ".join(map(str, range(first, min(last + 1, first + 500))))
 
 
+def _floats(text: str) -> list[float]:
+    return [float(number) for number in re.findall(NUM, text)]
+
+
 def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
     """Yield the longest list of labels before each list of scores, the scores, and the words."""
     at = 0
     for match in _SCORES.finditer(text):
         segment, at = text[at : match.start()], match.end()
         lists = reversed(_LABELS.findall(segment))
-        if said := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
-            labels, scores = (
-                [float(x) for x in re.findall(NUM, part)] for part in (said, match[1])
-            )
-            yield labels, scores * len(labels) if len(scores) == 1 else scores, said + segment[-60:]
+        if longest := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
+            labels, scores = _floats(longest), _floats(match[1])
+            scores = scores * len(labels) if len(scores) == 1 else scores
+            yield labels, scores, longest + segment[-60:]
 
 
 def parse_highlights(text: str) -> HighlightAnswer:
@@ -288,13 +289,14 @@ def parse_highlights(text: str) -> HighlightAnswer:
     clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)[:8000]  # ranges written out
     pairs = (([float(a)], [float(b)], clean) for a, b in _PAIRS.findall(clean))
     rows, found = list(_pairs(clean)) or list(pairs), {}
-    own = [x for x in rows if (*x[0], *x[1]) != (*EXAMPLE_LABELS, *EXAMPLE_SCORES[: len(x[1])])]
-    for labels, scores, _ in own:
+    example = (*EXAMPLE_LABELS, *EXAMPLE_SCORES)
+    answered = [x for x in rows if (*x[0], *x[1]) != example[: len(EXAMPLE_LABELS) + len(x[1])]]
+    for labels, scores, _ in answered:
         for label, score in zip(labels, scores, strict=False):
             if max(label, score) < 1e9:
                 found.setdefault(int(label) if label.is_integer() else label, score)
     if not found:
         absent = NOT_PRESENT if _ABSENT.search(clean) else NO_SCORES
-        return HighlightAnswer(text, reason=absent if own == rows else EXAMPLE)
-    unit = _NAMED.search(own[0][2])
+        return HighlightAnswer(text, reason=absent if answered == rows else EXAMPLE)
+    unit = _NAMED.search(answered[0][2])
     return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -1,18 +1,9 @@
-"""The questions a model is asked, in the published wording, for five ways of giving the time.
+"""The questions a model is asked, in the published wording; and its true answers in words.
 
-============== ============================================================================
-``none``            nothing is given but, in words, how many frames there are and how long
-                    the video is (a baseline that is not told this fails by format alone)
-``overlay-index``   the frame's number is drawn on it (NumPro, arXiv 2411.10332)
-``overlay-seconds`` the frame's time is drawn on it, "10.2s" (TimeLens, arXiv 2512.14698)
-``text-index``      the frame's number stands as text before it
-``text-seconds``    the frame's time stands as text before it (UniTime, arXiv 2506.18883)
-============== ============================================================================
-
-`MOMENT`, `HIGHLIGHTS` and their sentence on numbers are as published, and so is the text before a
-frame in ``text-seconds``. The other sentences are our own, and so is the unit "seconds" in the two
-questions where seconds are asked for: one question for all five, so that they can be compared.
-What others published instead goes in as a template (`MOMENT_TIMELENS`, or a file: `read_template`).
+`MOMENT`, `HIGHLIGHTS` and their sentence on numbers are as published. The unit "seconds" in the two
+questions, where seconds are asked for, is our own: one question for all ways of giving the time
+(`numpro.prompting.encodings`), so that they can be compared. What others published instead goes in
+as a template (`MOMENT_TIMELENS`, or a file: `read_template`).
 """
 
 import os
@@ -21,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from numpro.prompting.encodings import ENCODINGS, asked_unit, frame_marks
+from numpro.prompting.encodings import TIME_ENCODINGS as TIME_ENCODINGS  # its place until 0.1
 from numpro.spans import one_of
 
 TASKS = ("moment_retrieval", "highlight_detection")
 
-# Published (NumPro repository, evaluation scripts): the sentence and the question are joined
-# without a space. Only the colour word is a parameter here.
-NUMBERS = "The {color} numbers on each frame represent the frame number."
+# Published (NumPro repository, evaluation scripts); joined to NUMBERS without a space.
 MOMENT = "During which frames can we see {query}? Answer in the format: 'From Frame x to Frame y'."
 # The same question as it was before October 2025.
 MOMENT_2024 = "During which frames can we see {query}? Answer in the format of 'from x to y'."
@@ -36,8 +27,10 @@ MOMENT_2024 = "During which frames can we see {query}? Answer in the format of '
 # 0.5 fps (75 frames), and models often repeat it: `answers` counts that as a failure.
 EXAMPLE_LABELS = tuple(range(80, 90))
 EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
-_SAID = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
-_EXAMPLE = _SAID.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
+_HIGHLIGHTS_ANSWER = (
+    "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
+)
+_EXAMPLE = _HIGHLIGHTS_ANSWER.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
 _SCALE = (
     " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
     "more related to the query, the saliency score should be higher. The output format should be "
@@ -58,8 +51,6 @@ MOMENT_TIMELENS = (
     "sentence '{query}', determining its starting and ending times. The format should be: 'The "
     "event happens in <start time> - <end time> seconds'."
 )
-# Published text before a frame (UniTime).
-_UNITIME = "timestamp: {} seconds "
 # What a template may hold, each in braces, and what it stands for.
 FIELDS = {
     "query": "what is looked for; {} is the same",
@@ -74,17 +65,6 @@ FIELDS = {
 
 # What models call a frame in an answer (`numpro/prompting/words.yaml` has more, in more languages).
 _FRAME_WORDS = ("Frame", "Panel", "Page", "Card", "Sheet", "Scene", "Image")
-
-# Encoding -> the sentence that says what the numbers are (our own wording where nothing was
-# published), and what is drawn on each frame or written before it.
-_ENCODINGS = {
-    "none": ("The video is given as {n} frames, numbered from {first} to {last}{lasting}.", ""),
-    "overlay-index": (NUMBERS, "{}"),
-    "overlay-seconds": ("The {color} numbers on each frame represent its time in seconds.", "{}s"),
-    "text-index": ("The number before each frame is its frame number.", "Frame {}: "),
-    "text-seconds": ("The timestamp before each frame is its time in seconds.", _UNITIME),
-}
-TIME_ENCODINGS = tuple(_ENCODINGS)
 
 
 @dataclass(frozen=True)
@@ -102,8 +82,8 @@ class Prompt:
     seconds
         The true time of each frame, for models whose input carries times of its own.
     form
-        What an answer of the asked form is, as a Lark grammar (`answer_form`), for a model that
-        is held to it.
+        The form that the question asks for, as a Lark grammar (`answer_form`), for a model whose
+        answers are held to it.
     """
 
     text: str
@@ -113,25 +93,13 @@ class Prompt:
     form: str | None = None
 
 
-def asked_unit(time_encoding: str) -> str:
-    """Return the unit the model is asked to answer in, "frame" or "second".
-
-    Examples
-    --------
-    >>> asked_unit("overlay-index"), asked_unit("text-seconds"), asked_unit("none")
-    ('frame', 'second', 'frame')
-    """
-    one_of("time_encoding", time_encoding, TIME_ENCODINGS)
-    return "second" if time_encoding.endswith("seconds") else "frame"
-
-
 def _question(task: str, time_encoding: str, template: str | None) -> str:
     """Return the whole question with its fields open."""
     body = template or (MOMENT if task == "moment_retrieval" else HIGHLIGHTS)
     if asked_unit(time_encoding) == "second" and template is None:
         body = body.replace("Frame x to Frame y", "x seconds to y seconds")
         body = re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", body)
-    numbers = _ENCODINGS[time_encoding][0]
+    numbers = ENCODINGS[time_encoding][0]
     if "{numbers}" in body or "{whole}" in body:
         return body.replace("{numbers}", numbers).replace("{whole}", "").strip()
     # the published moment question follows the sentence on numbers without a space
@@ -197,12 +165,6 @@ def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> st
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         raise ValueError(f"{path} has unknown fields {', '.join(unknown)}; known are {known}")
     return text.strip()
-
-
-def _times(seconds: Sequence[float]) -> list[str]:
-    """Return times with one decimal, or with as many more as keep the frames apart."""
-    digits = next((d for d in (1, 2) if len({f"{t:.{d}f}" for t in seconds}) == len(seconds)), 3)
-    return [f"{t:.{digits}f}" for t in seconds]
 
 
 def build_prompt(
@@ -276,11 +238,8 @@ def build_prompt(
     # in one pass, so that braces in a query stay as they are
     question = _question(task, time_encoding, template)
     text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
-    mark = _ENCODINGS[time_encoding][1]
-    marks = tuple(mark.format(n) for n in (_times(seconds) if timed else numbers)) if mark else None
-    shown = (None, marks) if time_encoding[:4] == "text" else (marks, None)
-    form = answer_form(task, time_encoding)
-    return Prompt(text, *shown, seconds=tuple(float(t) for t in seconds), form=form)
+    marks = frame_marks(time_encoding, numbers, seconds)
+    return Prompt(text, *marks, tuple(map(float, seconds)), answer_form(task, time_encoding))
 
 
 def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
@@ -300,26 +259,24 @@ def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
     Examples
     --------
     >>> print(answer_form("moment_retrieval", "overlay-index"))
-    start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?
-    said: (WORD " ")? LABEL
+    start: "From " end " to " end "."? | "Between " end (" and " | " to ") end "."?
+    end: (WORD " ")? LABEL
     WORD: "Frame" | "Panel" | "Page" | "Card" | "Sheet" | "Scene" | "Image"
     LABEL: /[0-9]{1,4}/
     """
     timed = asked_unit(time_encoding) == "second"
     label = "LABEL: /[0-9]{1,4}" + (r"\.[0-9]{1,3}/" if timed else "/")
     if task == "moment_retrieval":
-        lines = [
-            'start: "From " said " to " said "."? | "Between " said (" and " | " to ") said "."?'
-        ]
-        lines += ['said: LABEL " seconds"?' if timed else 'said: (WORD " ")? LABEL']
-        lines += [] if timed else ["WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)]
-        return "\n".join([*lines, label])
-    sentence = _SAID.replace("{unit}", asked_unit(time_encoding))
+        start = 'start: "From " end " to " end "."? | "Between " end (" and " | " to ") end "."?'
+        words = "WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)
+        end = ['end: LABEL " seconds"?'] if timed else ['end: (WORD " ")? LABEL', words]
+        return "\n".join([start, *end, label])
+    sentence = _HIGHLIGHTS_ANSWER.replace("{unit}", asked_unit(time_encoding))
     before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)
-    lines = [f'start: "{before}" said1', label, r"SCORE: /[0-5](\.[0-9])?/"]
+    lines = [f'start: "{before}" list1', label, r"SCORE: /[0-5](\.[0-9])?/"]
     for n in range(1, most + 1):
-        further = f' | LABEL ", " said{n + 1} ", " SCORE' if n < most else ""
-        lines.append(f'said{n}: LABEL "{between}" SCORE{further}')
+        further = f' | LABEL ", " list{n + 1} ", " SCORE' if n < most else ""
+        lines.append(f'list{n}: LABEL "{between}" SCORE{further}')
     return "\n".join(lines)
 
 
@@ -382,9 +339,9 @@ def format_moment(
     'From 3.0 seconds to 7.2 seconds.'
     """
     unit = asked_unit(time_encoding)
-    first, last = _numbers((a, b), unit)
-    said = ("{} seconds" if unit == "second" else "Frame {}") if words else "{}"
-    return f"From {said.format(first)} to {said.format(last)}."
+    form = ("{} seconds" if unit == "second" else "Frame {}") if words else "{}"
+    first, last = (form.format(number) for number in _numbers((a, b), unit))
+    return f"From {first} to {last}."
 
 
 def format_highlights(
@@ -400,5 +357,6 @@ def format_highlights(
     if len(labels) != len(scores):
         raise ValueError(f"one score per label is needed: {len(labels)} and {len(scores)}")
     unit = asked_unit(time_encoding)
-    listed, said = _numbers(labels, unit), _numbers(scores, "second")
-    return _SAID.format(unit=unit, labels=", ".join(listed), scores=", ".join(said))
+    texts = {"labels": _numbers(labels, unit), "scores": _numbers(scores, "second")}
+    lists = {name: ", ".join(numbers) for name, numbers in texts.items()}
+    return _HIGHLIGHTS_ANSWER.format(unit=unit, **lists)

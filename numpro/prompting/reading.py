@@ -20,8 +20,8 @@ NUM = r"\d++(?:\.\d++)?"
 
 def words(pattern: str) -> re.Pattern:
     """Compile a pattern in which ``@name`` stands for the words of that meaning."""
-    said = {name: "|".join(languages.values()) for name, languages in _WORDS.items()}
-    return re.compile(re.sub("@([a-z]+)", lambda m: f"(?:{said.get(m[1], m[1])})", pattern))
+    known = {name: "|".join(languages.values()) for name, languages in _WORDS.items()}
+    return re.compile(re.sub("@([a-z]+)", lambda m: f"(?:{known.get(m[1], m[1])})", pattern))
 
 
 _DIGITS = words(
@@ -63,7 +63,7 @@ _LENGTHS = {"h": 3600, "小": 3600, "m": 60, "分": 60, "ms": 0.001, "mil": 0.00
 
 @dataclass
 class Item:
-    """A span said, at first a single number: its ends, unit and place, and how sure it is."""
+    """A span in a text, at first a single number: its ends, unit and place, and how sure it is."""
 
     a: float
     b: float | None
@@ -72,7 +72,7 @@ class Item:
     end: int
     anchored: bool  # a position by itself: "frame 3", "0:03", "at 3"
     pair: bool = False
-    asked: bool = False  # said in the form that was asked for, "from ... to ..."
+    from_to: bool = False  # in the form that the question asks for, "from ... to ..."
 
 
 def _clock(match: re.Match) -> str:
@@ -117,8 +117,8 @@ def _number(text: str, match: re.Match, floor: int) -> Item | None:
     unit = None if word == "ordinal" else word
     if pre and unit in (None, "frame"):
         unit = pre.lastgroup or unit
-    said = match[0][:300].replace(",", ".")
-    value = float(said) if "." in said or len(said) > 15 else int(said)
+    digits = match[0][:300].replace(",", ".")
+    value = float(digits) if "." in digits or len(digits) > 15 else int(digits)
     known = pre or (post["ordinal"] and unit == "frame")
     anchored = bool(known or _AT.search(text[max(start - 24, floor) : start]))
     return Item(value, value, unit, start, end, anchored)

@@ -39,7 +39,7 @@ class CharadesSta(Loader):
 
     def read(self, key: int, row: str) -> Iterable[Row]:
         """Read a line VIDEO START END##SENTENCE."""
-        if not (said := _LINE.fullmatch(row)):
+        if not (line := _LINE.fullmatch(row)):
             raise ValueError(f"must be VIDEO START END##SENTENCE; got {row!r:.80}")
-        span = Span(seconds(said[2], "START"), seconds(said[3], "END"))
-        yield Row(said[1], None, Query(str(key - 1), text(said[4], "SENTENCE"), (span,)))
+        span = Span(seconds(line[2], "START"), seconds(line[3], "END"))
+        yield Row(line[1], None, Query(str(key - 1), text(line[4], "SENTENCE"), (span,)))

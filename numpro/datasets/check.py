@@ -94,17 +94,15 @@ def check_dataset(
         videos = load_dataset(name, split, data_root)
         counts = dict.fromkeys(FAULTS, 0)
         looked = run_many(probe, [Request(video.path) for video in videos], workers, limit)
-        bar = tqdm(
-            looked, f"checking {split}", len(videos), unit="video", disable=None, leave=False
-        )
+        bar = tqdm(looked, f"checking {split}", len(videos), False, unit="video", disable=None)
         for video, (_, info) in zip(videos, bar, strict=True):
             for fault, reason in video_faults(video, info).items():
                 counts[fault] += 1
                 faults[fault].append({"split": split, "video": video.video, "reason": reason})
-        queries, present = sum(len(v.queries) for v in videos), len(videos) - counts["missing"]
+        missing, unreadable, *others = FAULTS
+        queries, present = sum(len(v.queries) for v in videos), len(videos) - counts[missing]
         row = {"split": split, "queries": queries, "videos": len(videos), "present": present}
-        row |= {"readable": present - counts["unreadable"]}
-        row |= {fault: counts[fault] for fault in FAULTS[2:]}
+        row |= {"readable": present - counts[unreadable], **{f: counts[f] for f in others}}
         rows.append(row | {"published": source.get("published", {}).get(split)})
     if absent and (splits or not rows):
         raise next(iter(absent.values()))

@@ -40,7 +40,7 @@ _TOKENS = re.compile(rf"(?:\b(?:from|between)\s+)?(<\w+>){_TO}(<\w+>)", re.IGNOR
 _LABELS = re.compile(
     rf"\b(?:from|between)\s+(?:frames?\s*)?(\d+){_TO}(?:frames?\s*)?(\d+)\b", re.IGNORECASE
 )
-_ASKED = re.compile(r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL)
+_QUESTION = re.compile(r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL)
 _LINK = re.compile(r"^(?:[\W_]|and\b|then\b)+|[\s,;:]+$", re.IGNORECASE)  # around a caption
 
 
@@ -58,10 +58,10 @@ class Conversation(NamedTuple):
 def conversation(row: Any) -> Conversation:
     """Read one row of either format; a malformed one is a `ValueError`."""
     named = "video" if isinstance(row, dict) and "video" in row else "id"
-    video, source, said = need(row, named, "source", "conversations")
+    video, source, stored_turns = need(row, named, "source", "conversations")
     video, source = text(video, named), text(source, "source")
-    turns = []
-    for turn in items(said, "conversations"):
+    turns, length, times, fps = [], None, {}, None
+    for turn in items(stored_turns, "conversations"):
         who, words = need(turn, "from", "value")
         if who not in ("human", "gpt"):
             raise ValueError(f"from must be human or gpt; got {who!r:.80}")
@@ -71,30 +71,29 @@ def conversation(row: Any) -> Conversation:
     if named == "video":
         length = positive(row["duration"], "duration") if "duration" in row else None
         fps = positive(row.get("fps", NUMPRO_FPS), "fps")
-        return Conversation(video, source, tuple(turns), length, fps=fps)
-    if "meta" not in row:
-        return Conversation(video, source, tuple(turns))
-    length, tokens = need(row["meta"], "duration", "token")
-    need(tokens)
-    times = {token: seconds(value, token) for token, value in tokens.items()}
-    if cut := items(row["meta"].get("split") or [], "split"):
-        video = "_".join([video, *(str(seconds(second, "split")) for second in cut)])
-    return Conversation(video, source, tuple(turns), positive(length, "duration"), times)
+    elif "meta" in row:
+        length, tokens = need(row["meta"], "duration", "token")
+        need(tokens)
+        length = positive(length, "duration")
+        times = {token: seconds(value, token) for token, value in tokens.items()}
+        if cut := items(row["meta"].get("split") or [], "split"):
+            video = "_".join([video, *(str(seconds(second, "split")) for second in cut)])
+    return Conversation(video, source, tuple(turns), length, times, fps)
 
 
-def _span(said: re.Match, talk: Conversation) -> Span:
+def _span(pair: re.Match, talk: Conversation) -> Span:
     """Return the seconds that two tokens or two labels stand for."""
     if talk.fps:
-        return Span(*(seconds(label, "a label") / talk.fps for label in said.groups()))
-    if missing := [token for token in said.groups() if token not in talk.times]:
+        return Span(*(seconds(label, "a label") / talk.fps for label in pair.groups()))
+    if missing := [token for token in pair.groups() if token not in talk.times]:
         raise ValueError(f"token {missing[0]} has no time in meta")
-    return Span(talk.times[said[1]], talk.times[said[2]])
+    return Span(talk.times[pair[1]], talk.times[pair[2]])
 
 
-def _captions(words: str, said: list[re.Match]) -> list[str]:
+def _captions(words: str, pairs: list[re.Match]) -> list[str]:
     """Return what a text says of each of its times: what stands behind them, or before."""
-    ends = [0, *(pair.end() for pair in said)]
-    starts = [*(pair.start() for pair in said), len(words)]
+    ends = [0, *(pair.end() for pair in pairs)]
+    starts = [*(pair.start() for pair in pairs), len(words)]
     parts = [words[a:b].lstrip() for a, b in zip(ends, starts, strict=True)]
     captions = [_LINK.sub("", part) for part in parts]
     behind = not captions[0] or parts[1].startswith(",")
@@ -103,8 +102,8 @@ def _captions(words: str, said: list[re.Match]) -> list[str]:
 
 def _question(words: str) -> str:
     """Return what a question asks for."""
-    asked = _ASKED.search(words)
-    return asked[1] if asked else words.replace("<video>", "").strip()
+    published = _QUESTION.search(words)
+    return published[1] if published else words.replace("<video>", "").strip()
 
 
 def moments(talk: Conversation) -> dict[str, list[Span]]:
@@ -119,15 +118,15 @@ def moments(talk: Conversation) -> dict[str, list[Span]]:
     found: dict[str, list[Span]] = {}
     turns, pattern = talk.turns, _LABELS if talk.fps else _TOKENS
     for i, (who, words) in enumerate(turns):
-        if not (said := list(pattern.finditer(words))):
+        if not (pairs := list(pattern.finditer(words))):
             continue
         if who == "gpt":
-            asked = _question(turns[i - 1][1]) if i else ""
-            queries = [caption or asked for caption in _captions(words, said)]
+            question = _question(turns[i - 1][1]) if i else ""
+            queries = [caption or question for caption in _captions(words, pairs)]
         else:
             answer = turns[i + 1][1] if i + 1 < len(turns) else ""
-            queries = [] if pattern.search(answer) else [answer] * len(said)
-        for query, pair in zip(queries, said, strict=False):
+            queries = [] if pattern.search(answer) else [answer] * len(pairs)
+        for query, pair in zip(queries, pairs, strict=False):
             if query:
                 found.setdefault(query, []).append(_span(pair, talk))
     return found

@@ -43,7 +43,7 @@ def _is_count(value: Any) -> bool:
 
 
 def one_span(times: Sequence[Sequence[int]]) -> Span:
-    """Return the one span for what several annotators said (the rule is above).
+    """Return the one span for the pairs that several annotators gave (the rule is above).
 
     Examples
     --------
@@ -52,9 +52,9 @@ def one_span(times: Sequence[Sequence[int]]) -> Span:
     >>> one_span([[0, 0], [2, 3], [3, 3], [5, 5]])
     Span(start=10.0, end=20.0)
     """
-    said = [Span(SEGMENT * a, SEGMENT * (b + 1)) for a, b in times]
-    given = Counter(said)
-    return max(said, key=lambda span: (given[span], float(temporal_iou(span, said).mean())))
+    given = [Span(SEGMENT * a, SEGMENT * (b + 1)) for a, b in times]
+    count = Counter(given)
+    return max(given, key=lambda span: (count[span], float(temporal_iou(span, given).mean())))
 
 
 class Didemo(Loader):
@@ -74,8 +74,8 @@ class Didemo(Loader):
                 raise ValueError(f"times must hold [first, last] segments; got {pair!r:.80}")
         if not _is_count(segments) or not segments:
             raise ValueError(f"num_segments must be a whole number above 0; got {segments!r:.80}")
-        said = Query(str(qid), text(query, "description"), (one_span(times),))
-        yield Row(text(video, "video"), SEGMENT * segments, said)
+        query = Query(str(qid), text(query, "description"), (one_span(times),))
+        yield Row(text(video, "video"), SEGMENT * segments, query)
 
     def names(self, video: str) -> tuple[str, ...]:
         """Return the name with and without suffix, and the hash."""

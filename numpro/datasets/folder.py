@@ -44,6 +44,6 @@ class Folder(Loader):
         found = spans(row["spans"], "spans") if "spans" in row else ()
         if "start" in row or "end" in row:
             found += (Span(*map(seconds, need(row, "start", "end"), ("start", "end"))),)
-        said = Query(str(row.get("qid", key)), text(query, "query"), found)
+        query = Query(str(row.get("qid", key)), text(query, "query"), found)
         length = positive(row["duration"], "duration") if "duration" in row else None
-        yield Row(text(video, "video"), length, said)
+        yield Row(text(video, "video"), length, query)

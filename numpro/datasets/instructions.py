@@ -120,18 +120,12 @@ def unlearnable(query: Query, task: str, duration: float | None) -> str | None:
 
 def question(query: Query, clip: Any, task: str, config: InstructionConfig) -> Prompt:
     """Return the question about a clip (its ``seconds`` and ``duration``), as models are asked."""
-    first, numbers = getattr(clip, "first", 0), None
-    if first:
-        numbers = range(first, first + len(clip.seconds))
+    first = getattr(clip, "first", 0)
+    labels = range(first, first + len(clip.seconds)) if first else None
+    template = config.templates.get(task)
+    color = config.style.color if isinstance(config.style.color, str) else "small"
     return build_prompt(
-        query.text,
-        clip.seconds,
-        task,
-        config.time_encoding,
-        duration=clip.duration,
-        labels=numbers,
-        template=config.templates.get(task),
-        color=config.style.color if isinstance(config.style.color, str) else "small",
+        query.text, clip.seconds, task, config.time_encoding, clip.duration, labels, template, color
     )
 
 
@@ -147,25 +141,22 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
     """
     if reason := unlearnable(query, task, clip.duration):
         raise ValueError(f"query {query.qid!r} {reason}")
-    first = getattr(clip, "first", 0)
+    first, timed = getattr(clip, "first", 0), asked_unit(config.time_encoding) == "second"
     if task == "moment_retrieval":
         start, end = query.spans[0]
-        if asked_unit(config.time_encoding) == "frame":
-            start, end = spans.seconds_to_labels((start, end), clip.seconds, config.rounding)
-            start, end = start + first, end + first
+        if not timed:
+            labels = spans.seconds_to_labels((start, end), clip.seconds, config.rounding)
+            start, end = (first + label for label in labels)
         return prompts.format_moment(start, end, config.time_encoding)
     graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
-    frames = [i for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
-    scores = [1 + float(np.mean(graded[int(clip.seconds[i] // 2)])) for i in frames]
-    if asked_unit(config.time_encoding) == "second":
-        said = [float(clip.seconds[i]) for i in frames]
-    else:
-        said = [first + i for i in frames]
-    return prompts.format_highlights(said, scores, config.time_encoding)
+    frames = [(i, float(t)) for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
+    scores = [1 + float(np.mean(graded[int(t // 2)])) for _, t in frames]
+    labels = [t if timed else first + i for i, t in frames]
+    return prompts.format_highlights(labels, scores, config.time_encoding)
 
 
 def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, float]:
-    """Return what saying moments in labels costs under each rounding rule.
+    """Return what giving moments in labels costs under each rounding rule.
 
     Parameters
     ----------
@@ -184,11 +175,9 @@ def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, 
     """
     lost, truth = {}, [span for span, _ in samples]
     for rule in ROUNDINGS if samples else ():
-        said = [
-            spans.labels_to_seconds(spans.seconds_to_labels(x, times, rule), times)
-            for x, times in samples
-        ]
-        lost[rule] = 100 * (1 - float(np.mean(spans.temporal_iou(said, truth))))
+        labels = [(spans.seconds_to_labels(span, times, rule), times) for span, times in samples]
+        rounded = [spans.labels_to_seconds(*pair) for pair in labels]
+        lost[rule] = 100 * (1 - float(np.mean(spans.temporal_iou(rounded, truth))))
     return lost
 
 
@@ -222,7 +211,7 @@ def build_samples(
     report
         ``samples``, ``videos`` (with samples), ``skipped`` (rows ``video, qid, reason``; no qid
         where the video is at fault), ``rounding``, and ``cost`` as of `rounding_cost` (empty where
-        no labels are said).
+        the answers have no labels).
     """
     config, samples, skipped = config or InstructionConfig(), [], []
     one_of("time_encoding of an export", config.time_encoding, EXPORTED_ENCODINGS)
@@ -239,8 +228,9 @@ def build_samples(
             if reason := unlearnable(query, task, shown.duration):
                 skipped.append({"video": video.video, "qid": query.qid, "reason": reason})
                 continue
-            asked, answer = (say(query, shown, task, config) for say in (question, answer_text))
-            samples.append(Sample(video, query, path, asked.text, answer, shown, fps))
+            prompt = question(query, shown, task, config)
+            answer = answer_text(query, shown, task, config)
+            samples.append(Sample(video, query, path, prompt.text, answer, shown, fps))
     labelled = task == "moment_retrieval" and asked_unit(config.time_encoding) == "frame"
     cost = rounding_cost([(s.query.spans[0], s.shown.seconds) for s in samples if labelled])
     report = {"samples": len(samples), "videos": len({id(s.video) for s in samples})}
@@ -258,14 +248,10 @@ def _shown(
         return Shown(sampling_times(seconds, **sampling), seconds), video.path
     path = VideoFiles([numbered]).find(f"{video.video.removesuffix('.mp4')}.mp4")
     if path.resolve() == video.path.resolve():
-        raise ValueError(
-            f"numbered videos need another folder than {numbered}: {path.name} is there"
-        )
+        raise ValueError(f"numbered videos need another folder than {numbered}: it has {path.name}")
     clip = read_clip(video.path, size=config.size, **sampling)
-    frames = clip.frames
     labels = question(Query("", "", ()), clip, task, config).frame_labels
-    if labels is not None:
-        frames = number_frames(frames, style=config.style, labels=labels)
+    frames = number_frames(clip.frames, config.style, labels) if labels else clip.frames
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, seconds=clip.seconds, duration=clip.duration)
     return Shown(clip.seconds, clip.duration), path
@@ -276,9 +262,9 @@ def _shown(
 
 def _row(sample: Sample, name: str) -> dict:
     """Return a sample as a row of a format."""
-    _, tag, turns, who, said, asks, answers = FORMATS[name]
-    pair = ((asks, tag + sample.question), (answers, sample.answer))
-    talk = {turns: [{who: role, said: words} for role, words in pair]}
+    _, tag, turns, who, words, human, model = FORMATS[name]
+    texts = {human: tag + sample.question, model: sample.answer}
+    talk = {turns: [{who: role, words: content} for role, content in texts.items()]}
     if name != "conversations":
         return talk | {"videos": [str(sample.path.absolute())]}
     video = sample.video.video.removesuffix(".mp4")  # the loader appends it
@@ -366,20 +352,20 @@ def check_export(path: Path, name: str) -> int:
 
 def _check_row(row: Any, name: str) -> None:
     """Refuse a row that breaks a rule of its format."""
-    _, _, turns, who, said, *roles = FORMATS[name]
-    talk = [need(turn, who, said) for turn in items(need(row, turns)[0], turns)]
+    _, _, turns, who, words, *roles = FORMATS[name]
+    talk = [need(turn, who, words) for turn in items(need(row, turns)[0], turns)]
     talk = talk[1:] if talk and talk[0][0] == "system" else talk
     if not talk or len(talk) % 2:
         raise ValueError(f"{turns} must be questions with answers; got {len(talk)} turns")
-    for n, (role, words) in enumerate(talk):
+    for n, (role, content) in enumerate(talk):
         if role != roles[n % 2]:
             raise ValueError(f"{who} must be {roles[n % 2]!r} in turn {n + 1}; got {role!r:.80}")
-        text(words, said)
+        text(content, words)
     if name == "conversations":
         files = [text(need(row, key)[0], key) for key in ("video", "source")][:1]
     else:
         files = [text(file, "videos") for file in items(need(row, "videos")[0], "videos")]
-    tags = re.findall("<(?:video|image|audio)>", "".join(words for _, words in talk))
+    tags = re.findall("<(?:video|image|audio)>", "".join(content for _, content in talk))
     if tags != ["<video>"] * len(files):
         got = f"{' '.join(tags) or 'none'} for {len(files)}"
         raise ValueError(f"{turns} must have one <video> for each video; got {got}")

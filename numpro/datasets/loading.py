@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
-from threading import Thread
 from typing import Any, ClassVar, NamedTuple
 
 from numpro.datasets.records import Query, VideoQueries
@@ -97,21 +95,14 @@ def measured(path: Path, limit: float = 60.0) -> float | None:
     It is looked at in a thread, which is left alone after `limit` seconds: a process for each of
     thousands of whole files would cost more than all of them.
     """
+    from pebble.concurrent import thread
+
     from numpro.video import VideoError, probe
 
     if not path.is_file():
         return None
-    future = Future()
-
-    def look() -> None:
-        try:
-            future.set_result(probe(path).duration)
-        except Exception as error:  # noqa: BLE001  (nothing is lost: it is raised below)
-            future.set_exception(error)
-
-    Thread(target=look, daemon=True).start()
     try:
-        return future.result(limit)
+        return thread(probe)(path).result(limit).duration
     except (VideoError, TimeoutError):
         return None  # numpro.datasets.check and whoever reads the video say why
 
@@ -168,8 +159,8 @@ class Loader:
         if self.root.is_file():
             path, self.root = self.root, self.root.parent
         elif (path := self._there(self.files[split])) is None:
-            told = [f"{self.name}, split {split}: no {wanted} in {self.root}"]
-            raise FileNotFoundError("; to download: ".join(told + downloads(self.name)[:1]))
+            message = f"{self.name}, split {split}: no {wanted} in {self.root}"
+            raise FileNotFoundError("; to download: ".join([message, *downloads(self.name)[:1]]))
         return path
 
     def load(

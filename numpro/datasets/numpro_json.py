@@ -32,5 +32,5 @@ class NumproJson(Loader):
         if (qid := row.get("qid", row.get("id"))) is None:
             raise ValueError("has no id")
         span = Span(seconds(start, "start_time"), seconds(end, "end_time"))
-        said = Query(str(qid), text(query, "query"), (span,))
-        yield Row(text(video, "video"), positive(length, "duration"), said)
+        query = Query(str(qid), text(query, "query"), (span,))
+        yield Row(text(video, "video"), positive(length, "duration"), query)

@@ -48,5 +48,5 @@ class Qvhighlights(Loader):
         qid, query, video, length = need(row, "qid", "query", "vid", "duration")
         windows = spans(row[_TRUTH], _TRUTH) if _TRUTH in row else ()
         graded = saliency(row) if _CLIPS in row or _SCORES in row else None
-        said = Query(str(qid), text(query, "query"), windows, graded)
-        yield Row(text(video, "vid"), positive(length, "duration"), said)
+        query = Query(str(qid), text(query, "query"), windows, graded)
+        yield Row(text(video, "vid"), positive(length, "duration"), query)

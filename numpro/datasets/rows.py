@@ -111,17 +111,13 @@ def text_rows(path: Path) -> Iterator[tuple[int, str]]:
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a CSV file below its header, as dicts, numbered from 2."""
     reader, n = csv.DictReader((line for _, line in text_rows(path)), strict=True), 1
-    while True:
-        n += 1
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise ValueError(f"{row_name(n)}: not CSV: {error}") from error
-        if row is None:
-            return
-        if None in row:
-            raise ValueError(f"{row_name(n)}: has more values than the header has names")
-        yield n, row
+    try:
+        for n, row in enumerate(reader, 2):
+            if None in row:
+                raise ValueError(f"{row_name(n)}: has more values than the header has names")
+            yield n, row
+    except csv.Error as error:
+        raise ValueError(f"{row_name(n + 1)}: not CSV: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,5 +17,5 @@ def sources() -> dict[str, dict]:
 
 def downloads(name: str) -> list[str]:
     """Return what there is to download of a dataset, the annotations first; one line each."""
-    told = "{what}: {url} (size: {size}; licence: {licence})"
-    return [told.format(**got) for got in sources().get(name, {}).get("get", [])]
+    line = "{what}: {url} (size: {size}; licence: {licence})"
+    return [line.format(**file) for file in sources().get(name, {}).get("get", [])]

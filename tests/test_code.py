@@ -4,41 +4,17 @@ That every public name has a docstring is ruff's to check (rules D).
 """
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from code_lines import code_lines, docstring_lines
 
 import numpro
 
 PACKAGE = Path(numpro.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FUNCTION, LONGEST_FILE = 40, 250
-_NO_CODE = {
-    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}  # fmt: skip
-
-
-def docstring_lines(node: ast.AST) -> set[int]:
-    """Return the lines of the docstrings in a module, class or function."""
-    found = set()
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-    for part in ast.walk(node):
-        if isinstance(part, kinds) and ast.get_docstring(part):
-            found |= set(range(part.body[0].lineno, part.body[0].end_lineno + 1))
-    return found
-
-
-def code_lines(source: str) -> int:
-    """Count lines that hold code: no comments, docstrings or empty lines."""
-    lines = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in _NO_CODE:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    return len(lines - docstring_lines(ast.parse(source)))
 
 
 def public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
@@ -73,8 +49,8 @@ def test_a_file_can_be_read_in_one_go(path):
             assert len(set(lines) - docstring_lines(part)) <= LONGEST_FUNCTION, part.name
     for function in public_functions(tree):
         if not is_command(function):
-            told = function.args
-            named = [*told.posonlyargs, *told.args, *told.kwonlyargs]
-            open_ = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
-            missing = open_ + ["what it returns"] * (function.returns is None)
+            arguments = function.args
+            named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
+            missing = bare + ["what it returns"] * (function.returns is None)
             assert not missing, f"{function.name} (line {function.lineno}) lacks annotations"

@@ -9,8 +9,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "samples": ["FinetuneConfig", "Samples"],
-        "finetuning": ["IGNORED", "finetune", "plan", "read_log"],
+        "samples": ["IGNORED", "FinetuneConfig", "Samples"],
+        "finetuning": ["finetune", "plan", "read_log"],
         "presets": ["PRESETS", "TrainingConfig"],
         "launch": ["train_or_take"],
         "memory": ["predict_memory", "trainable_parameters"],

@@ -57,6 +57,11 @@ def say(content: object, *lines: str) -> None:
     click.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
+def tell(line: str) -> None:
+    """Print a line for people on standard error."""
+    click.echo(line, err=True)
+
+
 def here(path: str | None) -> str | None:
     """Let a relative path count from the working directory where it exists there."""
     return str(Path(path).absolute()) if path and Path(path).exists() else path
@@ -78,6 +83,7 @@ def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
 PATH, POSITIVE = click.Path(), click.IntRange(1)
 _TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
 _MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
+_TEMPLATE = "A file with the question, with {query} in it."
 _WORKERS = "Processes that read videos; 0: none [by cores]."
 fps = click.option("--fps", type=float, default=1.0, help="Frames a second.")
 model = click.option("--model", default="flipbook/longva", help="Name or folder.")
@@ -87,13 +93,14 @@ model_settings = click.option(
     "-o", "--model-option", "settings", nargs=2, multiple=True, metavar="NAME VALUE",
     callback=_settings, help=_MODEL,
 )  # fmt: skip
+template = click.option("--template", type=PATH, help=_TEMPLATE)
 data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
 workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
 
 def question_options(command: Callable) -> Callable:
-    """Add the options of a question: the model and its settings, time encoding, frames a second."""
-    return model(adapter(model_settings(time_encoding(fps(command)))))
+    """Add the options of a question: the model, its settings, time encoding, fps, wording."""
+    return model(adapter(model_settings(time_encoding(fps(template(command))))))
 
 
 def dataset_options(split: str) -> Callable:

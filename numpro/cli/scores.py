@@ -1,13 +1,12 @@
 """``numpro predict`` and ``numpro evaluate``: a dataset through a model, and what that scores."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
 from numpro import datasets, metrics, models
 from numpro.cli import base
-from numpro.cli.base import PATH, here, main, say
+from numpro.cli.base import PATH, here, main, say, tell
 from numpro.metrics import tables
 from numpro.prompting.prompts import TASKS, read_template
 from numpro.video import Sampling
@@ -24,7 +23,6 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 @base.dataset_options("test")
 @base.question_options
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
-@click.option("--template", type=PATH, help="A file with the question, with {query} in it.")
 @click.option("--seed", type=int, default=0)
 @base.workers
 @click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
@@ -63,11 +61,11 @@ def predict(
     else:
         template = read_template(template, task) if template else None
         question = models.Question(task, time_encoding, template=template)
-        execution |= {"limit": seconds, "cache": cache and Path(cache).absolute(), "shard": shard}
-        execution["tell"] = partial(click.echo, err=True)
+        execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": tell}
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-        rows = predict(videos, loaded, out, Sampling(fps), question, Execution(**execution))
+        execution = Execution(limit=seconds, **execution)
+        rows = predict(videos, loaded, out, Sampling(fps), question, execution)
     lines = []
     if shard and files.missing_queries(videos, out):
         named = files.shard_path(named, shard)

@@ -6,7 +6,7 @@ import click
 
 from numpro import datasets
 from numpro.cli import base
-from numpro.cli.base import PATH, POSITIVE, here, main, say
+from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.datasets import instructions as teaching
 from numpro.prompting.prompts import TASKS
 from numpro.spans import ROUNDINGS
@@ -33,7 +33,7 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
 
     Example:
       numpro instructions --format ms-swift --out train.jsonl --videos numbered
-      numpro instructions --dataset didemo --data-root d --format llama-factory --out d.json
+      numpro instructions --dataset didemo --data-root didemo --format llama-factory --out a.json
     """
     loaded = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
     config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
@@ -105,7 +105,7 @@ def finetune(
         return
     model, samples, facts = prepare(name, videos, config)
     for title, values in facts.items() if first_process() else ():
-        click.echo(f"{title}: " + ", ".join(f"{k} {v}" for k, v in values.items()), err=True)
+        tell(f"{title}: " + ", ".join(f"{k} {v}" for k, v in values.items()))
     if dry_run:
         return say(facts, *(f"{k}: {v}" for k, v in facts["plan"].items()))
     made = train(model, *arguments, samples)

@@ -1,13 +1,12 @@
 """``numpro number``, ``frames``, ``ask`` and ``check-data``: from files and datasets of videos."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
 from numpro import models
 from numpro.cli import base
-from numpro.cli.base import PATH, POSITIVE, here, main, say
+from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference.one_video import find_moment
 from numpro.numbers import overlay
 from numpro.numbers.numbered_video import DRAWN, list_frames, number_video
@@ -22,12 +21,12 @@ from numpro.video import Sampling, probe
 @click.option("--width", type=POSITIVE, help="Resize; needs --height too.")
 @click.option("--height", type=POSITIVE, help="Resize; needs --width too.")
 @click.option("--position", default="bottom_right", help="Where it stands.")
-@click.option("--font-size", type=float, default=40, help="In pixels.")
+@click.option("--font-size", "size", type=float, default=40, help="In pixels.")
 @click.option("--color", default="red", help="Name or #rrggbb.")
 @click.option("--outline", help="Colour around the digits [none].")
 @click.option("--box", help="Colour of a box behind the number [none].")
 @click.option("--time-encoding", type=click.Choice(DRAWN), default=DRAWN[0], help="What is drawn.")
-def number(video, out, fps, width, height, position, font_size, color, outline, box, **how) -> None:
+def number(video, out, fps, width, height, time_encoding, **style) -> None:
     """Write VIDEO with a number on every frame to OUT (mp4), at the sampled rate.
 
     Each frame stays on screen for as long as it stands for.
@@ -38,9 +37,8 @@ def number(video, out, fps, width, height, position, font_size, color, outline, 
     """
     if (width is None) != (height is None):
         raise click.UsageError("give --width and --height, or neither")
-    style = overlay.NumberStyle(position, font_size, color, outline, box)
-    size = (width, height) if width else None
-    wrote = number_video(video, out, fps, size, style, **how)
+    size, style = (width, height) if width else None, overlay.NumberStyle(**style)
+    wrote = number_video(video, out, fps, size, style, time_encoding)
     say(wrote, "wrote {}: {frames} numbered frames, {seconds:.2f} s".format(out, **wrote))
 
 
@@ -62,7 +60,6 @@ def frames(video, fps) -> None:
 @click.argument("video", type=PATH)
 @click.argument("query")
 @base.question_options
-@click.option("--template", type=PATH, help="A file with the question, with {query} in it.")
 @click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
 def ask(video, query, model, adapter, time_encoding, fps, settings, template, picture) -> None:
     r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
@@ -81,7 +78,6 @@ def ask(video, query, model, adapter, time_encoding, fps, settings, template, pi
     template = read_template(template) if template else None
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-    tell = partial(click.echo, err=True)
     question = models.Question(time_encoding=time_encoding, template=template)
     found = find_moment(video, query, loaded, Sampling(fps), question, tell)
     answer = found.answer

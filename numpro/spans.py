@@ -92,7 +92,7 @@ def labels_to_seconds(
     Parameters
     ----------
     span
-        First and last label as said; None as the last one is the end of the video.
+        First and last label of the answer; None as the last one is the end of the video.
         A label that was not drawn stands for the nearest one that was.
     seconds
         True times of the T sampled frames.
@@ -154,12 +154,10 @@ def seconds_to_labels(
     {'nearest': (1, 2), 'half_even': (0, 2), 'floor': (0, 2), 'outer': (0, 3)}
     """
     one_of("rounding", rounding, ROUNDINGS)
-    times = _times(seconds)
-
-    said = np.asarray(span, float)
-    below = np.maximum(np.searchsorted(times, said, side="right") - 1, 0)
-    above = np.minimum(np.searchsorted(times, said, side="left"), len(times) - 1)
-    later, earlier = times[above] - said, said - times[below]
+    times, ends = _times(seconds), np.asarray(span, float)
+    below = np.maximum(np.searchsorted(times, ends, side="right") - 1, 0)
+    above = np.minimum(np.searchsorted(times, ends, side="left"), len(times) - 1)
+    later, earlier = times[above] - ends, ends - times[below]
     tie = (later == earlier) & (rounding == "nearest" or above % 2 == 0)
     up = {"floor": False, "outer": np.array([False, True])}.get(rounding, tie | (later < earlier))
     first, last = np.where(up, above, below).tolist()
@@ -208,9 +206,9 @@ def highlight_scores(
 ) -> np.ndarray:
     """Turn a parsed highlight answer into one saliency score per short clip of the video.
 
-    QVHighlights scores clips of two seconds. A clip gets the mean of the scores said for its
-    sampled frames, 0 when none of them was said; a clip in which no frame was sampled gets the
-    score of the sampled frame nearest to its middle.
+    QVHighlights scores clips of two seconds. A clip gets the mean of the scores that the answer
+    gives its sampled frames, 0 when it names none of them; a clip in which no frame was sampled
+    gets the score of the sampled frame nearest to its middle.
 
     Parameters
     ----------
@@ -230,8 +228,8 @@ def highlight_scores(
     --------
     >>> from types import SimpleNamespace as Made
     >>> clip = Made(seconds=[0.0, 1.0, 2.0, 3.0], duration=8.0)
-    >>> said = Made(labels=(1, 2, 3), scores=(4.0, 2.0, 3.0), unit="frame")
-    >>> highlight_scores(said, clip).tolist()
+    >>> answer = Made(labels=(1, 2, 3), scores=(4.0, 2.0, 3.0), unit="frame")
+    >>> highlight_scores(answer, clip).tolist()
     [4.0, 2.5, 3.0, 3.0]
     """
     unit = answer.unit or unit
@@ -242,10 +240,10 @@ def highlight_scores(
     frame = _nearest(answer.labels, drawn)
     clip_of = np.minimum((times // clip_seconds).astype(int), n - 1)
     # a clip without a sampled frame takes the frame nearest to its middle
-    lent = _nearest((np.arange(n) + 0.5) * clip_seconds, times)
+    middle = _nearest((np.arange(n) + 0.5) * clip_seconds, times)
     empty = np.bincount(clip_of, minlength=n) == 0
     total, count = (
-        np.where(empty, said[lent], np.bincount(clip_of, said, n))
-        for said in (np.bincount(frame, w, len(times)) for w in (answer.scores, None))
+        np.where(empty, per_frame[middle], np.bincount(clip_of, per_frame, n))
+        for per_frame in (np.bincount(frame, w, len(times)) for w in (answer.scores, None))
     )
     return total / np.maximum(count, 1)

@@ -126,7 +126,7 @@ def test_labels_survive_the_way_to_seconds_and_back(times, data):
 
 
 @pytest.mark.parametrize(
-    ("spans", "unit", "asked", "expected"),
+    ("spans", "unit", "wanted", "expected"),
     [
         pytest.param(((1, 3),), "frame", "frame", [(0.4, 2.1)], id="frames"),
         pytest.param(((1, 3),), None, "frame", [(0.4, 2.1)], id="no-unit"),
@@ -139,8 +139,8 @@ def test_labels_survive_the_way_to_seconds_and_back(times, data):
         pytest.param((), None, "frame", [], id="unparsed"),
     ],
 )
-def test_to_seconds(spans, unit, asked, expected):
-    found = to_seconds(MomentAnswer("", spans, unit), film(), unit=asked)
+def test_to_seconds(spans, unit, wanted, expected):
+    found = to_seconds(MomentAnswer("", spans, unit), film(), unit=wanted)
     np.testing.assert_allclose(found, np.reshape(expected, (-1, 2)) if expected else ())
     assert all(isinstance(span, Span) for span in found)
 
@@ -152,8 +152,8 @@ def test_to_seconds_refuses_an_unknown_unit():
 
 def test_highlight_scores():
     clip = film([0.0, 1.0, 2.0, 3.0, 4.0], 5.0)
-    said = HighlightAnswer("", (0, 1, 2, 4), (2.0, 4.0, 5.0, 1.0), "frame")
-    np.testing.assert_allclose(highlight_scores(said, clip), [3.0, 3.0])
+    answer = HighlightAnswer("", (0, 1, 2, 4), (2.0, 4.0, 5.0, 1.0), "frame")
+    np.testing.assert_allclose(highlight_scores(answer, clip), [3.0, 3.0])
     offset = HighlightAnswer("", (12,), (5.0,), "frame")
     np.testing.assert_allclose(highlight_scores(offset, clip, range(10, 15)), [0.0, 5.0])
     at = HighlightAnswer("", (2.1,), (5.0,), None)
@@ -162,6 +162,6 @@ def test_highlight_scores():
 
 
 def test_highlight_scores_of_sparse_frames():
-    said = HighlightAnswer("", (1,), (4.0,), "frame")
-    scores = highlight_scores(said, film([0.0, 4.0, 8.0], 12.0))
+    answer = HighlightAnswer("", (1,), (4.0,), "frame")
+    scores = highlight_scores(answer, film([0.0, 4.0, 8.0], 12.0))
     np.testing.assert_allclose(scores, [0.0, 4.0, 4.0, 0.0, 0.0, 0.0])

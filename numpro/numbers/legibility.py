@@ -48,8 +48,8 @@ def digit_height(
     for name, size in (("frame_size", frame_size), ("model_size", model_size)):
         if len(size) != 2 or min(size) <= 0:
             raise ValueError(f"{name} must be (width, height) above 0; got {size!r}")
-    shrunk = min(seen / drawn for seen, drawn in zip(model_size, frame_size, strict=True))
-    return ink_height(style) * shrunk
+    scale = min(new / old for new, old in zip(model_size, frame_size, strict=True))
+    return ink_height(style) * scale
 
 
 def warn_unreadable(
@@ -77,11 +77,11 @@ def warn_unreadable(
     """
     height = digit_height(style, frame_size, model_size)
     if height < readable:
-        drawn, seen = ("{} x {}".format(*size) for size in (frame_size, model_size))
+        drawn, resized = ("{} x {}".format(*size) for size in (frame_size, model_size))
         larger = ceil(style.size * readable / height)
         warnings.warn(
             f"digits of size {style.size:g} on frames of {drawn} are {height:.1f} pixels high in "
-            f"the {seen} that the model sees; under {readable:g} they are hardly read; draw "
+            f"the {resized} that the model sees; under {readable:g} they are hardly read; draw "
             f"them in size {larger} or more, or let the model see larger pictures",
             stacklevel=stacklevel + 1,
         )

@@ -66,13 +66,13 @@ def number_video(
     info = probe(path)
     seconds = sampling_times(info.duration, fps)
     labels = build_prompt("anything", seconds, time_encoding=time_encoding).frame_labels
-    said: dict[str, None] = {}
+    messages: dict[str, None] = {}  # in order, each once
 
     def pages() -> Iterator[np.ndarray]:
         drawn = iter(labels)
         with _bar("numbering", len(seconds)) as bar:
             for clip in _stretches(path, seconds, size or (info.width, info.height)):
-                said.update(dict.fromkeys(clip.source["warnings"]))
+                messages.update(dict.fromkeys(clip.source["warnings"]))
                 here = list(islice(drawn, len(clip)))
                 for page in number_frames(clip.frames, style, here, out=clip.frames):
                     yield page
@@ -80,8 +80,8 @@ def number_video(
                 del clip, page  # before the next stretch is read
 
     write_video(out, pages(), seconds=seconds, duration=info.duration)
-    facts = {"out": str(out), "frames": len(seconds), "seconds": info.duration}
-    return facts | {"warnings": list(said)}
+    counts = {"frames": len(seconds), "seconds": info.duration}
+    return {"out": str(out), **counts, "warnings": list(messages)}
 
 
 def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:
@@ -122,8 +122,7 @@ def _bar(doing: str, total: int):
 
 def _stretches(path, seconds: np.ndarray, size: tuple[int, int]) -> Iterator[Clip]:
     """Yield clips of these seconds, one after the other."""
-    fitting = _STRETCH_BYTES // max(1, 3 * size[0] * size[1])
-    most = min(max(1, fitting), _STRETCH_FRAMES)
+    most = min(max(1, _STRETCH_BYTES // max(1, 3 * size[0] * size[1])), _STRETCH_FRAMES)
     for first in range(0, len(seconds), most):
         yield read_clip(path, times=seconds[first : first + most], size=size)
 

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from numpro.spans import one_of
+
 FONT = Path(__file__).with_name("fonts") / "DejaVuSans-Bold.ttf"
 POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
 _CACHE_BYTES = 1 << 26  # of rendered labels: 3,000 of the published style
@@ -64,8 +66,7 @@ class NumberStyle:
     box: Color | None = None
 
     def __post_init__(self):
-        if self.position not in POSITIONS:
-            raise ValueError(f"position must be one of {', '.join(POSITIONS)}; got {self.position}")
+        one_of("position", self.position, POSITIONS)
         if isinstance(self.size, bool) or not isinstance(self.size, int | float | np.number):
             raise ValueError(f"size must be a number of pixels; got {self.size!r}")
         if not 0 < self.size < 10_000:
@@ -74,10 +75,8 @@ class NumberStyle:
             object.__setattr__(self, "size", self.size.item())
         for name in ("color", "outline", "box"):
             color = getattr(self, name)
-            if color is not None or name == "color":
-                rgb = _rgb(name, color)
-                if not isinstance(color, str):
-                    object.__setattr__(self, name, rgb)
+            rgb = None if color is None and name != "color" else _rgb(name, color)
+            object.__setattr__(self, name, color if isinstance(color, str) else rgb)
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -86,9 +85,8 @@ class NumberStyle:
 
     def as_dict(self) -> dict:
         """Return the style as JSON keeps it; an outline or a box only where there is one."""
-        stored = {field.name: getattr(self, field.name) for field in fields(self)}
-        stored = {name: value for name, value in stored.items() if value is not None}
-        return {n: list(v) if isinstance(v, tuple) else v for n, v in stored.items()}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
 
     @classmethod
     def from_dict(cls, stored: dict) -> "NumberStyle":
@@ -144,14 +142,12 @@ def number_frames(
     """
     style = NumberStyle() if style is None else style
     _check_frames(frames, "frames")
-    if out is None:
-        out = frames.copy()
-    else:
-        _check_frames(out, "out")
-        if out.shape != frames.shape:
-            raise ValueError(f"out must have the shape of frames {frames.shape}; got {out.shape}")
-        if out is not frames:
-            out[...] = frames
+    out = np.empty_like(frames) if out is None else out
+    _check_frames(out, "out")
+    if out.shape != frames.shape:
+        raise ValueError(f"out must have the shape of frames {frames.shape}; got {out.shape}")
+    if out is not frames:
+        out[...] = frames
     pages = out[None] if out.ndim == 3 else out
     height, width = pages.shape[1:3]
     for page, text in zip(pages, _texts(labels, len(pages), frames.ndim == 3), strict=True):
@@ -183,15 +179,15 @@ class _Layer(NamedTuple):
 class _Stamps(dict):
     """The layers of each (text, style, width, height), rendered once; bounded in bytes."""
 
-    held = 0
+    total = 0  # bytes, about
 
     def __missing__(self, key: tuple) -> tuple[_Layer, ...]:
         layers = tuple(_render(*key))
         size = 500 + sum(layer.keep.nbytes + layer.add.nbytes for layer in layers)  # 500: the key
-        if self.held + size > _CACHE_BYTES:
+        if self.total + size > _CACHE_BYTES:
             self.clear()
-            self.held = 0
-        self.held += size
+            self.total = 0
+        self.total += size
         self[key] = layers
         return layers
 
@@ -265,9 +261,8 @@ def _rgb(name: str, color: Color) -> tuple[int, int, int]:
 
 def _texts(labels, count: int, single: bool) -> Iterator[str]:
     """Check the labels and turn them into texts, one a frame."""
-    if labels is None:
-        labels = range(count)
-    elif isinstance(labels, int | str | np.integer):
+    labels = range(count) if labels is None else labels
+    if isinstance(labels, int | str | np.integer):
         if not single:
             raise TypeError(f"labels must be a sequence, one label a frame; got {labels!r}")
         labels = [labels]
@@ -281,7 +276,7 @@ def _texts(labels, count: int, single: bool) -> Iterator[str]:
 
 def _check_frames(frames: np.ndarray, name: str) -> None:
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
-        seen = frames.dtype if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise TypeError(f"{name} must be a numpy array of uint8; got {seen}")
+        kind = getattr(frames, "dtype", type(frames).__name__)
+        raise TypeError(f"{name} must be a numpy array of uint8; got {kind}")
     if frames.ndim not in (3, 4) or frames.shape[-1] != 3:
         raise ValueError(f"{name} must have shape [T, H, W, 3] or [H, W, 3]; got {frames.shape}")

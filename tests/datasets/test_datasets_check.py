@@ -68,8 +68,8 @@ def test_a_file_that_hangs_is_unreadable_and_the_others_are_looked_at(root):
     # the limit also holds for films that are read, on a machine that does much else
     found = check_dataset("folder", root, limit=10, workers=1)
     assert (found["splits"][0]["present"], found["splits"][0]["readable"]) == (6, 4)
-    told = {row["video"]: row["reason"] for row in found["unreadable"]}
-    assert told.pop("fine") == "not read within 10 s" and list(told) == ["broken"]
+    reasons = {row["video"]: row["reason"] for row in found["unreadable"]}
+    assert reasons.pop("fine") == "not read within 10 s" and list(reasons) == ["broken"]
 
 
 def test_it_can_look_without_workers(root):
@@ -137,8 +137,8 @@ def test_the_embedded_world_has_nothing_missing():
 
 
 def test_sources_are_complete_and_of_known_datasets():
-    own = {"flipbook", "folder", "grouped-json"}
-    assert set(sources()) == set(datasets.DATASETS) - own
+    not_published = {"flipbook", "folder", "grouped-json"}
+    assert set(sources()) == set(datasets.DATASETS) - not_published
     for name, source in sources().items():
         assert set(source["published"]) <= set(datasets.loader(name).files)
         assert len(downloads(name)) == len(source["get"]) >= 2

@@ -35,7 +35,7 @@ def show(path: Path, film: bytes) -> Path:
     return path
 
 
-def said(videos):
+def contents(videos):
     """Return (video, duration, [(qid, text, spans)]) of each record."""
     return [(v.video, v.duration, [(q.qid, q.text, q.spans) for q in v.queries]) for v in videos]
 
@@ -49,7 +49,7 @@ def test_charades_sta_with_the_official_lengths(tmp_path):
     put(tmp_path, "charades_sta_test.txt", STA)
     table = 'id,subject,script,length\n3MSZA,X,"a, ""b""\nc",30.96\nAMT7R,Y,d,30.08\n'
     put(tmp_path, "Charades/Charades_v1_test.csv", table)
-    assert said(load_dataset("charades-sta", "test", tmp_path)) == [
+    assert contents(load_dataset("charades-sta", "test", tmp_path)) == [
         ("3MSZA", 30.96, [("0", "person turn a light on.", ((24.3, 30.4),)),
                           ("2", "late.", ((9.0, 5.0),))]),
         ("AMT7R", 30.08, [("1", "a ## b", ((4.0, 12.5),))]),
@@ -99,7 +99,7 @@ def test_grouped_by_video(tmp_path, film, name, split, file, keys):
     put(tmp_path, file, videos)
     path = show(tmp_path / "videos" / "v_-a.mp4", film)
     found = load_dataset(name, split, tmp_path)
-    assert said(found) == [
+    assert contents(found) == [
         ("v_-a", 55.15, [("v_-a_0", "One.", ((0.0, 4.14),)), ("v_-a_1", "Two", ((4.0, 3.0),))]),
         ("v_b", 5.0, []),
     ]
@@ -238,7 +238,7 @@ def test_vtimellm_as_a_dataset(tmp_path, film):
     show(tmp_path / "videos" / "anet" / "-x_129.8_184.0.mp4", film)
     show(tmp_path / "videos" / "-x.mp4", film)  # the whole film is not the part
     videos = load_dataset("vtimellm", "stage2", tmp_path)
-    assert said(videos) == [
+    assert contents(videos) == [
         ("-x_129.8_184.0", 54.2, [("1_0", "a man run", (FIRST,))]),
         ("b", None, []),
     ]
@@ -253,7 +253,7 @@ def test_numpro_instructions_as_a_dataset(tmp_path, film):
     row = {"video": "v_a", "source": "anet", "conversations": turns}
     put(tmp_path, "train_sft.json", [row, row | {"fps": 2, "duration": 9, "video": "v_b"}])
     show(tmp_path / "videos" / "v_a.mp4", film)
-    assert said(load_dataset("numpro-instructions", "train", tmp_path)) == [
+    assert contents(load_dataset("numpro-instructions", "train", tmp_path)) == [
         ("v_a", pytest.approx(4.0), [("1_0", "{a dog}", ((6.0, 14.0),))]),
         ("v_b", 9.0, [("2_0", "{a dog}", ((1.5, 3.5),))]),
     ]
@@ -269,7 +269,7 @@ def test_a_folder_with_a_csv(tmp_path, film):
     put(tmp_path, "queries.csv", "\ufeffvideo,query,start,end,qid\n" + cells)
     for split in ("test", "train"):
         videos = load_dataset("folder", split, tmp_path)
-        assert said(videos) == [
+        assert contents(videos) == [
             ("sea.mp4", pytest.approx(4.0), [("2", "a dog, wet", ((1.5, 3.0),)),
                                              ("b", "a boat", ((0.0, 2.0),))]),
             ("hill", pytest.approx(4.0), [("3", "a cat", ())]),
@@ -285,7 +285,7 @@ def test_a_folder_with_jsonl(tmp_path):
     rows = [row | {"query": "x", "spans": [[1, 2], [4, 5]]}]
     rows += [row | {"query": "y", "start": 1, "end": 2, "qid": 7}]
     put(tmp_path, "queries.jsonl", "\n".join(map(json.dumps, rows)))
-    assert said(load_dataset("folder", "test", tmp_path)) == [
+    assert contents(load_dataset("folder", "test", tmp_path)) == [
         ("a", 9.0, [("1", "x", ((1.0, 2.0), (4.0, 5.0))), ("7", "y", ((1.0, 2.0),))])
     ]
 
@@ -325,10 +325,10 @@ def test_charades_rows_agree_with_lighthouse():
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.video == other.video and mine.duration is None and other.duration > 0
         for a, b in zip(mine.queries, other.queries, strict=True):
-            (said,), (clipped,) = a.spans, b.spans
-            assert (a.text, said.start) == (b.text, clipped.start)
-            assert min(said.end, other.duration) == clipped.end
-            late += said.end > other.duration
+            (span,), (clipped,) = a.spans, b.spans
+            assert (a.text, span.start) == (b.text, clipped.start)
+            assert min(span.end, other.duration) == clipped.end
+            late += span.end > other.duration
     assert late == 562
     train = load_dataset(
         "qvhighlights", "train", folder / "lighthouse_charades_train_release.jsonl"

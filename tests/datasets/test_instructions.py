@@ -62,8 +62,8 @@ def test_fine_tuning_and_export_teach_the_same(films):
     learned = Samples(films, model, FinetuneConfig(fps=0.5))
     assert len(samples) == len(learned) == sum(len(v.queries) for v in films)
     for i, sample in enumerate(samples):
-        seen = f"{len(sample.shown.seconds)} frames"
-        assert learned[i]["input_ids"] == [seen, sample.question, sample.answer]
+        frames = f"{len(sample.shown.seconds)} frames"
+        assert learned[i]["input_ids"] == [frames, sample.question, sample.answer]
 
 
 @pytest.mark.parametrize("time_encoding", ["none", "overlay-index", "overlay-seconds"])
@@ -73,12 +73,12 @@ def test_the_true_answer_can_be_read_back(films, time_encoding):
     for sample in samples:
         answer = parse_moment(sample.answer)
         assert answer.reason is None
-        said, true = np.array(answer.spans[0]), np.array(sample.query.spans[0])
+        span, true = np.array(answer.spans[0]), np.array(sample.query.spans[0])
         if answer.unit == "second":
-            assert np.abs(said - true).max() < 0.0501
+            assert np.abs(span - true).max() < 0.0501
         else:
             times = sample.shown.seconds
-            assert np.abs(times[said] - np.minimum(true, times[-1])).max() <= 0.5
+            assert np.abs(times[span] - np.minimum(true, times[-1])).max() <= 0.5
     assert bool(report["cost"]) == (time_encoding != "overlay-seconds")
     for sample in build_samples(films, "highlight_detection", config)[0]:
         assert parse_highlights(sample.answer).reason is None
@@ -180,8 +180,8 @@ def test_no_numbered_video_leaves_its_folder(films, tmp_path):
 
 def test_each_format_is_written_as_documented(tmp_path):
     samples, _ = built((2.4, 6.5))
-    asked, path = samples[0].question, str(Path("gone.mp4").absolute())
-    turns = [{"from": "human", "value": "<video>" + asked}]
+    question, path = samples[0].question, str(Path("gone.mp4").absolute())
+    turns = [{"from": "human", "value": "<video>" + question}]
     turns.append({"from": "gpt", "value": "From Frame 2 to Frame 7."})
     rows = {}
     for name, (suffix, *_) in FORMATS.items():
@@ -190,13 +190,13 @@ def test_each_format_is_written_as_documented(tmp_path):
         assert check_export(file, name) == 1
     assert rows["ms-swift"] == {
         "messages": [
-            {"role": "user", "content": "<video>" + asked},
+            {"role": "user", "content": "<video>" + question},
             {"role": "assistant", "content": "From Frame 2 to Frame 7."},
         ],
         "videos": [path],
     }
     assert rows["llama-factory"] == [{"conversations": turns, "videos": [path]}]
-    talk = [{"from": "human", "value": "<video>\n" + asked}, turns[1]]
+    talk = [{"from": "human", "value": "<video>\n" + question}, turns[1]]
     facts = {"video": "v_-a b.c", "source": "anet", "fps": 1.0, "duration": 10.0}
     assert rows["conversations"] == [facts | {"conversations": talk}]
     assert json.loads((tmp_path / "dataset_info.json").read_text()) == {
@@ -223,8 +223,8 @@ def test_conversations_are_read_back_as_a_dataset(films, tmp_path):
     assert [v.duration for v in videos] == pytest.approx([v.duration for v in films], abs=0.1)
     for read, film in zip(videos, films, strict=True):
         assert [q.text for q in read.queries] == [q.text for q in film.queries]
-        for said, true in zip(read.queries, film.queries, strict=True):
-            assert np.abs(np.subtract(said.spans[0], true.spans[0])).max() <= 0.5
+        for query, true in zip(read.queries, film.queries, strict=True):
+            assert np.abs(np.subtract(query.spans[0], true.spans[0])).max() <= 0.5
 
 
 def test_other_data_sets_stay_in_dataset_info(tmp_path):
@@ -288,12 +288,12 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_row_is_named(tmp_path, case):
-    row, told = BROKEN[case]
+    row, message = BROKEN[case]
     file = tmp_path / "x.jsonl"
     file.write_text("".join(json.dumps(r) + "\n" for r in (ROW, row)))
     with pytest.raises(ValueError, match="x.jsonl: row 2: .*") as error:
         check_export(file, "ms-swift")
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_valid_row_may_begin_with_a_system_turn(tmp_path):
@@ -328,16 +328,18 @@ def run(*arguments, code=0):
 def test_the_command_writes_and_says_the_cost(films, tmp_path):
     root, out = films[0].path.parents[2], tmp_path / "a.jsonl"
     of = ("--split", "test", "--limit", 2, "--data-root", root, "--out", out)
-    said = run(*of, "--videos", tmp_path / "new")
+    printed = run(*of, "--videos", tmp_path / "new")
     count = sum(len(v.queries) for v in films)
-    assert f"{count} samples of 2 videos for ms-swift" in said and "left out" not in said
-    assert "mean IoU lost by rounding, in %: nearest" in said and "numbers on them" not in said
+    assert f"{count} samples of 2 videos for ms-swift" in printed and "left out" not in printed
+    assert (
+        "mean IoU lost by rounding, in %: nearest" in printed and "numbers on them" not in printed
+    )
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert rows[0]["videos"] == [str(tmp_path / "new" / f"{films[0].video}.mp4")]
     assert Path(rows[-1]["videos"][0]).is_file()
-    told = json.loads(run(*of, "--rounding", "floor", "--fps", 0.5, "--json"))
-    assert (told["samples"], told["videos"], told["rounding"]) == (count, 2, "floor")
-    assert told["cost"]["floor"] > told["cost"]["nearest"] > 0
+    report = json.loads(run(*of, "--rounding", "floor", "--fps", 0.5, "--json"))
+    assert (report["samples"], report["videos"], report["rounding"]) == (count, 2, "floor")
+    assert report["cost"]["floor"] > report["cost"]["nearest"] > 0
     assert "no numbers on them yet: --videos" in run(*of)
 
 
@@ -348,8 +350,8 @@ def test_the_command_says_what_is_left_out_and_why_nothing_is_written(tmp_path):
     of = ("--dataset", "numpro-json", "--data-root", tmp_path, "--out", tmp_path / "a.jsonl")
     assert "Error: no samples in 14 videos; left out: v0: no such file" in run(*of, code=1)
     assert not (tmp_path / "a.jsonl").exists()
-    said = run(*of, "--absent-too")
-    assert "3 samples of 3 videos" in said and "left out: 1 more" in said
-    assert said.count("has a span that ends before it starts") == 10
-    told = json.loads(run(*of, "--absent-too", "--json"))
-    assert [row["video"] for row in told["skipped"]] == [f"v{n}" for n in range(3, 14)]
+    printed = run(*of, "--absent-too")
+    assert "3 samples of 3 videos" in printed and "left out: 1 more" in printed
+    assert printed.count("has a span that ends before it starts") == 10
+    report = json.loads(run(*of, "--absent-too", "--json"))
+    assert [row["video"] for row in report["skipped"]] == [f"v{n}" for n in range(3, 14)]

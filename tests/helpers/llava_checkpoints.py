@@ -183,8 +183,8 @@ def composition(weights, pixels, before, after):
 
     # hidden layer -2 of three layers is what comes out of a tower of two
     tower = CLIPVisionModel(CLIPVisionConfig(**(CLIP | {"num_hidden_layers": 2}))).eval()
-    told = tower.load_state_dict(under("model.vision_tower.vision_tower.vision_model."), False)
-    assert not told.missing_keys
+    result = tower.load_state_dict(under("model.vision_tower.vision_tower.vision_model."), False)
+    assert not result.missing_keys
     patches = tower(pixels).last_hidden_state[:, 1:]  # without the class token
     hidden = torch.nn.functional.gelu(
         patches @ weights["model.mm_projector.0.weight"].T + weights["model.mm_projector.0.bias"]
@@ -198,8 +198,8 @@ def composition(weights, pixels, before, after):
     rope = {"rope_type": "default", "rope_theta": LLAVA["rope_theta"]}
     config = Qwen2Config(**{k: LLAVA[k] for k in names}, rope_parameters=rope)
     qwen = Qwen2ForCausalLM(config).eval()
-    told = qwen.load_state_dict(weights, strict=False)
-    assert not told.missing_keys
+    result = qwen.load_state_dict(weights, strict=False)
+    assert not result.missing_keys
     embeds = [qwen.model.embed_tokens(torch.tensor(ids)) for ids in (before, after)]
     row = torch.cat([embeds[0], visual, embeds[1]])[None]
     return qwen(inputs_embeds=row).logits[0]

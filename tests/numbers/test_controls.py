@@ -79,7 +79,7 @@ class Reading(VideoModel):
     """Says the numbers it was given for frames 3 and 5, and keeps what it saw."""
 
     name, adapter, notes = "reading", None, {}
-    said = "From Frame {} to Frame {}."
+    text = "From Frame {} to Frame {}."
 
     def answer(self, clip, queries, *given, labels=None, **named):
         self.labels = labels or list(range(len(clip)))
@@ -88,7 +88,7 @@ class Reading(VideoModel):
 
     def respond(self, frames, prompts, max_new_tokens):
         self.frames = frames
-        return [self.said.format(self.labels[3], self.labels[5])] * len(prompts)
+        return [self.text.format(self.labels[3], self.labels[5])] * len(prompts)
 
 
 @pytest.mark.parametrize("control", [None, *CONTROLS])
@@ -103,7 +103,7 @@ def test_answers_are_taken_by_the_numbers_drawn(films, clip, tmp_path, control):
 
 def test_who_counts_positions_is_wrong_under_a_control(films, tmp_path):
     class Counting(Reading):
-        said = "From Frame 3 to Frame 5."
+        text = "From Frame 3 to Frame 5."
 
     for control in ("offset", "shuffled"):
         out = tmp_path / f"{control}.jsonl"
@@ -113,7 +113,7 @@ def test_who_counts_positions_is_wrong_under_a_control(films, tmp_path):
 
 def test_highlights_are_taken_by_the_numbers_drawn(films, tmp_path):
     class Scoring(Reading):
-        said = "The highlight frames are in the {}, {} frames. Their saliency scores are 4.0, 2.0"
+        text = "The highlight frames are in the {}, {} frames. Their saliency scores are 4.0, 2.0"
 
     for control in ("offset", "shuffled"):
         rows = predict(
@@ -134,8 +134,8 @@ def test_a_real_model_under_a_control_and_no_mixing(films, longva, tmp_path):
     config = json.loads((tmp_path / "rows.jsonl.config.json").read_text())
     assert config["control"] == "offset"
     before = out.read_bytes()
-    for other, said in ((None, "None now"), ("shuffled", "'shuffled' now")):
-        with pytest.raises(ValueError, match=f"control: 'offset' there, {said}"):
+    for other, now in ((None, "None now"), ("shuffled", "'shuffled' now")):
+        with pytest.raises(ValueError, match=f"control: 'offset' there, {now}"):
             predict(films[:1], longva, out, control=other, progress=False)
     assert out.read_bytes() == before
     assert predict(films[:1], longva, out, control="offset", progress=False) == rows

@@ -83,12 +83,12 @@ def test_a_browser_gets_one_frame_a_sample_at_its_time_and_length(films, tmp_pat
 
 def test_stretch_by_stretch_gives_the_same_file_in_little_memory(films, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole.mp4", tmp_path / "parts.mp4"
-    asked = {"fps": 100, "size": (120, 80), "style": NumberStyle(size=20)}
-    number_video(films["25"], whole, **asked)
+    options = {"fps": 100, "size": (120, 80), "style": NumberStyle(size=20)}
+    number_video(films["25"], whole, **options)
     everything = 160 * 120 * 80 * 3
     monkeypatch.setattr(numbering, "_STRETCH_BYTES", everything // 16)
     tracemalloc.start()
-    number_video(films["25"], parts, **asked)
+    number_video(films["25"], parts, **options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert parts.read_bytes() == whole.read_bytes()
@@ -114,8 +114,8 @@ def test_the_command_says_what_it_wrote(films, tmp_path):
     out = tmp_path / "out.mp4"
     plain = invoke("number", films["25"], out, "--fps", "2", "--width", 96, "--height", 72)
     assert plain.stdout == f"wrote {out}: 4 numbered frames, 1.60 s\n"
-    told = json.loads(invoke("number", films["25"], out, "--color", "#0000ff", "--json").stdout)
-    assert told == {"out": str(out), "frames": 2, "seconds": 1.6, "warnings": []}
+    printed = invoke("number", films["25"], out, "--color", "#0000ff", "--json").stdout
+    assert json.loads(printed) == {"out": str(out), "frames": 2, "seconds": 1.6, "warnings": []}
 
 
 def test_progress_goes_to_the_terminal_and_json_alone_to_standard_output(films, tmp_path):
@@ -125,11 +125,11 @@ def test_progress_goes_to_the_terminal_and_json_alone_to_standard_output(films, 
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=300, check=True)
     os.close(theirs)
     assert json.loads(done.stdout)["frames"] == 2
-    told = b""
+    shown = b""
     with suppress(OSError):  # how a terminal that nobody writes to any more says so
         while part := os.read(ours, 10_000):
-            told += part
-    assert b"numbering: 100%" in told
+            shown += part
+    assert b"numbering: 100%" in shown
     os.close(ours)
 
 

@@ -139,10 +139,10 @@ def test_a_label_is_rendered_once_and_the_cache_is_bounded(monkeypatch):
     monkeypatch.setattr(overlay, "_CACHE_BYTES", 20_000)
     frames = noise(100, 64, 64)
     assert_like_pillow(frames, style, range(100))
-    held = [p.nbytes for s in overlay._stamps.values() for layer in s for p in layer[2:]]
-    assert 0 < sum(held) < overlay._stamps.held <= 20_000
+    rendered = [p.nbytes for s in overlay._stamps.values() for layer in s for p in layer[2:]]
+    assert 0 < sum(rendered) < overlay._stamps.total <= 20_000
     number_frames(frames, style, [" " * n for n in range(100)])
-    assert len(overlay._stamps) <= 40  # what shows nothing is held within the bound, too
+    assert len(overlay._stamps) <= 40  # what shows nothing is kept within the bound, too
 
 
 def test_out_is_drawn_into():

@@ -467,8 +467,8 @@ def test_highlight_failures_say_why(case):
 
 def test_a_240_frame_list_is_read_whole():
     frames, scores = range(240), [1 + i % 40 / 10 for i in range(240)]
-    said = PAPER.format(", ".join(map(str, frames)), ", ".join(map(str, scores)))
-    answer = parse_highlights(said)
+    text = PAPER.format(", ".join(map(str, frames)), ", ".join(map(str, scores)))
+    answer = parse_highlights(text)
     assert answer.labels == tuple(frames) and answer.scores == tuple(scores)
     listed = ", ".join(map(str, frames))
     assert parse_moment(f"The frames {listed}").spans == ((0, 239),)

@@ -156,10 +156,10 @@ def test_answers_are_read_back_and_echoes_are_failures(time_encoding):
     )
     assert parse_moment(moment).reason == "repeats the prompt's example"
     assert parse_highlights(highlight).reason == "repeats the prompt's example"
-    said = format_moment(1, 2, time_encoding)
-    assert parse_moment(f"{moment} {said}").spans == ((1, 2),)
-    said = format_highlights([1, 2], [2.5, 4.0], time_encoding)
-    assert parse_highlights(f"{highlight} {said}").labels == (1, 2)
+    answer = format_moment(1, 2, time_encoding)
+    assert parse_moment(f"{moment} {answer}").spans == ((1, 2),)
+    answer = format_highlights([1, 2], [2.5, 4.0], time_encoding)
+    assert parse_highlights(f"{highlight} {answer}").labels == (1, 2)
 
 
 def test_every_label_needs_a_score():
@@ -191,8 +191,8 @@ def test_an_answer_in_the_unit_asked_for_is_looked_up_in_the_seconds_of_the_fram
     for text in (format_moment(first, last, time_encoding), f"{first} to {last}"):
         spans = to_seconds(parse_moment(text), clip, unit=asked_unit(time_encoding))
         assert spans == ((12.5, 20.5),)
-    said = parse_highlights(format_highlights([first, last], [2.0, 4.0], time_encoding))
-    scores = highlight_scores(said, clip, unit=asked_unit(time_encoding))
+    answer = parse_highlights(format_highlights([first, last], [2.0, 4.0], time_encoding))
+    scores = highlight_scores(answer, clip, unit=asked_unit(time_encoding))
     assert scores.tolist() == [0] * 6 + [2, 0] + [4] * 7, "clips of 2 s, by the nearest frame"
 
 
@@ -216,7 +216,7 @@ def test_a_prompt_is_written_out_whole(time_encoding, video):
 
 
 @pytest.mark.parametrize(
-    ("template", "asked"),
+    ("template", "question"),
     [
         ("When is {query}?", "The red numbers on each frame represent the frame number.When is x?"),
         ("{whole} {n}: {query}?", "3: x?"),
@@ -225,15 +225,15 @@ def test_a_prompt_is_written_out_whole(time_encoding, video):
         ("{whole}{color} {query}", "red x"),
     ],
 )
-def test_a_template_from_a_file_is_asked(tmp_path, template, asked):
+def test_a_template_from_a_file_is_asked(tmp_path, template, question):
     file = tmp_path / "question.txt"
     file.write_text(template + "\n")
     assert read_template(file) == template
-    assert build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text == asked
+    assert build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text == question
     for name in FIELDS:
         file.write_text(f"{{query}} {{{name}}}")
-        said = build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text
-        assert "{" not in said, "every field named is filled in"
+        question = build_prompt("x", SECONDS, template=read_template(file), duration=6.0).text
+        assert "{" not in question, "every field named is filled in"
 
 
 def test_a_yaml_template_has_a_question_for_each_task(tmp_path):

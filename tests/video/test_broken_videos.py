@@ -222,10 +222,10 @@ warnings.simplefilter("ignore")
 for line in sys.stdin:
     try:
         clip = read_clip(line.strip(), fps=5)
-        said = [number_of(frame) for frame in clip.frames], clip.source_index.tolist()
+        found = [number_of(frame) for frame in clip.frames], clip.source_index.tolist()
     except VideoError as error:
-        said = error.reason
-    print(json.dumps(said), flush=True)
+        found = error.reason
+    print(json.dumps(found), flush=True)
 """
 DAMAGED = {
     "h264": {"options": {"bf": "0"}},
@@ -274,13 +274,13 @@ def test_no_damage_hangs_or_ends_the_process(tmp_path):
             paths.append(tmp_path / f"{name} {kind}.mp4")
             paths[-1].write_bytes(broken)
     child = [sys.executable, "-c", CHILD]
-    asked = "".join(f"{path}\n" for path in paths)
-    run = subprocess.run(child, input=asked, capture_output=True, text=True, timeout=300)
+    lines = "".join(f"{path}\n" for path in paths)
+    run = subprocess.run(child, input=lines, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
-    said = [json.loads(line) for line in run.stdout.splitlines()]
-    assert len(said) == len(paths)
+    outcomes = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(outcomes) == len(paths)
     compared = 0
-    for path, whole, outcome in zip(paths, kept, said, strict=True):
+    for path, whole, outcome in zip(paths, kept, outcomes, strict=True):
         if isinstance(outcome, str):
             continue  # an error names its reason
         shown = {source: number for number, source in zip(*outcome, strict=True)}

@@ -29,14 +29,14 @@ def test_clips_are_those_of_read_clip_in_the_order_asked(film, tmp_path):
     broken.write_bytes(b"no film")
     requests = [Request(film, SAMPLING), Request(broken, SAMPLING), Request(film, {"fps": 2.0})]
     for workers in (0, 2):
-        (_, first), (asked, error), (_, last) = read_many(iter(requests), workers)
+        (_, first), (request, error), (_, last) = read_many(iter(requests), workers)
         for clip, sampling in ((first, SAMPLING), (last, {"fps": 2.0})):
             fresh = read_clip(film, **sampling)
             np.testing.assert_array_equal(clip.frames, fresh.frames)
             np.testing.assert_array_equal(clip.seconds, fresh.seconds)
             np.testing.assert_array_equal(clip.source_index, fresh.source_index)
             assert clip.source == fresh.source and clip.frames.flags.writeable
-        assert asked.path == broken and type(error) is VideoError and error.path == broken
+        assert request.path == broken and type(error) is VideoError and error.path == broken
         assert "not a readable video" in error.reason
 
 
@@ -47,14 +47,14 @@ def test_workers_that_hang_or_die_are_replaced_and_the_others_go_on():
     found = list(run_many(planted, [Request(name) for name in names], workers=2, limit=8))
     assert time.monotonic() - began < 500, "not waited for"
     assert [request.path for request, _ in found] == names
-    said = {r.path: v.reason if isinstance(v, VideoError) else v for r, v in found}
-    assert {k: v for k, v in said.items() if k == v} == {k: k for k in "abcd"}
-    assert said["sleep_600"] == said["hold_600"] == "not read within 8 s"
-    assert said["signal_11"] == "reading it ended the worker process (SIGSEGV)"
-    assert said["signal_9"] == "reading it ended the worker process (SIGKILL)"
-    assert said["exit_3"] == "reading it ended the worker process (status 3)"
-    assert said["memory"] == "out of memory while it was read"
-    assert said["disk"] == "cannot be read: [Errno 5] Input/output error"
+    values = {r.path: v.reason if isinstance(v, VideoError) else v for r, v in found}
+    assert {k: v for k, v in values.items() if k == v} == {k: k for k in "abcd"}
+    assert values["sleep_600"] == values["hold_600"] == "not read within 8 s"
+    assert values["signal_11"] == "reading it ended the worker process (SIGSEGV)"
+    assert values["signal_9"] == "reading it ended the worker process (SIGKILL)"
+    assert values["exit_3"] == "reading it ended the worker process (status 3)"
+    assert values["memory"] == "out of memory while it was read"
+    assert values["disk"] == "cannot be read: [Errno 5] Input/output error"
 
 
 def test_a_real_file_that_hangs_is_given_up(film, tmp_path):
@@ -107,11 +107,11 @@ def test_workers_import_neither_torch_nor_the_main_script(film, tmp_path):
     script.write_text(
         "import sys, warnings\n"
         "import worker_tasks as here\nfrom numpro.video.workers import *\n"
-        "print('main runs')\nasked = [Request(sys.argv[1], here.SAMPLING), Request('modules')]\n"
-        "print(*[len(clip) for _, clip in read_many(asked[:1], workers=1)])\n"
-        "_, found = next(run_many(here.planted, asked[1:], workers=1))\n"
+        "print('main runs')\nrequests = [Request(sys.argv[1], here.SAMPLING), Request('modules')]\n"
+        "print(*[len(clip) for _, clip in read_many(requests[:1], workers=1)])\n"
+        "_, found = next(run_many(here.planted, requests[1:], workers=1))\n"
         "print(*{'torch', 'transformers', 'pandas', 'matplotlib'} & set(found))\n"
-        "warnings.simplefilter('ignore')\n"  # a worker leaves its warnings to the asker
+        "warnings.simplefilter('ignore')\n"  # a worker leaves its warnings to its parent
         "print(*[len(c) for _, c in read_many([Request(sys.argv[2], here.SAMPLING)], workers=1)])\n"
     )
     short = write_video(tmp_path / "short.mp4", np.zeros((40, 24, 32, 3), np.uint8), fps=10)
@@ -205,9 +205,9 @@ def test_warnings_of_the_workers_reach_the_asker(tmp_path):
     assert fresh.source["warnings"]
     for cache in (None, ClipCache(tmp_path / "cache")):
         for _ in range(2 if cache else 1):
-            with pytest.warns(UserWarning) as told:
+            with pytest.warns(UserWarning) as caught:
                 list(read_many([Request(short, {"fps": 2.0})], 1, cache=cache))
-            assert [str(w.message) for w in told] == [str(w.message) for w in here]
+            assert [str(w.message) for w in caught] == [str(w.message) for w in here]
 
 
 def test_it_works_in_a_notebook(film, project):

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from asking import predict
 
 from numpro import datasets, models, spans
 from numpro.datasets import registry
-from asking import predict
 from numpro.models import registry as model_registry
-from numpro.prompting import prompts
+from numpro.prompting import encodings
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DATASET, MODEL, ENCODING, NOTEBOOK = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -43,16 +43,14 @@ def test_the_dataset_and_the_model_work_together(made, films, tmp_path):
     folder = tmp_path / "middle"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "my_model"}')
-    asked = predict(videos, models.load_model(str(folder)), tmp_path / "out.jsonl", progress=False)
+    rows = predict(videos, models.load_model(str(folder)), tmp_path / "out.jsonl", progress=False)
     count = int(videos[0].duration - 1e-6) + 1
-    assert asked[0]["pred"] == [[count // 4, 3 * count // 4]]
+    assert rows[0]["pred"] == [[count // 4, 3 * count // 4]]
 
 
-def test_the_encoding_is_asked_like_the_others(monkeypatch):
-    monkeypatch.setattr(prompts, "_ENCODINGS", dict(prompts._ENCODINGS))
-    monkeypatch.setattr(prompts, "TIME_ENCODINGS", prompts.TIME_ENCODINGS)
+def test_the_encoding_is_asked_like_the_others():
     exec(ENCODING, {})
-    assert "text-hash" in prompts.TIME_ENCODINGS
+    assert encodings.ENCODINGS.pop("text-hash")
 
 
 def test_a_notebook_leaves_its_results(project):

@@ -25,8 +25,8 @@ class _Lines:
         sys.stderr.flush()
 
 
-def load(path: Path):
-    """Return the notebook at `path`."""
+def load(path: Path) -> dict:
+    """Return the notebook at `path`, as `nbformat` gives it."""
     import nbformat
 
     return nbformat.read(path, as_version=4)

@@ -16,7 +16,6 @@ from PIL import Image
 from projects import PARAMETERS, write_notebook
 from score_rows import make_row
 
-from numpro.flipbook.films import cpu_count
 from numpro.workbook import runs
 from numpro.workbook.notebooks import NotebookError, read_needs
 from numpro.workbook.runs import DEFAULT_RUN, REFERENCE_RUNS, Run, find_notebooks, run_workbook
@@ -265,7 +264,7 @@ def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, mon
     before = Path.cwd()
     folder = run_workbook(jobs=2)
     assert Path.cwd() == before and "OMP_NUM_THREADS" not in os.environ
-    share = max(1, cpu_count() // 2)
+    share = max(1, runs.provenance()["machine"]["cores"] // 2)
     for name in ("01_a", "02_b"):
         assert f"threads {share} notebooks" in (folder / f"{name}.ipynb").read_text()
     results = Run(folder).results()

@@ -6,18 +6,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from numpro.metrics.tables import format_score, group_scores, headline, paper_table, role
+from numpro.metrics.tables import group_scores, headline, paper_table, role
 
 
 def rerun_command(results: Mapping) -> str:
     """Return the command that makes the run again."""
     words = ["numpro", "run", *([results["recipe"]] if results["recipe"] else [])]
     for name, value in results["parameters"].items():
-        words += ["-p", name, value if isinstance(value, str) else _say(value)]
+        words += ["-p", name, value if isinstance(value, str) else _as_text(value)]
     return shlex.join(words)
 
 
-def _say(value: object) -> str:
+def _as_text(value: object) -> str:
+    """Return a parameter's value as a command line takes it."""
     return "None" if value is None else json.dumps(value)
 
 
@@ -33,15 +34,13 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     """
     import jinja2
 
-    pages = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    pages.trim_blocks = pages.lstrip_blocks = True
-    pages.loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    pages.globals |= {"role": role, "format_score": format_score, "say": _say}
-    pictures = [{**figure, **_picture(Path(figure["path"]))} for figure in figures]
-    scores, rerun = results["scores"], rerun_command(results)
-    told = {"headline": headline(scores), "groups": group_scores(scores), "rerun": rerun}
-    told["paper"] = paper_table(scores)
-    return pages.get_template("report.html.j2").render(results=results, figures=pictures, **told)
+    text = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    options = {"autoescape": True, "trim_blocks": True, "undefined": jinja2.StrictUndefined}
+    page = jinja2.Template(text, lstrip_blocks=True, **options)
+    scores, pictures = results["scores"], [figure | _picture(figure["path"]) for figure in figures]
+    parts = {"headline": headline(scores), "groups": group_scores(scores), "figures": pictures}
+    parts |= {"paper": paper_table(scores), "rerun": rerun_command(results)}
+    return page.render(results=results, role=role, as_text=_as_text, **parts)
 
 
 def _picture(path: Path) -> dict:

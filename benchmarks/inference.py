@@ -251,26 +251,26 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--repeats", type=int, default=1, help="the best is taken")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("inference.json"))
-    asked = parser.parse_args()
+    given = parser.parse_args()
     import torch
 
     from numpro.provenance import provenance
 
-    if asked.shape == "7b" and not torch.cuda.is_available():
+    if given.shape == "7b" and not torch.cuda.is_available():
         parser.error("--shape 7b needs a GPU; there is none here")
     found = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
-        for kind in asked.models:
-            for frames in asked.frames:
-                how = (kind, frames, asked.shape, asked.tokens, asked.threads, asked.repeats)
+        for kind in given.models:
+            for frames in given.frames:
+                how = (kind, frames, given.shape, given.tokens, given.threads, given.repeats)
                 found.append(processes.submit(measure, *how).result())
                 show(found[-1:])
     about = provenance()
-    report = {"machine": about["machine"], "versions": about["versions"], "threads": asked.threads}
-    report |= {"shape": asked.shape, "repeats": asked.repeats, "found": found}
-    asked.out.write_text(json.dumps(report, indent=1, default=float) + "\n")
-    print(f"wrote {asked.out.name}")
+    report = {"machine": about["machine"], "versions": about["versions"], "threads": given.threads}
+    report |= {"shape": given.shape, "repeats": given.repeats, "found": found}
+    given.out.write_text(json.dumps(report, indent=1, default=float) + "\n")
+    print(f"wrote {given.out.name}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def number_plainly(frames):
 
 def first_time(frames):
     overlay._stamps.clear()
-    overlay._stamps.held = 0
+    overlay._stamps.stored = 0
     number_frames(frames, out=frames)
 
 
@@ -53,14 +53,14 @@ def time_clip(count, width, height, repeats):
     """Return a row for a clip of noise: the least seconds of each way."""
     shape = (count, height, width, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    own = frames.copy()  # what is drawn on in place; the second time on top of the first
+    target = frames.copy()  # what is drawn on in place; the second time on top of the first
     pairs = zip(number_frames(frames), number_plainly(frames), strict=True)
     if not all(np.array_equal(*pair) for pair in pairs):
         raise SystemExit(f"{count} frames {width} x {height}: the pixels differ from Pillow's")
     ways = {
         "Pillow": lambda: seconds_of(number_plainly, frames),
-        "first": lambda: seconds_of(first_time, own),
-        "in place": lambda: seconds_of(number_frames, own, out=own),
+        "first": lambda: seconds_of(first_time, target),
+        "in place": lambda: seconds_of(number_frames, target, out=target),
         "new array": lambda: seconds_of(number_frames, frames),
         "copy": lambda: seconds_of(frames.copy),
     }
@@ -68,16 +68,16 @@ def time_clip(count, width, height, repeats):
     tries = [{name: min(way(), way()) for name, way in ways.items()} for _ in range(repeats)]
     least = {name: min(row[name] for row in tries) for name in ways}
     ratios = {name: least["Pillow"] / spent for name, spent in least.items()}
-    told = f"{count} frames {width} x {height}"
-    return {"what": told, "identical": True, "seconds": least, "ratio": ratios}
+    about = f"{count} frames {width} x {height}"
+    return {"what": about, "identical": True, "seconds": least, "ratio": ratios}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="the best of twice so many counts")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    asked = parser.parse_args()
-    rows = [time_clip(*clip, asked.repeats) for clip in CLIPS]
+    arguments = parser.parse_args()
+    rows = [time_clip(*clip, arguments.repeats) for clip in CLIPS]
     about = provenance()
     print(f"{about['machine']['processor']}, one process; every pixel as Pillow's")
     print(f"{'':24} {'way':>10} {'ms':>8} {'frames/s':>9} {'ratio':>6} {'asked':>6}")
@@ -87,8 +87,8 @@ def main():
             figures = f"{1000 * spent:8.1f} {count / spent:9.0f} {row['ratio'][name]:6.1f}"
             print(f"{row['what']:24} {name:>10} {figures} {least:>6}")
     report = {"machine": about["machine"]["processor"], "versions": about["versions"], "rows": rows}
-    asked.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {asked.out.name}")
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {arguments.out.name}")
 
 
 if __name__ == "__main__":

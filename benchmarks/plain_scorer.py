@@ -22,10 +22,10 @@ def precisions_above(precisions):
     return [max(precisions[i:]) for i in range(len(precisions))]
 
 
-def detection_ap(said, true, threshold):
+def detection_ap(predicted, true, threshold):
     """Average precision of scored windows: each takes the best true window not yet taken."""
     taken, hits = set(), []
-    for window in sorted(said, key=lambda w: -w[2]):
+    for window in sorted(predicted, key=lambda w: -w[2]):
         best, choice = -1.0, None
         for i, other in enumerate(true):
             overlap = iou(window, other)
@@ -38,9 +38,9 @@ def detection_ap(said, true, threshold):
     return sum(p for p, hit in zip(best, hits, strict=True) if hit) / len(true)
 
 
-def first_hit(said, true, threshold):
+def first_hit(predicted, true, threshold):
     """Tell whether the first window listed reaches the threshold with the best true one."""
-    return bool(said) and max(iou(said[0], window) for window in true) >= threshold
+    return bool(predicted) and max(iou(predicted[0], window) for window in true) >= threshold
 
 
 def clip_ap(scores, positive):
@@ -70,7 +70,7 @@ def moment_scores(rows):
     scores = {}
     for name, (low, high) in RANGES.items():
         pairs = [(s, [w for w in true if low < w[1] - w[0] <= high]) for s, true in rows]
-        pairs = [(said[:10], true) for said, true in pairs if true]
+        pairs = [(predicted[:10], true) for predicted, true in pairs if true]
         ap = [[detection_ap(s, t, threshold) for threshold in THRESHOLDS] for s, t in pairs]
         r1 = [[first_hit(s, t, threshold) for threshold in THRESHOLDS] for s, t in pairs]
         scores[name] = {
@@ -86,9 +86,9 @@ def highlight_scores(rows):
     scores = {}
     for level, least in LEVELS.items():
         aps, hits = [], []
-        for said, rated, clips in rows:
-            fitted = (list(said) + [0.0] * clips)[:clips]
-            first = said.index(max(said))
+        for predicted, rated, clips in rows:
+            fitted = (list(predicted) + [0.0] * clips)[:clips]
+            first = predicted.index(max(predicted))
             for annotator in range(3):
                 positive = [rated.get(i, (0, 0, 0))[annotator] >= least for i in range(clips)]
                 aps.append(clip_ap(fitted, positive))

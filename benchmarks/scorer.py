@@ -24,7 +24,7 @@ from numpro.provenance import provenance
 
 def made_up(folder, queries=1550, clips=75):
     """Write predictions and annotations as large as QVHighlights val."""
-    rng, said, true = random.Random(0), [], []
+    rng, predictions, true = random.Random(0), [], []
     for qid in range(queries):
         ends = sorted(rng.sample(range(0, 2 * clips + 1, 2), 4))
         ids = sorted(rng.sample(range(clips), 20))
@@ -35,8 +35,8 @@ def made_up(folder, queries=1550, clips=75):
         found = [sorted((rng.uniform(0, 150), rng.uniform(0, 150))) for _ in range(10)]
         found[0] = [t + rng.gauss(0, 3) for t in windows[0]]
         row = {"qid": qid, "pred_relevant_windows": [[*sorted(w), rng.random()] for w in found]}
-        said.append(row | {"pred_saliency_scores": [rng.gauss(0, 1) for _ in range(clips)]})
-    for name, rows in (("said", said), ("true", true)):
+        predictions.append(row | {"pred_saliency_scores": [rng.gauss(0, 1) for _ in range(clips)]})
+    for name, rows in (("said", predictions), ("true", true)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder / "said.jsonl", folder / "true.jsonl"
 
@@ -73,8 +73,8 @@ def time_scorer(predictions, annotations):
     ours, fast = timed(evaluate_highlight_predictions, predictions, annotations, repeats=5)
     if differing := [name for name in plain if plain[name] != ours[name]]:
         raise SystemExit(f"the two ways differ in {', '.join(differing)}")
-    told = f"QVHighlights, all scores of {ours['n']} queries, from files"
-    return {"what": told, "plain_s": slow, "numpro_s": fast, "ratio": slow / fast}
+    about = f"QVHighlights, all scores of {ours['n']} queries, from files"
+    return {"what": about, "plain_s": slow, "numpro_s": fast, "ratio": slow / fast}
 
 
 def timed_command(*command):
@@ -88,17 +88,17 @@ def timed_command(*command):
 def time_official(script, predictions, annotations, folder):
     """Time the official script beside the scorer, and beside the whole command."""
     saved, files = folder / "official.json", (predictions, annotations)
-    asked = ("--submission_path", predictions, "--gt_path", annotations, "--save_path", saved)
-    slow = timed_command(sys.executable, script, *asked)
+    paths = ("--submission_path", predictions, "--gt_path", annotations, "--save_path", saved)
+    slow = timed_command(sys.executable, script, *paths)
     mine, scored = timed(evaluate_highlight_predictions, *files, repeats=5)
     theirs = json.loads(saved.read_text())
     if differing := [name for name in theirs if theirs[name] != mine[name]]:
         raise SystemExit(f"the official script differs in {', '.join(differing)}")
     ours = (sys.executable, "-m", "numpro", "evaluate", "highlight-detection", *files, "--json")
     ran = min(timed_command(*ours) for _ in range(5))
-    told = f"the same {mine['n']} queries, official script beside"
+    about = f"the same {mine['n']} queries, official script beside"
     return [
-        {"what": f"{told} {what}", "official_s": slow, "numpro_s": fast, "ratio": slow / fast}
+        {"what": f"{about} {what}", "official_s": slow, "numpro_s": fast, "ratio": slow / fast}
         for what, fast in (("numpro.metrics", scored), ("numpro evaluate, start and all", ran))
     ]
 
@@ -110,8 +110,8 @@ def time_bootstrap(resamples, queries=17031, videos=4885):
     _, slow = timed(bootstrap_plainly, values, groups, few)
     _, fast = timed(bootstrap_interval, values, groups, resamples, repeats=3)
     slow *= 4 * resamples / few
-    told = f"bootstrap by video, {resamples} resamples of {queries} queries, 4 scores"
-    return {"what": told, "plain_s": slow, "numpro_s": fast, "ratio": slow / fast}
+    about = f"bootstrap by video, {resamples} resamples of {queries} queries, 4 scores"
+    return {"what": about, "plain_s": slow, "numpro_s": fast, "ratio": slow / fast}
 
 
 def main():
@@ -121,15 +121,15 @@ def main():
     parser.add_argument("--official", type=Path, help="moment_detr's standalone_eval/eval.py")
     parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("scorer.json"))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = asked.predictions, asked.annotations
+        files = arguments.predictions, arguments.annotations
         if None in files:
             files = made_up(Path(folder))
         rows = [time_scorer(*files)]
-        if asked.official:
-            rows += time_official(asked.official, *files, Path(folder))
-        rows.append(time_bootstrap(asked.resamples))
+        if arguments.official:
+            rows += time_official(arguments.official, *files, Path(folder))
+        rows.append(time_bootstrap(arguments.resamples))
     about = provenance()
     print(f"{about['machine']['processor']}, one process")
     print(f"{'other way':>10} {'numpro':>10} {'ratio':>6}")
@@ -137,8 +137,8 @@ def main():
         other = row.get("plain_s") or row["official_s"]
         print(f"{other:8.2f} s {row['numpro_s']:8.3f} s {row['ratio']:6.0f}  {row['what']}")
     report = {"machine": about["machine"]["processor"], "versions": about["versions"], "rows": rows}
-    asked.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {asked.out.name}")
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {arguments.out.name}")
 
 
 if __name__ == "__main__":

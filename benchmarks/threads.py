@@ -66,11 +66,11 @@ def ask_random(width):
     }
     model, frames = build("longva", shape, "cpu", torch.float32), _film(16, shape)
     seconds = [float(n) for n in range(len(frames))]
-    asked = [build_prompt(f"a red star number {n} spins", seconds) for n in range(4)]
+    prompts = [build_prompt(f"a red star number {n} spins", seconds) for n in range(4)]
     took = []
     for _ in range(6):  # the first one warms up
         start = time.perf_counter()
-        model.respond(frames, asked, 12)
+        model.respond(frames, prompts, 12)
         took.append(time.perf_counter() - start)
     print(json.dumps([weight_bytes(model), min(took[1:])]))
 
@@ -78,11 +78,11 @@ def ask_random(width):
 def run(way, limit, *arguments):
     """Return what this script prints with these arguments; None past the limit."""
     quiet = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"}
-    told = {k: v for k, v in os.environ.items() if k not in quiet} | WAYS[way]
+    environment = {k: v for k, v in os.environ.items() if k not in quiet} | WAYS[way]
     command = [sys.executable, __file__, *map(str, arguments)]
     try:
         done = subprocess.run(
-            command, env=told, timeout=limit, check=True, stdout=subprocess.PIPE, text=True
+            command, env=environment, timeout=limit, check=True, stdout=subprocess.PIPE, text=True
         )
     except subprocess.TimeoutExpired:
         return None
@@ -120,8 +120,8 @@ def main():
             sizes.append({"width": width, "way": way, "weight_bytes": found[0]})
             sizes[-1]["seconds"] = found[1]
             print(sizes[-1], flush=True)
-    told = {"films": given.films, "rows": rows, "sizes": sizes, **provenance()}
-    given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    report = {"films": given.films, "rows": rows, "sizes": sizes, **provenance()}
+    given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

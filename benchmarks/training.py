@@ -70,11 +70,11 @@ def make_video(folder, queries):
     rng, path = np.random.default_rng(0), folder / "film.mp4"
     blocks = rng.integers(0, 256, (12, 12, 3), np.uint8).repeat(28, 0).repeat(28, 1)
     write_video(path, (np.roll(blocks, 7 * n, 1) for n in range(SECONDS)), fps=1)
-    asked = tuple(
+    queries = tuple(
         Query(str(n), f"a person opens door number {n}", (Span(n, 9.0 + n),))
         for n in range(queries)
     )
-    return VideoQueries("film", path, float(SECONDS), asked, "made", "all")
+    return VideoQueries("film", path, float(SECONDS), queries, "made", "all")
 
 
 def make_model(shape, quantization, dtype, device):
@@ -110,7 +110,7 @@ def make_model(shape, quantization, dtype, device):
         return Longva.load(folder, device=device, dtype=dtype, quantization=quantization)
 
 
-def held(device, most=False):
+def resident(device, most=False):
     """Return the bytes held now, or at `most` since `forget_peak`; on a GPU, of its tensors."""
     if device == "cuda":
         import torch
@@ -190,7 +190,7 @@ def run(name, preset, variant):
     half = config.precision == "bfloat16"
     if device == "cpu" and config.gradient_checkpointing and variant != "freed kept":
         give_back_freed()
-    program = held(device)  # with all libraries, before there is a model
+    program = resident(device)  # with all libraries, before there is a model
     model = make_model(shape, config.quantization, "bfloat16" if half else "float32", device)
     trained = trainable_parameters(model, config)
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +231,7 @@ def run(name, preset, variant):
         losses = [step()[2]]  # decodes, runs the tower, makes AdamW's state
         forget_peak(device)
         spent = [step() for _ in range(2 if device == "cpu" else 5)]
-        most = held(device, most=True) - program
+        most = resident(device, most=True) - program
     losses += [loss for *_, loss in spent]
     if not np.isfinite(losses).all() or losses[-1] >= losses[0]:
         raise SystemExit(f"the loss does not fall: {losses}")
@@ -314,7 +314,7 @@ COLUMNS = (
 )
 
 
-def told(row):
+def summary(row):
     """Return a row as it is printed."""
     if "failed" in row:
         return f"{row['preset']:7} {row['variant']:17} {row['failed']}"
@@ -333,30 +333,30 @@ def main():
     parser.add_argument("--variant", action="append", help="only these [all]")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("training.json"))
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.row:
-        print(json.dumps(run(*asked.row)))
+    arguments = parser.parse_args()
+    if arguments.row:
+        print(json.dumps(run(*arguments.row)))
         return
     import torch
 
     from numpro.provenance import provenance
 
-    about, missing = provenance(), asked.shape == "7b" and not torch.cuda.is_available()
-    seconds = "the wall" if asked.shape == "7b" else "the CPU, all threads together"
+    about, missing = provenance(), arguments.shape == "7b" and not torch.cuda.is_available()
+    seconds = "the wall" if arguments.shape == "7b" else "the CPU, all threads together"
     machine = about["machine"] | {"threads": torch.get_num_threads()}
     made = {"machine": machine, "versions": about["versions"], "seconds": seconds}
     rows, goals = [], []
     print(COLUMNS)
-    for preset in asked.preset or SHAPES[asked.shape]["presets"]:
-        for variant in asked.variant or variants(preset, asked.shape):
+    for preset in arguments.preset or SHAPES[arguments.shape]["presets"]:
+        for variant in arguments.variant or variants(preset, arguments.shape):
             row = {"preset": preset, "variant": variant, "failed": "not run: no GPU"}
-            rows.append(row if missing else in_process(asked.shape, preset, variant))
-            print(told(rows[-1]), flush=True)
-            goals = store(asked.out, asked.shape, made, rows)
+            rows.append(row if missing else in_process(arguments.shape, preset, variant))
+            print(summary(rows[-1]), flush=True)
+            goals = store(arguments.out, arguments.shape, made, rows)
     for goal in goals:
         print({True: "met", False: "NOT MET", None: "not run"}[goal["met"]] + f": {goal['goal']}")
     print(f"seconds are of {seconds}")
-    print(f"wrote {asked.out.name}")
+    print(f"wrote {arguments.out.name}")
 
 
 if __name__ == "__main__":

@@ -170,27 +170,27 @@ def main():
     parser.add_argument("--videos", type=int, default=500, help="readings, to see memory stay flat")
     parser.add_argument("--hours", type=float, default=2, help="length of the film to index")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("video.json"))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     opencv = importlib.util.find_spec("cv2") is not None
     if not opencv:
         print(
             "no OpenCV here, so the plain ways are left out. " + __doc__[__doc__.index("The pl") :]
         )
     with tempfile.TemporaryDirectory() as scratch:
-        folder, scratch, rows = asked.folder or Path(scratch), Path(scratch), []
+        folder, scratch, rows = arguments.folder or Path(scratch), Path(scratch), []
         for at, (name, film) in enumerate(FILMS.items()):
             path = folder / f"film-{at}.mp4"
             if not path.exists():
                 make_film(path, *film)
-            rounds = round(asked.rounds * LONGEST / film[0])  # noise weighs more in a short one
+            rounds = round(arguments.rounds * LONGEST / film[0])  # noise weighs more in a short one
             rows.append(time_film(name, path, rounds, opencv, scratch))
             show(rows[-1])
-        index = time_index(path, asked.hours, scratch)
+        index = time_index(path, arguments.hours, scratch)
         tiny = scratch / "tiny.mp4"
         make_film(tiny, 3, (160, 96), Fraction(10))
-        growth = grow(tiny, asked.videos)
+        growth = grow(tiny, arguments.videos)
     print(f"  {index['cpu_s']:8.3f} s  index of {index['frames']} frames")
-    print(f"  {growth:8.1f} MB more peak memory after {asked.videos} readings")
+    print(f"  {growth:8.1f} MB more peak memory after {arguments.videos} readings")
     about = provenance()
     report = {
         "machine": about["machine"]["processor"],
@@ -199,8 +199,8 @@ def main():
         "index_of_a_long_film": index,
         "memory_growth_mb": growth,
     }
-    asked.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{report['machine']}; wrote {asked.out.name}")
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{report['machine']}; wrote {arguments.out.name}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def throughput(paths, workers):
     return row | {"videos_per_s": len(paths) / clock, "cpu_s": cpu}
 
 
-def held():
+def resident():
     """Return the bytes that this process and all that it started hold now."""
     total, here = 0, psutil.Process()
     for process in (here, *here.children(recursive=True)):
@@ -70,7 +70,7 @@ def memory(path, count, workers, parts=5):
 
     def watch():
         while not done.wait(0.1):
-            peaks[at] = max(peaks[at], held())
+            peaks[at] = max(peaks[at], resident())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -118,12 +118,12 @@ def main():
     parser.add_argument("--videos", type=int, default=24, help="films of 30 s, 640 x 360")
     parser.add_argument("--small", type=int, default=500, help="films of 4 s, for the memory")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("workers.json"))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         small = films(Path(folder), 1, 4, 160, 96)[0]
-        flat = memory(small, asked.small, min(asked.workers, 4))
-        paths = films(Path(folder), asked.videos, 30, 640, 360)
-        rows = [throughput(paths, workers) for workers in range(asked.workers + 1)]
+        flat = memory(small, arguments.small, min(arguments.workers, 4))
+        paths = films(Path(folder), arguments.videos, 30, 640, 360)
+        rows = [throughput(paths, workers) for workers in range(arguments.workers + 1)]
         over = hand_over(Path(folder))
     about = provenance()
     print(f"{about['machine']['processor']}, {cores} cores")
@@ -131,8 +131,8 @@ def main():
     for row in rows:
         row["to_one"] = row["videos_per_s"] / rows[1]["videos_per_s"]
         row["cpu_to_none"] = row["cpu_s"] / rows[0]["cpu_s"]
-        told = f"{row['workers']:7d} {row['videos_per_s']:9.2f} {row['to_one']:7.2f} "
-        print(told + f"{row['cpu_s']:6.2f} {row['cpu_to_none']:8.2f}")
+        line = f"{row['workers']:7d} {row['videos_per_s']:9.2f} {row['to_one']:7.2f} "
+        print(line + f"{row['cpu_s']:6.2f} {row['cpu_to_none']:8.2f}")
     peaks = ", ".join(f"{mib:.0f}" for mib in flat["peak_mib_by_part"])
     print(f"peak MiB of all processes over {flat['videos']} videos, by fifths: {peaks}")
     costs = f"file {over['file_cpu_s']:.3f}, pipe {over['pipe_cpu_s']:.3f} CPU s"
@@ -145,8 +145,8 @@ def main():
         "memory": flat,
         "hand_over": over,
     }
-    asked.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {asked.out.name}")
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {arguments.out.name}")
 
 
 if __name__ == "__main__":

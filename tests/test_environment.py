@@ -60,8 +60,8 @@ def test_the_makefile_agrees_with_pyproject():
     makefile = (ROOT / "Makefile").read_text()
     minimum = re.search(r"^MINIMUM := (.+)$", makefile, re.MULTILINE)[1]
     assert PROJECT["requires-python"] == f">={minimum}"
-    asked = re.search(r"-e '\.\[(\w+)\]'", makefile)[1]
-    assert asked in PROJECT["optional-dependencies"]
+    extra = re.search(r"-e '\.\[(\w+)\]'", makefile)[1]
+    assert extra in PROJECT["optional-dependencies"]
     for target in ("workbook", "test", "lab", "lint"):
         assert re.search(rf"^{target}: .*##", makefile, re.MULTILINE), target
 

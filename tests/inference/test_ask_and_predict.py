@@ -81,6 +81,6 @@ def test_ask_and_predict_run(
     assert all(words in whole for words in marks.split("<frame>"))
     assert search(r"> x \d+", whole), "how many tokens frames are"
     (video, query), picture = (films[0].path, films[0].queries[0].text), tmp_path / "a.png"
-    told = json.loads(numpro("ask", video, query, *how, "--picture", picture).stdout)
-    assert (told["text"], told["prompt"]) == (rows[0]["response"], prompt)
-    assert told["spans"] == rows[0]["pred"] and Path(told["picture"]).is_file()
+    printed = json.loads(numpro("ask", video, query, *how, "--picture", picture).stdout)
+    assert (printed["text"], printed["prompt"]) == (rows[0]["response"], prompt)
+    assert printed["spans"] == rows[0]["pred"] and Path(printed["picture"]).is_file()

@@ -27,21 +27,21 @@ class Watching(VideoModel):
     def __init__(self, videos, breaks_at=None, says=None):
         # the same words may be asked of two films: at 1 fps their lengths tell them apart
         self.truth = {(q.text, round(v.duration)): q.spans[0] for v in videos for q in v.queries}
-        self.asked, self.videos, self.breaks_at, self.says = [], 0, breaks_at, says
+        self.queries, self.videos, self.breaks_at, self.says = [], 0, breaks_at, says
 
     def respond(self, frames, prompts, max_new_tokens):
         self.videos += 1
         if self.videos == self.breaks_at:
             raise KeyboardInterrupt
-        said = []
+        responses = []
         for prompt in prompts:
             ends = ("?", ".")
             fits = [k for k in self.truth if any(f" {k[0]}{x}" in prompt.text for x in ends)]
             key = min(fits, key=lambda k: abs(k[1] - len(frames)))
-            self.asked.append(key[0])
+            self.queries.append(key[0])
             labels = seconds_to_labels(self.truth[key], np.arange(len(frames), dtype=float))
-            said.append(self.says or "From Frame {} to Frame {}.".format(*labels))
-        return said
+            responses.append(self.says or "From Frame {} to Frame {}.".format(*labels))
+        return responses
 
 
 def qids(rows):
@@ -110,8 +110,10 @@ def test_answers_in_seconds_are_taken_as_seconds(films, out):
 
 
 def test_highlights_have_one_score_per_clip(films, out, tmp_path):
-    said = "The highlight frames are in the 2, 3, 4 frames. Their saliency scores are 4.0, 3.0, 1.0"
-    model = Watching(films, says=said)
+    response = (
+        "The highlight frames are in the 2, 3, 4 frames. Their saliency scores are 4.0, 3.0, 1.0"
+    )
+    model = Watching(films, says=response)
     rows = predict(films, model, out, task="highlight_detection", progress=False)
     for row in rows:
         assert row["labels"] == [2, 3, 4] and row["scores"] == [4.0, 3.0, 1.0]
@@ -133,7 +135,7 @@ def test_a_broken_run_is_taken_up_and_nothing_is_asked_twice(films, out, wanted)
     again = Watching(films)
     rows = predict(films, again, out, progress=False)
     assert qids(rows) == qids(read_rows(out)) == wanted
-    assert again.asked == [q.text for q in films[1].queries]
+    assert again.queries == [q.text for q in films[1].queries]
     nothing = Watching(films)
     assert predict(films, nothing, out, progress=False) == rows
     assert nothing.videos == 0
@@ -148,7 +150,7 @@ def test_a_last_line_that_a_kill_cut_is_asked_again(films, out, wanted, cut):
     again = Watching(films)
     assert predict(films, again, out, progress=False) == rows
     assert out.read_bytes() == whole
-    assert len(again.asked) == (0 if cut == 1 else 1)
+    assert len(again.queries) == (0 if cut == 1 else 1)
 
 
 def test_a_malformed_line_in_the_middle_is_named(films, out):
@@ -177,7 +179,7 @@ def test_a_video_that_cannot_be_read_is_recorded_and_tried_again(films, out, wan
 
     mended = Watching(films)
     rows = predict([films[0], videos[1]], mended, out, progress=False)
-    assert mended.asked == [q.text for q in films[0].queries], "only what failed is tried again"
+    assert mended.queries == [q.text for q in films[0].queries], "only what failed is tried again"
     assert [r["reason"] is None for r in rows] == [r["video"] == "test_0000" for r in rows]
     assert qids(read_rows(out)) == wanted
     assert len(out.read_text().splitlines()) == len(wanted), "one row a query"
@@ -186,8 +188,8 @@ def test_a_video_that_cannot_be_read_is_recorded_and_tried_again(films, out, wan
 
 def test_an_unreadable_video_counts_as_unparsed_highlights(films, out, tmp_path):
     videos = [films[0], replace(films[1], path=tmp_path / "gone.mp4")]
-    said = "The highlight frames are in the 2 frames. Their saliency scores are 4.0"
-    predict(videos, Watching(films, says=said), out, task="highlight_detection", progress=False)
+    response = "The highlight frames are in the 2 frames. Their saliency scores are 4.0"
+    predict(videos, Watching(films, says=response), out, task="highlight_detection", progress=False)
     truth = films[0].path.with_name("annotations.jsonl").read_text().splitlines()
     some = tmp_path / "truth.jsonl"
     some.write_text("\n".join(truth[: sum(len(v.queries) for v in films)]))
@@ -201,11 +203,11 @@ def test_an_answer_that_cannot_be_parsed_is_kept_with_its_reason(films, out):
     assert all(r["reason"] and r["response"] == "I do not know." and r["pred"] == [] for r in rows)
     again = Watching(films)
     assert predict(films, again, out, progress=False) == rows
-    assert not again.asked, "the same model says the same thing again"
+    assert not again.queries, "the same model says the same thing again"
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         ({"fps": 2.0}, "fps: 1.0 there, 2.0 now"),
         ({"time_encoding": "none"}, "time_encoding: 'overlay-index' there, 'none' now"),
@@ -214,10 +216,10 @@ def test_an_answer_that_cannot_be_parsed_is_kept_with_its_reason(films, out):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_rows_of_two_configurations_are_never_mixed(films, out, other, said):
+def test_rows_of_two_configurations_are_never_mixed(films, out, other, message):
     predict(films[:1], Watching(films), out, progress=False)
     before = out.read_bytes()
-    with pytest.raises(ValueError, match=f"rows of another configuration .*{said}"):
+    with pytest.raises(ValueError, match=f"rows of another configuration .*{message}"):
         predict(films, Watching(films), out, progress=False, **other)
     assert out.read_bytes() == before
 
@@ -243,12 +245,12 @@ def test_the_same_configuration_is_known_again(films, out, wanted):
 def test_frames_are_bounded(films, out):
     class Counting(Watching):
         def respond(self, frames, prompts, max_new_tokens):
-            self.seen = frames.shape
+            self.shape = frames.shape
             return super().respond(frames, prompts, max_new_tokens)
 
     model = Counting(films)
     predict(films[:1], model, out, max_frames=4, size=(64, 48), progress=False)
-    assert model.seen == (4, 48, 64, 3)
+    assert model.shape == (4, 48, 64, 3)
 
 
 def test_another_error_is_not_swallowed(films, out):

@@ -49,7 +49,7 @@ class Guessing(VideoModel):
 
     def respond(self, frames, prompts, max_new_tokens):
         time.sleep(self.pause)
-        said = []
+        responses = []
         for prompt in prompts:
             words = prompt.text.split("see ")[1].split("?")[0]
             if self.log:
@@ -63,8 +63,10 @@ class Guessing(VideoModel):
             self.usage["prompt_tokens"] += 1000
             self.usage["answer_tokens"] += 10
             failed = words in self.fails
-            said.append(NoAnswer("out of memory: 3 GiB asked") if failed else f"From {label} to 9")
-        return said
+            responses.append(
+                NoAnswer("out of memory: 3 GiB asked") if failed else f"From {label} to 9"
+            )
+        return responses
 
 
 def dataset(film, count=12):
@@ -135,8 +137,8 @@ def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(
     assert killed == 3
     run(dataset(film), Guessing(log), out)
     assert out.read_bytes() == whole
-    asked = log.read_text().splitlines()
-    assert len(set(asked)) == 24 and len(asked) <= 24 + 3 * 2, "but what a kill caught"
+    queries = log.read_text().splitlines()
+    assert len(set(queries)) == 24 and len(queries) <= 24 + 3 * 2, "but what a kill caught"
 
 
 def test_a_full_disk_is_said_and_what_was_written_stays(film, out, whole):
@@ -237,10 +239,10 @@ def test_clips_are_kept_for_the_next_run(film, out, whole, tmp_path, monkeypatch
 
 def test_a_film_that_is_not_as_long_as_annotated_is_said(film, out):
     videos = [replace(v, duration=4.0) for v in dataset(film, 1)]
-    said = "the film is 1.60 s long, annotated are 4.00 s"
-    with pytest.warns(UserWarning, match=f"film.mp4: {said}"):
+    notice = "the film is 1.60 s long, annotated are 4.00 s"
+    with pytest.warns(UserWarning, match=f"film.mp4: {notice}"):
         rows = run(videos, Guessing(), out)
-    assert [row["warnings"] for row in rows] == [[said]] * 2
+    assert [row["warnings"] for row in rows] == [[notice]] * 2
     assert "warnings" not in run(dataset(film, 1), Guessing(), out.with_name("b"))[0]
 
 
@@ -343,19 +345,19 @@ def test_style_and_template_reach_the_model(film, out):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"text": "another thing"}, "query was 'thing 0 0' and is 'another thing'"),
         ({"spans": (Span(0.0, 1.2),)}, r"truth was \[\[0.0, 1.0\]\] and is \[\[0.0, 1.2\]\]"),
     ],
     ids=["query", "truth"],
 )
-def test_rows_of_other_annotations_are_refused(film, out, change, said):
+def test_rows_of_other_annotations_are_refused(film, out, change, message):
     (video,) = dataset(film, 1)
     run([video], Guessing(), out)
     before = out.read_bytes()
     queries = (replace(video.queries[0], **change), video.queries[1])
-    with pytest.raises(ValueError, match=f"qid 'v0_0': {said} in the annotations; give another"):
+    with pytest.raises(ValueError, match=f"qid 'v0_0': {message} in the annotations; give another"):
         run([replace(video, queries=queries)], Guessing(), out)
     assert out.read_bytes() == before
 
@@ -373,25 +375,27 @@ def test_accelerate_launch_shares_a_dataset_among_its_processes(films, out):
     data = films[0].path.parent.parent
     # a model that has learned something: random weights often waver between two words, and a
     # difference in the third digit changes what they say
-    asked = {"model": "flipbook/longva", "adapter": "flipbook/numpro-ft"}
+    options = {"model": "flipbook/longva", "adapter": "flipbook/numpro-ft"}
     # --multi_gpu is what starts several processes, also where there is no GPU; --cpu starts one
     launch = "accelerate.commands.accelerate_cli launch --multi_gpu --num_processes 2"
     launch += " --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
     launch += " -m numpro predict --dataset flipbook"
     command = [sys.executable, "-m", *launch.split(), "--data-root", data, "--limit", "2"]
-    command += [word for name, value in asked.items() for word in (f"--{name}", value)]
+    command += [word for name, value in options.items() for word in (f"--{name}", value)]
     command += ["-o", "dtype", "float32", "--out", out, "--json"]
     alone = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env=os.environ | alone
     )
     assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(said) == 2 and max(row["n"] for row in said) == sum(len(v.queries) for v in films)
+    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(printed) == 2 and max(row["n"] for row in printed) == sum(
+        len(v.queries) for v in films
+    )
     for number, video in enumerate(films, 1):
         part = read_rows(shard_path(out, (number, 2)))
         assert qids(part) == [q.qid for q in video.queries]
-    model = load_model(asked["model"], adapter=asked["adapter"], device="cpu", dtype="float32")
+    model = load_model(options["model"], adapter=options["adapter"], device="cpu", dtype="float32")
     rows = predict(films, model, out.with_name("whole.jsonl"), progress=False)
     assert read_rows(out) == rows and all(row["spans"] for row in rows)
 
@@ -400,9 +404,12 @@ def test_accelerate_launch_shares_a_dataset_among_its_processes(films, out):
     merged = CliRunner().invoke(main, [*merging, "--merge"])
     assert merged.output.startswith(f"wrote {out}: {len(rows)} queries of 2 videos, ")
     assert len(read_rows(out)) == len(rows)
-    for option, said in (("--shard=1/2", "--merge goes without"), ("--shard=3/2", "must be i/n")):
+    for option, message in (
+        ("--shard=1/2", "--merge goes without"),
+        ("--shard=3/2", "must be i/n"),
+    ):
         refused = CliRunner().invoke(main, [*merging, "--merge", option])
-        assert refused.exit_code == 2 and said in refused.output
+        assert refused.exit_code == 2 and message in refused.output
 
 
 def test_one_process_is_no_launch(monkeypatch):

@@ -60,8 +60,8 @@ def test_a_merged_model_answers_as_base_and_adapter(trained, longva_dir, clip, t
     torch.testing.assert_close(logits(plain, clip), logits(both, clip), rtol=1e-4, atol=1e-4)
     base = load_model(str(longva_dir), device="cpu", dtype="float32")
     assert not torch.allclose(logits(base, clip), logits(both, clip), atol=1e-3)
-    said = [m.answer(clip, ["a star", "a red heart"], max_new_tokens=8) for m in (plain, both)]
-    assert said[0] == said[1]
+    answers = [m.answer(clip, ["a star", "a red heart"], max_new_tokens=8) for m in (plain, both)]
+    assert answers[0] == answers[1]
     notes = json.loads((tmp_path / "merged" / "numpro.json").read_text())
     assert notes["fps"] == 1.0 and notes["merged_from"] == [str(longva_dir), str(trained)]
     with pytest.raises(ValueError, match="merged must be a new or empty folder"):
@@ -91,18 +91,18 @@ def test_an_adapter_of_another_base_is_refused_in_one_line(trained, longva_dir, 
     adapter = tmp_path / "adapter"
     shutil.copytree(trained, adapter)
     if noted:  # the same shape: nothing else could tell
-        other, told = other_base(longva_dir, tmp_path / "other"), "has other weights"
+        other, message = other_base(longva_dir, tmp_path / "other"), "has other weights"
     else:
         (adapter / "numpro.json").unlink()
         other = other_base(longva_dir, tmp_path / "other", hidden_size=48)
-        told = "does not fit '.*other': .*size mismatch"
-    with pytest.raises(ValueError, match=told) as caught:
+        message = "does not fit '.*other': .*size mismatch"
+    with pytest.raises(ValueError, match=message) as caught:
         attach_adapter(base_only(other), str(other), str(adapter))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("adapter_model.safetensors", "is broken: .*; copy it anew"),
         ("numpro.json", "numpro.json must be JSON"),
@@ -110,13 +110,13 @@ def test_an_adapter_of_another_base_is_refused_in_one_line(trained, longva_dir, 
     ],
 )
 def test_a_truncated_file_of_an_adapter_is_told_in_one_line(
-    trained, longva_dir, tmp_path, file, told
+    trained, longva_dir, tmp_path, file, message
 ):
     adapter = tmp_path / "adapter"
     shutil.copytree(trained, adapter)
     whole = (adapter / file).read_bytes()
     (adapter / file).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises((ValueError, FileNotFoundError), match=told) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         attach_adapter(base_only(longva_dir), str(longva_dir), str(adapter))
     assert "\n" not in str(caught.value)
 
@@ -165,18 +165,18 @@ def test_a_loaded_adapter_warns_when_it_is_asked_otherwise(kind, request, films,
     model = load_model(str(base), str(where), device="cpu", dtype="float32")
     as_trained, slower = (read_clip(films[0].path, fps=f, size=size, end=3.0) for f in (1, 0.5))
 
-    def told(clip=as_trained, **how):
+    def warned(clip=as_trained, **how):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.answer(clip, ["a star"], max_new_tokens=1, **how)
         return [str(w.message) for w in caught if str(w.message).startswith("adapter ")]
 
-    assert told() == []
-    (rate,) = told(slower)
+    assert warned() == []
+    (rate,) = warned(slower)
     assert rate == f"adapter {where} was trained at 1 frames a second, it is asked at 0.5"
-    (style,) = told(style=NumberStyle(color="blue"))
+    (style,) = warned(style=NumberStyle(color="blue"))
     assert "was trained with numbers" in style and "'color': 'blue'" in style
-    (encoding,) = told(time_encoding="text-index")
+    (encoding,) = warned(time_encoding="text-index")
     assert "time encoding 'overlay-index', it is asked with 'text-index'" in encoding
 
 
@@ -187,26 +187,26 @@ def test_other_classes_are_fine_tuned_merged_and_loaded_alike(kind, films, tmp_p
     model = load_model(base, device="cpu", dtype="float32")
     how = {**SMALL, "steps": 3, "batch_size": 4}
     values = {name: value for name, value in how.items() if name != "progress"}
-    told = plan(films[:1], TrainingConfig.of(None, **values), model)
+    planned = plan(films[:1], TrainingConfig.of(None, **values), model)
     log = finetune(model, films[:1], tmp_path / "a", **how)
     assert log[-1]["loss"] < log[0]["loss"]
     trained = {n.split(".lora")[0] for n, p in model.model.named_parameters() if p.requires_grad}
     towers = [n for n in trained if "visual.blocks" in n or "vision_tower" in n]
     assert trained and not towers
     counts = [p.numel() for p in model.model.parameters() if p.requires_grad]
-    assert told["trainable parameters"] == sum(counts) and told["memory, GiB"] > 0
+    assert planned["trainable parameters"] == sum(counts) and planned["memory, GiB"] > 0
     clip = read_clip(films[0].path, fps=0.2, size=(56, 56), max_frames=3)
     merge(str(tmp_path / "a"), tmp_path / "m")
     others = [
         load_model(base, str(tmp_path / "a"), device="cpu", dtype="float32"),
         load_model(str(tmp_path / "m"), device="cpu", dtype="float32"),
     ]
-    said = []
+    answers = []
     for each in (model, *others):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="adapter .* trained at 1 frames a second")
-            said.append([a.text for a in each.answer(clip, ["a star"], max_new_tokens=8)])
-    assert said[0] == said[1] == said[2]
+            answers.append([a.text for a in each.answer(clip, ["a star"], max_new_tokens=8)])
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_an_adapter_is_exported_as_vllm_takes_it(qwen, tmp_path):
@@ -224,12 +224,12 @@ def test_an_adapter_is_exported_as_vllm_takes_it(qwen, tmp_path):
         left, found, right = key.partition("base_model.model.")
         assert not left and found and right.startswith("model.language_model.layers.")
         assert right.split(".")[-3] in modules and right.split(".")[-2] in ("lora_A", "lora_B")
-    ids, said = torch.arange(10, 18)[None], []
+    ids, logits = torch.arange(10, 18)[None], []
     for folder in (qwen / "language", tmp_path / "out"):
         base = load_model(str(tiny_model("qwen2_vl")), device="cpu", dtype="float32").model
         with torch.no_grad(), quiet_peft():
-            said.append(PeftModel.from_pretrained(base, folder).eval()(input_ids=ids).logits)
-    torch.testing.assert_close(*said)
+            logits.append(PeftModel.from_pretrained(base, folder).eval()(input_ids=ids).logits)
+    torch.testing.assert_close(*logits)
 
 
 def test_vllm_gets_no_adapter_it_would_refuse(qwen, trained, tmp_path):
@@ -252,10 +252,10 @@ def test_the_commands_merge_export_and_foretell(trained, longva_dir, films, tmp_
     common = ["finetune", "--split", "test", "--limit", "2", "--model", str(longva_dir)]
     common += ["--data-root", str(films[0].path.parents[2]), "--out", str(tmp_path / "a")]
     done = run(main, [*common, "-p", "lora_rank", "8", "-p", "epochs", "2", "--dry-run", "--json"])
-    told = json.loads(done.stdout)
-    assert told["config"]["lora_rank"] == 8 and told["config"]["fps"] == 1.0
-    assert told["plan"]["steps"] == 2 and told["plan"]["memory, GiB"] > 0
-    assert told["plan"]["trainable parameters"] > 0 and "learning_rate 0.0005" in done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["config"]["lora_rank"] == 8 and printed["config"]["fps"] == 1.0
+    assert printed["plan"]["steps"] == 2 and printed["plan"]["memory, GiB"] > 0
+    assert printed["plan"]["trainable parameters"] > 0 and "learning_rate 0.0005" in done.stderr
     assert not (tmp_path / "a").exists()
     for pairs, reason in (
         (["-p", "lora_rank", "big"], "parameter lora_rank must be int; got 'big'"),

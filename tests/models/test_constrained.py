@@ -29,7 +29,7 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def held(tokenizer):
+def constraint(tokenizer):
     reader = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
     return lambda task, encoding, rows=1: reader(answer_form(task, encoding)).start(rows)
 
@@ -39,34 +39,34 @@ def model():
     return load_model("flipbook/longva", dtype="float32")
 
 
-def random_answers(held, tokenizer, rows: int, most: int) -> list[str]:
+def random_answers(constraint, tokenizer, rows: int, most: int) -> list[str]:
     """Say tokens by chance among those allowed."""
-    chance, said = torch.Generator().manual_seed(0), []
+    chance, tokens = torch.Generator().manual_seed(0), []
     for _ in range(most):
         logits = torch.randn(rows, len(tokenizer), generator=chance)
-        said.append(held.mask(logits).argmax(-1))
-        held.advance(said[-1].tolist())
-    rows = [[*row.tolist(), tokenizer.eos_token_id] for row in torch.stack(said, 1)]
+        tokens.append(constraint.mask(logits).argmax(-1))
+        constraint.advance(tokens[-1].tolist())
+    rows = [[*row.tolist(), tokenizer.eos_token_id] for row in torch.stack(tokens, 1)]
     return [tokenizer.decode(row[: row.index(tokenizer.eos_token_id)]) for row in rows]
 
 
 @pytest.mark.parametrize("encoding", TIME_ENCODINGS)
 @pytest.mark.parametrize("task", TASKS)
-def test_what_fits_the_form_can_be_read(task, encoding, held, tokenizer):
+def test_what_fits_the_form_can_be_read(task, encoding, constraint, tokenizer):
     parse = parse_moment if task == "moment_retrieval" else parse_highlights
-    texts = random_answers(held(task, encoding, 24), tokenizer, 24, 400)
+    texts = random_answers(constraint(task, encoding, 24), tokenizer, 24, 400)
     assert len(set(texts)) > 20
     assert [parse(text).reason for text in texts] == [None] * 24, texts
 
 
 @pytest.mark.parametrize("encoding", TIME_ENCODINGS)
-def test_what_models_are_trained_to_say_fits(encoding, held, tokenizer):
+def test_what_models_are_trained_to_say_fits(encoding, constraint, tokenizer):
     moments = [format_moment(3, 17, encoding, words=words) for words in (True, False)]
     highlights = [format_highlights([3, 14], [1.0, 4.5], encoding)]
-    said = {"moment_retrieval": moments, "highlight_detection": highlights}
-    for task, texts in said.items():
+    answers = {"moment_retrieval": moments, "highlight_detection": highlights}
+    for task, texts in answers.items():
         for text in texts:
-            form = held(task, encoding)
+            form = constraint(task, encoding)
             for token in [*tokenizer(text).input_ids, tokenizer.eos_token_id]:
                 allowed = form.mask(torch.zeros(1, len(tokenizer)))
                 assert allowed[0, token] == 0, (text, tokenizer.decode([token]))

@@ -11,7 +11,7 @@ from numpro.models import kept, load_model
 
 class Model:
     def __init__(self, name, adapter="", **options):
-        self.told = name, adapter, options
+        self.given = name, adapter, options
         self.model = torch.nn.Linear(10, 10, bias=False)  # 400 bytes
 
 
@@ -23,7 +23,7 @@ def empty(monkeypatch):
 
 def test_a_model_is_loaded_once_for_the_same_files_and_options(tmp_path):
     one = kept.load_kept(Model, "one", "", {"dtype": "float32"})
-    assert one.told == ("one", "", {"dtype": "float32"})
+    assert one.given == ("one", "", {"dtype": "float32"})
     assert kept.load_kept(Model, "one", "", {"dtype": "float32"}) is one
     assert kept.load_kept(Model, "one") is not one
     weights = tmp_path / "adapter_model.safetensors"
@@ -49,9 +49,9 @@ def test_a_large_model_is_gone_before_another_is_loaded(monkeypatch):
     alive = weakref.ref(large)
     del large
 
-    def load(name, **told):
+    def load(name, **given):
         assert alive() is None
-        return Model(name, **told)
+        return Model(name, **given)
 
     last = weakref.ref(kept.load_kept(load, "other"))
     assert last() is not None

@@ -174,11 +174,11 @@ def test_an_untied_head_is_saved_too(tokenizer, tmp_path):
 def test_generate_is_greedy(longva, ids, pixels):
     image = longva.model.config.image_token_id  # random weights may say it; it has no frame then
     with torch.no_grad():
-        said = ids
+        sequence = ids
         for _ in range(6):
-            logits = longva.model(input_ids=said, pixel_values=pixels, use_cache=False).logits
+            logits = longva.model(input_ids=sequence, pixel_values=pixels, use_cache=False).logits
             logits[..., image] = -torch.inf
-            said = torch.cat([said, logits[:, -1:].argmax(-1)], 1)
+            sequence = torch.cat([sequence, logits[:, -1:].argmax(-1)], 1)
         for cached in (True, False):
             out = longva.model.generate(
                 input_ids=ids,
@@ -190,8 +190,8 @@ def test_generate_is_greedy(longva, ids, pixels):
                 suppress_tokens=[image],
                 use_cache=cached,
             )
-            assert out.tolist() == said.tolist()
-    assert len(set(said[0, -6:].tolist())) > 1, "or the test would be too easy"
+            assert out.tolist() == sequence.tolist()
+    assert len(set(sequence[0, -6:].tolist())) > 1, "or the test would be too easy"
 
 
 def test_lora_takes_the_language_models_linear_layers_only(longva, ids, pixels):
@@ -239,9 +239,9 @@ def test_the_prompt_is_chatml_with_the_frames_before_the_question(longva):
 
 def test_texts_between_frames_stand_before_their_frame(longva):
     ids = longva.video_ids(2, ["Frame 0: ", "Frame 1: "])
-    told = longva.tokenizer.decode(ids)
+    text = longva.tokenizer.decode(ids)
     image = "<image>" * 9
-    assert told.endswith(f"user\nFrame 0: {image}Frame 1: {image}")
+    assert text.endswith(f"user\nFrame 0: {image}Frame 1: {image}")
 
 
 def test_a_query_cannot_bring_control_tokens(longva, clip):
@@ -269,22 +269,22 @@ def test_answers_equal_greedy_steps_without_any_cache(longva, clip, prompts):
     frames = number_frames(clip.frames)
     ids = torch.tensor([longva.video_ids(len(frames)) + longva.question_ids(prompts[0].text)])
     with torch.no_grad():
-        said, prompt = ids, ids.shape[1]
-        while said.shape[1] < prompt + 8 and said[0, -1] != longva.tokenizer.eos_token_id:
+        sequence, prompt = ids, ids.shape[1]
+        while sequence.shape[1] < prompt + 8 and sequence[0, -1] != longva.tokenizer.eos_token_id:
             logits = longva.model(
-                input_ids=said, pixel_values=longva.pixels(frames), use_cache=False
+                input_ids=sequence, pixel_values=longva.pixels(frames), use_cache=False
             ).logits
-            said = torch.cat([said, logits[:, -1:].argmax(-1)], 1)
-    wanted = longva.tokenizer.decode(said[0, prompt:], skip_special_tokens=True)
+            sequence = torch.cat([sequence, logits[:, -1:].argmax(-1)], 1)
+    wanted = longva.tokenizer.decode(sequence[0, prompt:], skip_special_tokens=True)
     assert longva.respond(frames, prompts[:1], 8) == [wanted]
 
 
 @pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
 def test_every_time_encoding_can_be_asked(longva, clip, time_encoding):
-    seen = clip.frames.copy()
+    before = clip.frames.copy()
     answers = longva.answer(clip, QUERIES[:2], time_encoding=time_encoding, max_new_tokens=3)
     assert len(answers) == 2 and all(answer.text for answer in answers)
-    assert (clip.frames == seen).all(), "the clip is left unchanged"
+    assert (clip.frames == before).all(), "the clip is left unchanged"
 
 
 def test_adapter_weights_of_another_float_type_than_the_base(longva_dir, clip, tmp_path):
@@ -296,8 +296,8 @@ def test_adapter_weights_of_another_float_type_than_the_base(longva_dir, clip, t
     plain = load_model(str(longva_dir), device="cpu", dtype="bfloat16")
     adapted = load_model(str(longva_dir), str(tmp_path), device="cpu", dtype="bfloat16")
     assert plain.dtype == adapted.dtype == torch.bfloat16
-    said = [m.answer(clip, QUERIES[:1], max_new_tokens=4)[0].text for m in (plain, adapted)]
-    assert said[0] == said[1], "an adapter that was not trained changes nothing"
+    texts = [m.answer(clip, QUERIES[:1], max_new_tokens=4)[0].text for m in (plain, adapted)]
+    assert texts[0] == texts[1], "an adapter that was not trained changes nothing"
 
 
 # --- what a model is asked, and how -------------------------------------------------------------
@@ -311,8 +311,8 @@ def test_answers_are_parsed_and_in_order(clip):
     frames, prompts, most = model.shown
     assert (frames == number_frames(clip.frames)).all() and most == 32
     assert [p.text for p in prompts] == [build_prompt(q, clip.seconds).text for q in QUERIES[:2]]
-    said = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
-    (answer,) = Scripted(said).answer(clip, QUERIES[:1], task="highlight_detection")
+    text = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
+    (answer,) = Scripted(text).answer(clip, QUERIES[:1], task="highlight_detection")
     assert answer.labels == (3, 4) and answer.scores == (1.0, 2.5)
 
 
@@ -346,7 +346,7 @@ TRAINED = {"time_encoding": "overlay-index", "style": NumberStyle().as_dict()}
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         ({"time_encoding": "none"}, "trained with time encoding 'overlay-index'.* 'none'"),
         ({"style": NumberStyle(size=20)}, "trained with numbers .*40.* 20"),
@@ -354,14 +354,14 @@ TRAINED = {"time_encoding": "overlay-index", "style": NumberStyle().as_dict()}
     ],
     ids=["encoding", "size", "colour"],
 )
-def test_an_adapter_asked_otherwise_than_trained_warns(clip, asked, said):
+def test_an_adapter_asked_otherwise_than_trained_warns(clip, options, message):
     model = Scripted("From 1 to 2.", notes=TRAINED)
-    with pytest.warns(UserWarning, match=f"adapter the adapter was {said}"):
-        model.answer(clip, QUERIES[:1], **asked)
+    with pytest.warns(UserWarning, match=f"adapter the adapter was {message}"):
+        model.answer(clip, QUERIES[:1], **options)
 
 
 @pytest.mark.parametrize(
-    ("notes", "asked"),
+    ("notes", "options"),
     [
         (TRAINED, {}),
         (
@@ -376,14 +376,14 @@ def test_an_adapter_asked_otherwise_than_trained_warns(clip, asked, said):
     ],
     ids=["as trained", "style without numbers", "a colour read from JSON", "no notes"],
 )
-def test_an_adapter_asked_as_trained_does_not_warn(clip, notes, asked):
+def test_an_adapter_asked_as_trained_does_not_warn(clip, notes, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Scripted("From 1 to 2.", notes=notes).answer(clip, QUERIES[:1], **asked)
+        Scripted("From 1 to 2.", notes=notes).answer(clip, QUERIES[:1], **options)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         ({"task": "captioning"}, "task must be one of moment_retrieval"),
         ({"time_encoding": "overlay"}, "time_encoding must be one of none"),
@@ -392,9 +392,9 @@ def test_an_adapter_asked_as_trained_does_not_warn(clip, notes, asked):
     ],
     ids=["task", "encoding", "labels", "template"],
 )
-def test_what_cannot_be_asked_is_refused(clip, asked, said):
-    with pytest.raises(ValueError, match=said):
-        Scripted("x").answer(clip, QUERIES[:1], **asked)
+def test_what_cannot_be_asked_is_refused(clip, options, message):
+    with pytest.raises(ValueError, match=message):
+        Scripted("x").answer(clip, QUERIES[:1], **options)
 
 
 def test_a_clip_without_frames_is_refused(clip):
@@ -438,8 +438,8 @@ def test_device_and_type_are_as_asked(longva_dir, tmp_path):
     with pytest.raises(ValueError, match="options quantization, attention, .*; got frames_as"):
         load_model(str(longva_dir), device="cpu", frames_as="video")
     model = load_model(str(longva_dir), device="cpu", dtype="float32", attention="eager")
-    said = {"dtype": "float32", "quantization": None, "attention": "eager"}
-    assert model.state() == said and model.lora_targets() == LORA_TARGETS
+    state = {"dtype": "float32", "quantization": None, "attention": "eager"}
+    assert model.state() == state and model.lora_targets() == LORA_TARGETS
 
 
 def test_the_type_on_a_cpu_is_what_it_can_do_and_no_matter_of_time(monkeypatch):

@@ -144,11 +144,11 @@ def test_frames_go_first_as_the_model_is_to_see_them_and_the_question_last(
         assert texts == [{"type": "text", "text": text} for text in prompt.frame_texts]
     assert len(video) == len(pages)
     for part, page, plain in zip(video, pages, some.frames, strict=True):
-        seen = decoded(part)
-        assert seen.shape == page.shape and np.abs(seen - page).mean() < 3
+        picture = decoded(part)
+        assert picture.shape == page.shape and np.abs(picture - page).mean() < 3
         drawn = (page != plain).any(-1)
         assert drawn.any() == (prompt.frame_labels is not None)
-        assert np.abs(seen - page)[drawn].sum() <= 8 * drawn.sum() * 3, "the digits stay sharp"
+        assert np.abs(picture - page)[drawn].sum() <= 8 * drawn.sum() * 3, "the digits stay sharp"
 
 
 def decoded(part):
@@ -241,9 +241,9 @@ def test_a_failure_is_the_reason_of_that_question_alone(server, served, some, pl
     assert (bad.text, bad.spans) == ("", ())
     assert re.match(f"server: {reason}", bad.reason), bad.reason
     server.plan = lambda q, n: (200, {}, completion())
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert [a.text for a in model.answer(some, ["good", "bad", "other"])] == [SAID] * 3
-    assert len(server.requests) == asked + 1, "a failure is not kept, an answer is"
+    assert len(server.requests) == requests + 1, "a failure is not kept, an answer is"
 
 
 @pytest.mark.parametrize(
@@ -300,9 +300,9 @@ def test_several_processes_share_the_answers_on_disk(server, served, some, tmp_p
     both = [subprocess.Popen([*run, films]) for films in ("01234567", "45670123")]
     assert [process.wait(300) for process in both] == [0, 0]
     assert len(server.tries) and 16 <= len(server.requests) <= 32
-    asked = len(server.requests)
+    requests = len(server.requests)
     subprocess.run([*run, "76543210"], check=True, timeout=300)
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 def test_the_key_is_in_no_file_log_error_or_repr(server, served, some, tmp_path, caplog):
@@ -318,10 +318,10 @@ def test_the_key_is_in_no_file_log_error_or_repr(server, served, some, tmp_path,
     server.plan = lambda q, n: (401, {}, {"error": {"message": hint}})
     with pytest.raises(PermissionError, match="read from the environment variable OPENAI") as info:
         model.answer(some, ["refused"])
-    told = "".join(traceback.format_exception(info.value, chain=True))
-    told += caplog.text + repr(model) + repr(vars(model)) + json.dumps(model.state())
-    told += repr(answers) + repr(model.usage)
-    assert "400" in answers[1].reason and KEY[:9] not in told
+    text = "".join(traceback.format_exception(info.value, chain=True))
+    text += caplog.text + repr(model) + repr(vars(model)) + json.dumps(model.state())
+    text += repr(answers) + repr(model.usage)
+    assert "400" in answers[1].reason and KEY[:9] not in text
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert written and not any(KEY.encode() in path.read_bytes() for path in written)
     assert sum(KEY in str(headers) for _, headers, _ in server.requests) == 3
@@ -370,9 +370,9 @@ def test_a_dataset_run_records_what_failed_and_asks_only_that_again(
     rows = predict(films[:1], served(), out, fps=0.5, size=(64, 64), progress=False)
     assert [bool(row["reason"]) for row in rows] == [text == wanted[1] for text in wanted]
     server.plan = lambda q, n: (200, {}, completion())
-    asked = len(server.requests)
+    requests = len(server.requests)
     rows = predict(films[:1], served(cache=None), out, fps=0.5, size=(64, 64), progress=False)
-    assert len(server.requests) == asked + 1 and not any(row["reason"] for row in rows)
+    assert len(server.requests) == requests + 1 and not any(row["reason"] for row in rows)
     config = Path(f"{out}.config.json").read_text()
     assert KEY not in config + out.read_text()
 
@@ -447,22 +447,22 @@ def test_ask_asks_a_server_in_ones_own_words(server, ask, tmp_path, time_encodin
     template.write_text("moment_retrieval: '{whole}In {n} frames, when is {query}?'")
     server.plan = lambda q, n: (200, {}, completion("From 1 to 3."))  # names no unit
     how = ("--time-encoding", time_encoding, "--template", template, "--json")
-    told = json.loads(ask(*how, "-o", "settings", "{seed: 5, max_tokens: 9}").stdout)
-    assert told["spans"] == [[seconds, 3 * seconds]], "in the unit asked for"
+    printed = json.loads(ask(*how, "-o", "settings", "{seed: 5, max_tokens: 9}").stdout)
+    assert printed["spans"] == [[seconds, 3 * seconds]], "in the unit asked for"
     ((_, _, body),) = server.requests
     frames = (len(body["messages"][0]["content"]) - 1) // (2 if seconds == 1 else 1)
     assert body["messages"][0]["content"][-1]["text"] == f"In {frames} frames, when is a red star?"
     assert (body["seed"], body["max_tokens"]) == (5, 9)
-    assert told["state"]["server"] == server.url and told["state"]["settings"]["seed"] == 5
-    assert told["prompt"].endswith(f"\nIn {frames} frames, when is a red star?")
-    assert told["prompt"].startswith("<frame 0>" if seconds == 2 else "timestamp: 0.0 seconds <")
+    assert printed["state"]["server"] == server.url and printed["state"]["settings"]["seed"] == 5
+    assert printed["prompt"].endswith(f"\nIn {frames} frames, when is a red star?")
+    assert printed["prompt"].startswith("<frame 0>" if seconds == 2 else "timestamp: 0.0 seconds <")
     assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_ask_ends_in_one_line_when_no_answer_comes(server, ask):
     server.plan = lambda q, n: (503, {}, {"error": {"message": "loading"}})
-    said = ask(code=1).stderr.splitlines()
-    assert said == ["Error: no answer from openai:tiny: server: 503: loading"]
+    printed = ask(code=1).stderr.splitlines()
+    assert printed == ["Error: no answer from openai:tiny: server: 503: loading"]
     assert "name is an option of its own" in ask("-o", "name", "x", code=2).stderr
     assert "takes the options" in ask("-o", "speed", "3", code=1).stderr
     assert "must be YAML" in ask("-o", "timeout", "{", code=2).stderr

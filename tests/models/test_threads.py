@@ -16,7 +16,7 @@ def two():
 
 
 @pytest.fixture
-def seen(longva_dir, monkeypatch):
+def counted(longva_dir, monkeypatch):
     """A tiny model, and with how many threads it was run."""
     counts, model = [], load_model(str(longva_dir), dtype="float32")
     prefill = model.prefill
@@ -29,23 +29,23 @@ def seen(longva_dir, monkeypatch):
     return model, counts
 
 
-def test_a_small_model_is_asked_and_looked_into_with_one_thread(seen, clip):
-    model, counts = seen
+def test_a_small_model_is_asked_and_looked_into_with_one_thread(counted, clip):
+    model, counts = counted
     model.answer(clip, ["a red star", "a blue star"])
     assert counts == [1] and torch.get_num_threads() == 2
     frame_attention(model, clip, "a red star")
     assert counts == [1, 1] and torch.get_num_threads() == 2
 
 
-def test_a_larger_one_keeps_them(seen, clip, monkeypatch):
-    model, counts = seen
+def test_a_larger_one_keeps_them(counted, clip, monkeypatch):
+    model, counts = counted
     monkeypatch.setattr(threads, "SMALL_BYTES", 1000)
     model.answer(clip, ["a red star"])
     assert counts == [2]
 
 
-def test_they_are_set_back_when_asking_fails(seen, clip, monkeypatch):
-    model, _ = seen
+def test_they_are_set_back_when_asking_fails(counted, clip, monkeypatch):
+    model, _ = counted
     monkeypatch.setattr(model, "prefill", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.answer(clip, ["a red star"])
@@ -53,4 +53,4 @@ def test_they_are_set_back_when_asking_fails(seen, clip, monkeypatch):
 
 
 def test_what_is_no_local_model_is_left_alone():
-    assert threads.fit_threads(lambda asked, more: (asked, more))("a name", 3) == ("a name", 3)
+    assert threads.fit_threads(lambda name, more: (name, more))("a name", 3) == ("a name", 3)

@@ -45,7 +45,7 @@ def models(longva_dir):
     return made | {("longva", ""): load_model(str(longva_dir), device="cpu", dtype="float32")}
 
 
-def asked(model, pages, time_encoding="overlay-index", queries=QUERIES):
+def prepared(model, pages, time_encoding="overlay-index", queries=QUERIES):
     return model.prepare(pages, queries, Question(time_encoding=time_encoding, style=STYLE))
 
 
@@ -68,18 +68,18 @@ def whole_inputs(model, frames, prompt):
 @pytest.mark.parametrize("way", [*WAYS, ("longva", "")], ids=" ".join)
 def test_questions_that_share_a_video_are_answered_as_each_alone(way, models, pages):
     model = models[way]
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
     wanted, logits = [], []
     for prompt in prompts:
         inputs = whole_inputs(model, frames, prompt)
         with torch.no_grad():
             # what a video before left on the module is not to matter
-            said = model.model.generate(
+            generated = model.model.generate(
                 **inputs, attention_mask=torch.ones_like(inputs["input_ids"]), do_sample=False,
                 max_new_tokens=6, pad_token_id=model.pad, eos_token_id=list(model.ends),
             )  # fmt: skip
             logits.append(model.model(**inputs).logits[0, -1])
-        new = said[0, inputs["input_ids"].shape[1] :]
+        new = generated[0, inputs["input_ids"].shape[1] :]
         wanted.append(model.tokenizer.decode(new, skip_special_tokens=True))
     assert len(set(wanted)) > 1, "or the test would be too easy"
     assert len({len(i) for i in [model.prompt_ids(frames.shape, p) for p in prompts]}) > 1
@@ -91,16 +91,16 @@ def test_questions_that_share_a_video_are_answered_as_each_alone(way, models, pa
     ids, shared = model.encode_prompts(frames.shape, prompts)
     assert shared > len(frames) and all(map(model.is_visual, [max(ids[0], key=ids[0].count)]))
     prefix = model.prefill(ids[0][:shared], frames, prompts[0])
-    seen = []
-    hook = model.model.register_forward_hook(lambda *given: seen.append(given[-1].logits))
+    outputs = []
+    hook = model.model.register_forward_hook(lambda *given: outputs.append(given[-1].logits))
     decode(model.model, prefix, [i[shared:] for i in ids], 1, model.ends, model.pad)
     hook.remove()
-    torch.testing.assert_close(seen[0][:, -1], torch.stack(logits), atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs[0][:, -1], torch.stack(logits), atol=1e-4, rtol=0)
 
 
 def test_a_video_is_run_once_and_what_was_used_is_counted(models, pages):
     model = load("qwen2_vl")
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
     runs = []
     hook = model.model.model.visual.register_forward_hook(lambda *given: runs.append(given[0]))
     model.respond(frames, prompts, 3)
@@ -116,7 +116,7 @@ def test_a_model_that_cannot_share_says_so_and_is_asked_one_by_one(pages, tmp_pa
     text = {"model_type": "mistral", "sliding_window": 24}
     folder = build("llava_next_video", tmp_path, text)
     model = load_model(str(folder), device="cpu", dtype="float32")
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
     assert not model.shares_prefix and load("llava_next_video").shares_prefix
     with pytest.warns(UserWarning, match="cannot share it and are asked one by one"):
         together = model.respond(frames, prompts, 4)
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_share_says_so_and_is_asked_one_by_one(pages, tmp_pa
 @pytest.mark.parametrize("most", [2, 0], ids=["a batch", "even alone"])
 def test_out_of_memory_halves_the_batch_then_is_recorded(most, models, pages):
     model = load("qwen3_vl")
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
     wanted = model.respond(frames, prompts, 4)
     sizes = []
 
@@ -157,7 +157,7 @@ def test_out_of_memory_halves_the_batch_then_is_recorded(most, models, pages):
 
 def test_a_video_that_does_not_fit_fails_all_its_questions_and_no_other(models, pages):
     model = load("llava_onevision")
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
 
     def limited(module, args, given):
         if given.get("pixel_values") is not None and len(given["pixel_values"]) > 3:
@@ -215,7 +215,7 @@ def test_text_after_a_video_stands_where_the_checkpoints_were_trained_to_see_it(
 @pytest.mark.parametrize("kind", QWEN[:2])
 def test_our_positions_are_the_librarys_where_it_is_right(kind, models, pages):
     model = models[kind, "images"]
-    frames, prompts = asked(model, pages, "text-seconds")
+    frames, prompts = prepared(model, pages, "text-seconds")
     inner, lengths = model.model.model, []
     batch = model.collate([model.training_example(frames, p, "From 1 to 2.") for p in prompts[1:3]])
     names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
@@ -244,7 +244,7 @@ def collapsed(model, ids):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_prompt_is_what_the_checkpoints_own_chat_template_gives(kind, models, pages):
     model = models[kind, "images"]
-    frames, (prompt,) = asked(model, pages, queries=QUERIES[:1])
+    frames, (prompt,) = prepared(model, pages, queries=QUERIES[:1])
     images = [{"type": "image"}] * len(frames)
     if kind == "llava_next_video":  # its frames are one video, whichever way they are prepared
         images = [{"type": "video"}]
@@ -262,16 +262,16 @@ def test_the_prompt_is_what_the_checkpoints_own_chat_template_gives(kind, models
 @pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
 def test_every_time_encoding_can_be_asked_of_every_class(kind, time_encoding, models, pages):
     model = models[kind, "images"]
-    frames, (prompt,) = asked(model, pages, time_encoding, QUERIES[:1])
-    told = collapsed(model, model.prompt_ids(frames.shape, prompt))
+    frames, (prompt,) = prepared(model, pages, time_encoding, QUERIES[:1])
+    text = collapsed(model, model.prompt_ids(frames.shape, prompt))
     mark = model.tokenizer.decode([next(iter(model._kinds))])
-    mark = mark if mark in told else "<video>"
+    mark = mark if mark in text else "<video>"
     if time_encoding.startswith("text"):
-        parts = told.split(mark)
+        parts = text.split(mark)
         assert len(parts) == len(frames) + 1
         for words, part in zip(prompt.frame_texts, parts, strict=False):
             assert part.replace("<|vision_start|>", "").endswith(words)
-    assert prompt.text in told.rpartition(mark)[2]
+    assert prompt.text in text.rpartition(mark)[2]
     (answer,) = model.answer(
         pages, QUERIES[:1], time_encoding=time_encoding, style=STYLE, max_new_tokens=2
     )
@@ -289,17 +289,17 @@ def test_a_query_cannot_bring_control_tokens(models, pages):
     plain, given = (
         [i for i in model.prompt_ids(frames.shape, prompt) if i in special]
         for query in ("a star", evil)
-        for frames, (prompt,) in [asked(model, pages, queries=[query])]
+        for frames, (prompt,) in [prepared(model, pages, queries=[query])]
     )
     assert given == plain
 
 
 def test_frames_as_a_video_halve_the_tokens_and_carry_their_times(models, pages):
     model = models["qwen3_vl", "video"]
-    frames, (prompt,) = asked(model, pages, queries=QUERIES[:1])
-    told = collapsed(model, model.prompt_ids(frames.shape, prompt))
+    frames, (prompt,) = prepared(model, pages, queries=QUERIES[:1])
+    text = collapsed(model, model.prompt_ids(frames.shape, prompt))
     first = (pages.seconds[0] + pages.seconds[1]) / 2
-    assert f"<{first:.1f} seconds><|vision_start|><|video_pad|><|vision_end|><" in told
+    assert f"<{first:.1f} seconds><|vision_start|><|video_pad|><|vision_end|><" in text
     even = replace(pages, frames=pages.frames[:6], seconds=pages.seconds[:6])
     single, pairs = (
         models["qwen3_vl", way].cost(even, QUERIES, style=STYLE).tokens_per_frame
@@ -309,7 +309,7 @@ def test_frames_as_a_video_halve_the_tokens_and_carry_their_times(models, pages)
     step = models["qwen2_5_vl", "video"].family.tensors(frames, pages.seconds)["second_per_grid_ts"]
     assert step.item() == pytest.approx(2 * np.diff(pages.seconds).mean(), rel=0.05)
     with pytest.raises(ValueError, match="words before each frame need frames_as='images'"):
-        asked_ids = asked(model, pages, "text-index", QUERIES[:1])
+        asked_ids = prepared(model, pages, "text-index", QUERIES[:1])
         model.prompt_ids(asked_ids[0].shape, asked_ids[1][0])
 
 
@@ -333,18 +333,18 @@ def test_tokens_and_pixels_are_those_of_the_librarys_processor(kind, frames_as, 
     from transformers import AutoProcessor
 
     model = load(kind, frames_as=frames_as)
-    frames, (prompt,) = asked(model, pages, queries=QUERIES[:1])
-    shown, told = [{"type": "image", "image": Image.fromarray(f)} for f in frames], {}
+    frames, (prompt,) = prepared(model, pages, queries=QUERIES[:1])
+    shown, options = [{"type": "image", "image": Image.fromarray(f)} for f in frames], {}
     if frames_as == "video" or kind == "llava_next_video":
         times = {"fps": 1.0, "total_num_frames": 2 * len(frames)}
         times["frames_indices"] = [round(t) for t in pages.seconds]
-        shown, told = [{"type": "video", "video": frames}], {"video_metadata": [times]}
-        told |= {"do_sample_frames": False}
+        shown, options = [{"type": "video", "video": frames}], {"video_metadata": [times]}
+        options |= {"do_sample_frames": False}
     processor = AutoProcessor.from_pretrained(tiny_model(kind))
     wanted = processor.apply_chat_template(
         [{"role": "user", "content": [*shown, {"type": "text", "text": prompt.text}]}],
         add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-        processor_kwargs=told,
+        processor_kwargs=options,
     )  # fmt: skip
     assert wanted["input_ids"][0].tolist() == model.prompt_ids(frames.shape, prompt)
     for name, got in model.family.tensors(frames, prompt.seconds).items():
@@ -373,12 +373,12 @@ def test_numbers_at_the_edge_that_a_model_cuts_off_are_warned_of(models, films):
 def test_the_cost_told_before_is_the_cost(way, models, pages):
     model = models[way]
     cost = model.cost(pages, QUERIES, style=STYLE, max_new_tokens=5)
-    frames, prompts = asked(model, pages)
+    frames, prompts = prepared(model, pages)
     ids, shared = model.encode_prompts(frames.shape, prompts)
     prefix = model.prefill(ids[0][:shared], frames, prompts[0])
-    held = sum(t.nbytes for layer in prefix.cache.layers for t in (layer.keys, layer.values))
+    stored = sum(t.nbytes for layer in prefix.cache.layers for t in (layer.keys, layer.values))
     longest = max(map(len, ids)) - shared + 5
-    assert cost.cache == held * (1 + 4) + held // shared * 4 * longest
+    assert cost.cache == stored * (1 + 4) + stored // shared * 4 * longest
     assert (cost.frames, cost.queries, cost.shared_tokens) == (len(pages), 4, shared)
     assert cost.tokens_per_frame == pytest.approx(
         sum(map(model.is_visual, ids[0])) / len(pages), abs=0.05
@@ -420,13 +420,13 @@ def test_lora_learns_an_answer_and_is_loaded_again(kind, pages, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     model = load(kind)
-    frames, prompts = asked(model, pages, queries=QUERIES[:2])
-    said = ["From Frame 3 to Frame 7.", "From 1 to 2."]
+    frames, prompts = prepared(model, pages, queries=QUERIES[:2])
+    texts = ["From Frame 3 to Frame 7.", "From 1 to 2."]
     samples = [
         model.training_example(*given)
-        for given in zip((frames, frames[:4]), prompts, said, strict=True)
+        for given in zip((frames, frames[:4]), prompts, texts, strict=True)
     ]
-    for sample, answer in zip(samples, said, strict=True):
+    for sample, answer in zip(samples, texts, strict=True):
         learned = [t for t in sample["labels"] if t != -100]
         assert model.tokenizer.decode(learned) == answer + model.tokenizer.eos_token
         assert sample["input_ids"][-len(learned) :] == learned
@@ -460,7 +460,7 @@ def test_lora_learns_an_answer_and_is_loaded_again(kind, pages, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"frame_as": "video"}, ValueError, "takes the options .*frames_as.*; got frame_as"),
         ({"frames_as": "pages"}, ValueError, "frames_as must be one of images, video; got 'pages'"),
@@ -471,12 +471,12 @@ def test_lora_learns_an_answer_and_is_loaded_again(kind, pages, tmp_path):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_options_that_cannot_be_had_are_refused_by_name(options, error, said):
+def test_options_that_cannot_be_had_are_refused_by_name(options, error, message):
     missing = {"flash_attention_2": "flash_attn", "4bit": "bitsandbytes"}
     package = missing.get(next(iter(options.values())))
     if package and find_spec(package):
         pytest.skip(f"{package} is there")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         load("qwen2_vl", **options)
 
 
@@ -573,5 +573,5 @@ def test_numpro_ask_works_on_it(kind, films, tmp_path, monkeypatch):
 
 def test_the_numbers_are_drawn_before_the_model_sees_them(models, pages):
     model = models["qwen2_vl", "images"]
-    frames, _ = asked(model, pages)
+    frames, _ = prepared(model, pages)
     assert (frames == number_frames(pages.frames, style=STYLE)).all()

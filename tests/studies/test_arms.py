@@ -6,7 +6,7 @@ import pytest
 
 from numpro.models import kept, load_model
 from numpro.prompting.prompts import TIME_ENCODINGS
-from numpro.studies import arms as asked
+from numpro.studies import arms as study
 from numpro.studies.arms import (
     ask_arms,
     choose_arms,
@@ -68,7 +68,7 @@ def test_arms_are_asked_again_without_loading_their_model_again(
     loads = []
     monkeypatch.setattr(kept, "_kept", {})
     monkeypatch.setattr(
-        asked, "load_model", lambda *told, **how: loads.append(told) or load_model(*told, **how)
+        study, "load_model", lambda *names, **how: loads.append(names) or load_model(*names, **how)
     )
     arms, run = four_arms("", ""), tmp_path / "run"
     rows = ask_arms(arms, str(longva_dir), films[:1], run)

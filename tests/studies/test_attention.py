@@ -25,18 +25,18 @@ def test_weights_are_those_of_whole_forward_passes_that_share_nothing(
     frames, (prompt,) = longva.prepare(clip, [query], Question(time_encoding=time_encoding))
     ids = longva.video_ids(4, prompt.frame_texts) + longva.question_ids(prompt.text)
     pictures = [i for i, t in enumerate(ids) if t == longva.model.config.image_token_id]
-    pixels, said, by_hand = longva.pixels(frames), [], []
+    pixels, answer, by_hand = longva.pixels(frames), [], []
     longva.model.set_attn_implementation("eager")
     with torch.no_grad():
         for _ in range(5):
             out = longva.model(
-                input_ids=torch.tensor([ids + said]), pixel_values=pixels, output_attentions=True
+                input_ids=torch.tensor([ids + answer]), pixel_values=pixels, output_attentions=True
             )
             rows = torch.stack(out.attentions)[:, 0, :, -1].mean(1)  # [layers, tokens]
             row = rows.mean(0) if layer is None else rows[layer]
             by_hand.append(row[pictures].reshape(4, -1).sum(1).numpy())
-            said.append(int(out.logits[0, -1].argmax()))
-    assert tokens == [longva.tokenizer.decode([token]) for token in said]
+            answer.append(int(out.logits[0, -1].argmax()))
+    assert tokens == [longva.tokenizer.decode([token]) for token in answer]
     np.testing.assert_allclose(weights, by_hand, rtol=1e-3, atol=1e-6)
     assert (weights >= 0).all() and (weights.sum(1) <= 1 + 1e-6).all()
 
@@ -54,24 +54,24 @@ def test_every_kind_of_local_model_shows_its_attention(kind, frames_as, films):
     frames, (prompt,) = model.prepare(clip, [query], Question(time_encoding=encoding))
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
-    said = decode(model.model, prefix, [ids[-1:]], 4, model.ends, model.pad)[0]
-    inputs = {"input_ids": torch.tensor([ids + said[:-1]])}
+    answer = decode(model.model, prefix, [ids[-1:]], 4, model.ends, model.pad)[0]
+    inputs = {"input_ids": torch.tensor([ids + answer[:-1]])}
     inputs |= model.family.tensors(frames, prompt.seconds)
     config = model.model.config
-    kinds = [(t == config.image_token_id) + 2 * (t == config.video_token_id) for t in ids + said]
+    kinds = [(t == config.image_token_id) + 2 * (t == config.video_token_id) for t in ids + answer]
     if kind in QWEN:
-        inputs["mm_token_type_ids"] = torch.tensor([kinds[: len(ids + said) - 1]])
+        inputs["mm_token_type_ids"] = torch.tensor([kinds[: len(ids + answer) - 1]])
     model.model.set_attn_implementation("eager")
     with torch.no_grad():
         last = model.model(**inputs, output_attentions=True).attentions[-1][0].mean(0)
-    video = last[-len(said) :, np.flatnonzero(kinds)].numpy()
-    assert tokens == [model.tokenizer.decode([token]) for token in said]
+    video = last[-len(answer) :, np.flatnonzero(kinds)].numpy()
+    assert tokens == [model.tokenizer.decode([token]) for token in answer]
     np.testing.assert_allclose(weights.sum(1), video.sum(1), rtol=1e-3)
     if frames_as == "video":  # the third frame is repeated and has a group of its own
-        pairs = video.reshape(len(said), 2, -1).sum(2)
+        pairs = video.reshape(len(answer), 2, -1).sum(2)
         np.testing.assert_allclose(weights, pairs[:, [0, 0, 1]] / [2, 2, 1], rtol=1e-3)
     else:
-        np.testing.assert_allclose(weights, video.reshape(len(said), 3, -1).sum(2), rtol=1e-3)
+        np.testing.assert_allclose(weights, video.reshape(len(answer), 3, -1).sum(2), rtol=1e-3)
 
 
 def test_frames_merged_in_time_share_their_tokens_and_a_rest_belongs_to_none(longva):
@@ -84,13 +84,13 @@ def test_frames_merged_in_time_share_their_tokens_and_a_rest_belongs_to_none(lon
 
 
 def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypatch):
-    said = longva.encode("From Frame 1 to Frame 3.")
-    weights = np.zeros((len(said), len(clip)))
-    digits = [i for i, t in enumerate(said) if longva.tokenizer.decode([t]).strip().isdigit()]
+    answer = longva.encode("From Frame 1 to Frame 3.")
+    weights = np.zeros((len(answer), len(clip)))
+    digits = [i for i, t in enumerate(answer) if longva.tokenizer.decode([t]).strip().isdigit()]
     weights[:, 5] = 1  # looked at most over all
     weights[:, 2] = 0.9
     weights[digits, [4, 6]] = 2  # looked at for the numbers
-    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (said, weights))
+    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (answer, weights))
     seconds = clip.seconds.tolist()
     assert readings(longva, clip, "x") == {
         "answer": (seconds[1], seconds[3]),
@@ -118,10 +118,10 @@ def test_a_model_elsewhere_shows_no_attention(clip):
 
 def test_the_model_is_left_as_it_was(longva, clip, films):
     before, query = longva.model.config._attn_implementation, films[0].queries[0].text
-    said = longva.answer(clip, [query], time_encoding="none")[0].text
+    text = longva.answer(clip, [query], time_encoding="none")[0].text
     tokens, _ = frame_attention(longva, clip, query, Question(time_encoding="none"))
     assert longva.model.config._attn_implementation == before
-    assert longva.answer(clip, [query], time_encoding="none")[0].text == said
+    assert longva.answer(clip, [query], time_encoding="none")[0].text == text
 
 
 @pytest.mark.parametrize(

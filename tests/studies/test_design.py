@@ -119,7 +119,7 @@ def test_pictures_are_counted_when_they_are_there(folder):
 
 
 @pytest.mark.parametrize(
-    ("captions", "error", "said"),
+    ("captions", "error", "message"),
     [
         (None, FileNotFoundError, "must hold captions.json"),
         ({"gone.png": "x"}, FileNotFoundError, "none of the 1 pictures"),
@@ -133,10 +133,10 @@ def test_pictures_are_counted_when_they_are_there(folder):
     ],
     ids=["none", "gone", "empty", "list", "up", "absolute", "no images", "no image", "numbers"],
 )
-def test_a_bad_folder_is_refused(folder, captions, error, said):
+def test_a_bad_folder_is_refused(folder, captions, error, message):
     if captions is not None:
         write(folder, captions)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         folder_pictures(str(folder), 10)
 
 
@@ -155,8 +155,8 @@ def test_the_encoder_is_clip(encoder, clip_dir, drawn):
     model = CLIPModel.from_pretrained(clip_dir).eval()
     tokenizer = AutoTokenizer.from_pretrained(clip_dir)
     images, texts = [p.image for p in drawn[:5]], [p.caption for p in drawn[:5]]
-    seen, read = encoder.see(images, batch=2), encoder.read(texts, batch=2)
-    for vectors in (seen, read):
+    pictures, read = encoder.see(images, batch=2), encoder.read(texts, batch=2)
+    for vectors in (pictures, read):
         assert vectors.shape == (5, 16)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])
@@ -167,7 +167,7 @@ def test_the_encoder_is_clip(encoder, clip_dir, drawn):
         ids = torch.tensor([tokenizer(texts[number]).input_ids])
         with torch.no_grad():
             out = model(input_ids=ids, pixel_values=pixels.permute(2, 0, 1)[None])
-        np.testing.assert_allclose(seen[number], out.image_embeds[0], atol=1e-5)
+        np.testing.assert_allclose(pictures[number], out.image_embeds[0], atol=1e-5)
         np.testing.assert_allclose(read[number], out.text_embeds[0], atol=1e-5)
 
 

@@ -94,8 +94,8 @@ def test_it_answers_greedily_and_shares_the_video(checkpoint, adapter, frames):
 
     loaded = load(checkpoint, adapter)
     prompts = [build_prompt(q, np.arange(5.0)) for q in ("a tree", "the red car that stops", "x")]
-    said = loaded.respond(frames, prompts, 6)
-    assert said == loaded.respond_singly(frames, prompts, 6) and any(said)
+    responses = loaded.respond(frames, prompts, 6)
+    assert responses == loaded.respond_singly(frames, prompts, 6) and any(responses)
 
 
 # --- what is inside, and what is not ------------------------------------------------------------
@@ -137,7 +137,7 @@ def without(*names):
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "message"),
     [
         (without("model.norm.weight"), "1 missing: language_model.norm.weight"),
         (WEIGHTS | {"model.depth.weight": torch.ones(2)}, "1 not known: model.depth.weight"),
@@ -148,14 +148,14 @@ def without(*names):
         (without("model.vision_tower.vision_tower.vision_model.pre_layrnorm.bias"), "1 missing"),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, weights, told):
+def test_tensors_that_do_not_fit_are_named(tmp_path, weights, message):
     folder = write_checkpoint(tmp_path / "LongVA", weights)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ({"mm_projector_type": "linear"}, "mm_projector_type must be 'mlp2x_gelu'"),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature must be 'patch'"),
@@ -165,9 +165,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, weights, told):
         ({"mm_hidden_size": 99}, "mm_hidden_size is 99, the tower's 24"),
     ],
 )
-def test_settings_that_are_not_longva_are_refused(tmp_path, setting, told):
+def test_settings_that_are_not_longva_are_refused(tmp_path, setting, message):
     folder = write_checkpoint(tmp_path / "LongVA", **setting)
-    with pytest.raises((ValueError, FileNotFoundError), match=told):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         load(folder)
 
 
@@ -232,9 +232,9 @@ def test_the_adapter_says_how_it_must_be_asked(checkpoint, adapter, frames):
     _, prompts = loaded.prepare(clip, ["a tree"], Question("highlight_detection"))
     assert prompts[0].text.endswith("salient scores.") and "query: a tree." in prompts[0].text
     (adapter.parent / "mine").mkdir()
-    own = write_adapter(adapter.parent / "mine" / "ft", tower=False)
-    (own / "numpro.json").write_text(json.dumps({"time_encoding": "none"}))
-    assert load(checkpoint, own).notes == loaded.notes | {"time_encoding": "none"}
+    mine = write_adapter(adapter.parent / "mine" / "ft", tower=False)
+    (mine / "numpro.json").write_text(json.dumps({"time_encoding": "none"}))
+    assert load(checkpoint, mine).notes == loaded.notes | {"time_encoding": "none"}
 
 
 def changed(**by):
@@ -251,7 +251,7 @@ def changed(**by):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             changed(model__layers__1__self_attn__k_proj__lora_B=torch.ones(24, RANK)),
@@ -280,8 +280,8 @@ def changed(**by):
         ({"bias": "all"}, "bias must be 'none'"),
     ],
 )
-def test_an_adapter_that_does_not_fit_is_named(checkpoint, tmp_path, change, told):
-    with pytest.raises(ValueError, match=told):
+def test_an_adapter_that_does_not_fit_is_named(checkpoint, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
         load(checkpoint, write_adapter(tmp_path / "lora", **change))
 
 
@@ -340,13 +340,15 @@ def test_converted_it_computes_the_same(checkpoint, adapter, converted, frames):
     ours = load(base)
     assert type(ours).__name__ == "Longva"
     assert torch.equal(logits(ours, frames, QUESTION), logits(load(checkpoint), frames, QUESTION))
-    told = logits(load(checkpoint, adapter), frames, QUESTION)
+    original = logits(load(checkpoint, adapter), frames, QUESTION)
     ours = load(base, tuned)
-    assert torch.equal(logits(ours, frames, QUESTION), told)
+    assert torch.equal(logits(ours, frames, QUESTION), original)
     assert ours.notes == load(checkpoint, adapter).notes
     released = load(base, adapter)  # as it was published, on the base in our format
-    assert torch.equal(logits(released, frames, QUESTION), told) and released.notes == ours.notes
-    assert torch.equal(logits(load(checkpoint, tuned), frames, QUESTION), told)
+    assert (
+        torch.equal(logits(released, frames, QUESTION), original) and released.notes == ours.notes
+    )
+    assert torch.equal(logits(load(checkpoint, tuned), frames, QUESTION), original)
 
 
 def test_an_adapter_trained_on_the_one_is_taken_by_the_other(

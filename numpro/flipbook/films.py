@@ -2,15 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from numpro.flipbook.world import SPLITS, WORLD_VERSION, annotation_rows, draw_frame, make_film
 from numpro.paths import flipbook_dir, write_whole
-from numpro.video import write_video
+from numpro.spans import one_of
+from numpro.video import Request, VideoError, run_many, write_video
 
 ANNOTATIONS = "annotations.jsonl"
 
@@ -23,8 +20,7 @@ def films_dir(split: str, data_root: str | os.PathLike | None = None) -> Path:
     ValueError
         For a split that is not there.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    one_of("split", split, SPLITS)
     base = Path(data_root) if data_root else flipbook_dir("films")
     return base / f"v{WORLD_VERSION}" / split
 
@@ -66,7 +62,6 @@ def make_films(
         Show a bar on stderr; default: when it is a terminal.
     """
     from filelock import FileLock
-    from tqdm import tqdm
 
     folder = films_dir(split, data_root)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,51 +69,27 @@ def make_films(
     # who comes second waits, and then finds the films there
     with FileLock(folder / ".lock"):
         missing = [i for i in range(count) if not (folder / f"{split}_{i:04d}.mp4").is_file()]
-        bar = tqdm(
-            total=len(missing),
-            desc=f"drawing {split}",
-            unit="film",
-            disable=None if progress is None else not progress,
-        )
-        with bar:
-            if len(missing) < 3:
-                for index in missing:
-                    write_film(folder, split, index)
-                    bar.update()
-            else:
-                _draw_in_processes(folder, split, missing, workers or cpu_count(), bar)
+        _write_films(folder, split, missing, workers, progress)
         _write_annotations(folder, split)
     return folder
 
 
-def cpu_count() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _write_films(
+    folder: Path, split: str, missing: list[int], workers: int | None, progress: bool | None
+) -> None:
+    """Write the missing films; a handful here, more of them in worker processes."""
+    from tqdm import tqdm
 
-
-def _draw_in_processes(folder: Path, split: str, missing: list[int], workers: int, bar) -> None:
-    # plain subprocesses: a pool would run the caller's own script again in each of its workers
-    root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    with ExitStack() as stack:  # waits for all of them and closes their pipes
-        running = []
-        for worker in range(min(workers, len(missing))):
-            numbers = [str(i) for i in missing[worker::workers]]
-            command = [sys.executable, "-m", "numpro.flipbook.films", str(folder), split, *numbers]
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"PYTHONPATH": path},
-            )
-            running.append(stack.enter_context(process))
-        with ThreadPoolExecutor(len(running)) as threads:
-            list(threads.map(lambda worker: [bar.update() for _ in worker.stdout], running))
-        for worker in running:
-            told = worker.stderr.read().strip()
-            if worker.wait():
-                raise RuntimeError(f"drawing {split} films into {folder} failed: {told[-500:]}")
+    if workers is None:
+        workers = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+    requests = [Request(folder, {"split": split, "index": i}) for i in missing]
+    drawn = run_many(write_film, requests, workers if len(missing) > 2 else 0)
+    shown = {"total": len(missing), "desc": f"drawing {split}", "unit": "film"}
+    for _, found in tqdm(drawn, **shown, disable=None if progress is None else not progress):
+        if isinstance(found, VideoError):
+            raise RuntimeError(f"drawing {split} films into {folder} failed: {found}")
 
 
 def _write_annotations(folder: Path, split: str) -> None:
@@ -131,9 +102,3 @@ def _write_annotations(folder: Path, split: str) -> None:
     path = folder / ANNOTATIONS
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)
-
-
-if __name__ == "__main__":
-    _folder, _split, *_numbers = sys.argv[1:]
-    for _number in _numbers:
-        print(write_film(Path(_folder), _split, int(_number)).name, flush=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numpro.flipbook import COLOURS, OBJECTS, SHAPES, SIZE, scenes
-from numpro.flipbook.questions import describe
+from numpro.flipbook.scenes import describe
 from numpro.numbers.overlay import number_frames
 from numpro.prompting.prompts import Prompt
 

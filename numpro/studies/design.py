@@ -34,13 +34,13 @@ class CaptionedPicture:
 
 def flipbook_pictures(count: int, seed: int = 0) -> list[CaptionedPicture]:
     """Draw pictures of the flipbook world with their captions, all captions different."""
-    from numpro.flipbook import OBJECTS, questions, scenes, world
+    from numpro.flipbook import scenes, world
 
     rng = np.random.default_rng([5, seed])
     found: dict[str, CaptionedPicture] = {}
     while len(found) < count:
         panel = scenes.loose_panels(rng, 1, numbered=False)[0]
-        caption = questions.describe(sorted(panel.picture().objects, key=OBJECTS.index))
+        caption = scenes.describe(panel.named)
         if caption not in found:
             image = world.draw_panel(panel, (5, seed, len(found)), rng)
             found[caption] = CaptionedPicture(image, caption)

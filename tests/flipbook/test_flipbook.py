@@ -14,7 +14,7 @@ import pytest
 from numpro import probe, read_clip
 from numpro.datasets import Query, Saliency, VideoQueries, load_dataset
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES, SIZE, world
-from numpro.flipbook.films import _draw_in_processes, make_films, write_film
+from numpro.flipbook.films import _write_films, make_films, write_film
 from numpro.flipbook.scenes import WIDTHS
 from numpro.flipbook.world import RATES, SPLITS, draw_frame, make_film, sample_frames, sprite
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
@@ -46,8 +46,8 @@ def annotated(split):
     return videos
 
 
-def mean_iou(said, videos):
-    return moment_retrieval(said, [q.spans for v in videos for q in v.queries], resamples=1)[
+def mean_iou(predicted, videos):
+    return moment_retrieval(predicted, [q.spans for v in videos for q in v.queries], resamples=1)[
         "mIoU"
     ][0]
 
@@ -71,12 +71,12 @@ def test_the_same_seed_gives_the_same_pixels_in_another_process():
         "PYTHONPATH": str(Path(world.__file__).resolve().parents[2]),
         "PYTHONHASHSEED": "77",
     }
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
     )
     film = make_film("train", 3)
     drawn = b"".join(draw_frame(film, t).tobytes() for t in (0, 3.3, 7))
-    assert told.stdout == f"{hashlib.sha256(drawn).hexdigest()} {film}\n"
+    assert printed.stdout == f"{hashlib.sha256(drawn).hexdigest()} {film}\n"
     other = make_film("train", 4)
     assert (draw_frame(film, 3.3) != draw_frame(other, 3.3)).any()
 
@@ -211,13 +211,13 @@ def test_nothing_in_a_film_is_narrower_than_what_the_eyes_learned_from(split):
 def read_only_the_query(train, videos, words):
     """Answer from the query's words alone: the best window of each word, fitted on train."""
 
-    def asked(word, within):
+    def queries_with(word, within):
         return [
             replace(v, queries=tuple(q for q in v.queries if word in q.text.split()))
             for v in within
         ]
 
-    windows = {word: baselines.best_fixed_window(asked(word, train)) for word in words}
+    windows = {word: baselines.best_fixed_window(queries_with(word, train)) for word in words}
     return [
         Span(*(x * video.duration for x in windows[word]))
         for video in videos
@@ -268,21 +268,21 @@ def test_a_perfect_reader_of_numbered_frames_reaches_the_ceiling(split):
 def test_saliency_is_graded_inside_the_event_and_fits_the_scorer(split):
     videos = annotated(split)
     queries = [(v, q) for v in videos for q in v.queries]
-    grades = set()
+    given = set()
     for video, query in queries:
         start, end = query.spans[0]
         for clip_id, scores in zip(query.saliency.clip_ids, query.saliency.scores, strict=True):
             assert 2 * clip_id + 2 <= video.duration
             assert min(end, 2 * clip_id + 2) - max(start, 2 * clip_id) >= 0.5
             assert len(scores) == 3 and set(scores) <= {0, 1, 2, 3, 4}
-            grades |= set(scores)
-    assert grades == {0, 1, 2, 3, 4}
+            given |= set(scores)
+    assert given == {0, 1, 2, 3, 4}
     truth, durations = [q.saliency for _, q in queries], [v.duration for v, _ in queries]
     perfect = []
     for video, query in queries:
-        said = np.zeros(int(video.duration // 2))
-        said[list(query.saliency.clip_ids)] = np.mean(query.saliency.scores, axis=1)
-        perfect.append(said)
+        grades = np.zeros(int(video.duration // 2))
+        grades[list(query.saliency.clip_ids)] = np.mean(query.saliency.scores, axis=1)
+        perfect.append(grades)
     best = highlight_detection(perfect, truth, durations, resamples=1)
     floor = highlight_detection(baselines.centre_prior(videos), truth, durations, resamples=1)
     assert best["mAP@Fair"][0] > floor["mAP@Fair"][0] + 15
@@ -336,11 +336,12 @@ def test_films_are_written_once_and_a_broken_run_is_taken_up(tmp_path):
     assert [after[n][0] for n in kept] == [before[n][0] for n in kept]
 
 
-def test_a_film_that_cannot_be_written_is_an_error(tmp_path):
+@pytest.mark.parametrize("missing", [[0], [0, 1, 2]], ids=["here", "in a worker"])
+def test_a_film_that_cannot_be_written_is_an_error(tmp_path, missing):
     with pytest.raises(
         RuntimeError, match="(?s)drawing val films into .*nowhere failed: .*no such folder"
     ):
-        _draw_in_processes(tmp_path / "nowhere", "val", [0], workers=1, bar=None)
+        _write_films(tmp_path / "nowhere", "val", missing, workers=1, progress=False)
 
 
 def test_the_dataset_has_the_worlds_records(films):

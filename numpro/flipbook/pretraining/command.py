@@ -35,26 +35,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-strips", action="store_true", help="the control: no comic strips")
     parser.add_argument("--eyes", type=Path, help="take the eyes of the models in this folder")
     parser.add_argument("--force", action="store_true", help="go on past a gate not passed")
-    asked = parser.parse_args(arguments)
-    if unknown := [leg for leg in asked.legs if leg not in pretrain.LEGS]:
+    chosen = parser.parse_args(arguments)
+    if unknown := [leg for leg in chosen.legs if leg not in pretrain.LEGS]:
         parser.error(f"legs must be of {', '.join(pretrain.LEGS)}; got {', '.join(unknown)}")
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    names = list(pretrain.LEGS)
-    if asked.eyes:
-        adopt_eyes(asked.eyes, asked.work)
-    legs = asked.legs or [name for name in names if name != "eyes" or not asked.eyes]
-    for name in legs:
-        if name != "language" and name != "eyes" and not asked.force:
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    if chosen.eyes:
+        adopt_eyes(chosen.eyes, chosen.work)
+    names, strips = list(pretrain.LEGS), not chosen.no_strips
+    for name in chosen.legs or [n for n in names if n != "eyes" or not chosen.eyes]:
+        if name in ("align", "sight") and not chosen.force:
             for before in names[: names.index(name)]:
-                Gates(asked.work).require(before)
-        steps = asked.steps or pretrain.planned_steps(name, not asked.no_strips)
-        strips = {} if name == "eyes" else {"strips": not asked.no_strips}
-        if (
-            not pretrain.LEGS[name][0](asked.work, steps, asked.minutes, **strips)
-            and not asked.force
-        ):
-            parser.exit(1, f"{name} stopped before its gate; see {asked.work / 'gates.json'}\n")
-    if not asked.legs or "sight" in asked.legs:
-        for folder in export(asked.work, asked.out, asked.note, not asked.no_strips):
+                Gates(chosen.work).require(before)
+        steps = chosen.steps or pretrain.planned_steps(name, strips)
+        passed = pretrain.LEGS[name][0](chosen.work, steps, chosen.minutes, strips=strips)
+        if not (passed or chosen.force):
+            parser.exit(1, f"{name} stopped before its gate; see {chosen.work / 'gates.json'}\n")
+    if not chosen.legs or "sight" in chosen.legs:
+        for folder in export(chosen.work, chosen.out, chosen.note, strips):
             print(f"wrote {relative(folder)}")

@@ -2,10 +2,17 @@
 
 import json
 import platform
+import shutil
 from pathlib import Path
 
+import torch
+
 from numpro.flipbook import COLOURS, SHAPES
-from numpro.flipbook.pretraining.training import Gates
+from numpro.flipbook.pretraining.eyes import Looker
+from numpro.flipbook.pretraining.language import SEED
+from numpro.flipbook.pretraining.pretrain import trained_sight
+from numpro.flipbook.pretraining.tokenizer import make_tokenizer
+from numpro.flipbook.pretraining.training import Gates, finished
 
 CARD = """# {title}
 
@@ -16,7 +23,7 @@ CARD = """# {title}
 {legs}
 
 Made by `numpro flipbook pretrain` (seeds {seeds}) on {machine}. Weights: {parameters}
-parameters, {dtype}. Licence: Apache-2.0, like the project.
+parameters, bfloat16. Licence: Apache-2.0, like the project.
 {note}"""
 LONGVA = """The base model of the workbook: a LongVA (CLIP tower, projector, 2 x 2 pooling, Qwen2)
 small enough for two CPU cores. It learned to describe pictures and unnumbered videos of the
@@ -45,33 +52,25 @@ def export(folder: Path, out: Path, note: str = "", strips: bool = True) -> list
     `note` is added to the model cards: what a reader must know of how these weights were made.
     The control pretrained without `strips` is written to ``longva-no-strips/``, alone.
     """
-    from numpro.flipbook.pretraining import pretrain
-    from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-
-    gates = Gates(folder).reached
-    tokenizer = make_tokenizer()
-    looker = pretrain.trained_eyes(folder, tokenizer)
-    reader = pretrain.trained_sight(folder, tokenizer)
+    gates, tokenizer = Gates(folder).reached, make_tokenizer()
+    reader = trained_sight(folder, tokenizer)
     reader.model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    eyes = {k: gates[k] for k in ("eyes",) if k in gates}
     words = "; strips are asked in other words than videos are" if strips else ""
     text = LONGVA.replace("{strips}", STRIPS if strips else NO_STRIPS).replace("{words}", words)
     name, title = ("longva", "") if strips else ("longva-no-strips", ", no strips")
     made = [_save(out / name, reader.model, tokenizer, gates, f"Tiny LongVA{title}", text, note)]
-    if not strips:
-        return made
-    return made + [
-        _save(out / "clip", looker.clip, make_tokenizer(ends=True), eyes, "Tiny CLIP", CLIP, note)
-    ]
+    if strips:
+        looker, ends = finished("eyes", Looker(tokenizer), folder), make_tokenizer(ends=True)
+        eyes = {leg: got for leg, got in gates.items() if leg == "eyes"}
+        made.append(_save(out / "clip", looker.clip, ends, eyes, "Tiny CLIP", CLIP, note))
+    return made
 
 
 def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str, note: str) -> Path:
-    import torch
+    """Write a model with its tokenizer, processor, card and gates; return the folder."""
     from transformers import CLIPImageProcessorPil
-
-    from numpro.flipbook.pretraining.language import SEED
 
     side = model.config.vision_config.image_size
     model.to(torch.bfloat16).save_pretrained(folder)
@@ -80,20 +79,17 @@ def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str, no
         size={"height": side, "width": side}, do_center_crop=False
     ).save_pretrained(folder)
     rows = [
-        f"| {leg} | {got['seconds']} | {_told(got['figures'])} | {_told(got['bounds'])} "
+        f"| {leg} | {got['seconds']} | {_listed(got['figures'])} | {_listed(got['bounds'])} "
         f"| {'yes' if got['passed'] else 'no'} |"
         for leg, got in gates.items()
     ]
-    objects = f"{len(COLOURS)} colours, {len(SHAPES)} shapes"
-    count = sum(p.numel() for p in model.parameters())
     card = CARD.format(
         title=title,
-        text=text.format(objects=objects),
+        text=text.format(objects=f"{len(COLOURS)} colours, {len(SHAPES)} shapes"),
         legs="\n".join(rows),
         seeds=SEED,
         machine=f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
-        parameters=f"{count / 1e6:.1f} M",
-        dtype="bfloat16",
+        parameters=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M",
         note=f"\n{note}\n" if note else "",
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -101,15 +97,12 @@ def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str, no
     return folder
 
 
-def _told(figures: dict) -> str:
+def _listed(figures: dict) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in figures.items()) or "-"
 
 
 def publish_adapters(run_folder: Path, out: Path, seed: int = 0) -> list[Path]:
     """Copy the adapters of a full run to `out`, in bfloat16, with their notes and logs."""
-    import shutil
-
-    import torch
     from safetensors.torch import load_file, save_file
 
     made = []

@@ -1,17 +1,26 @@
 """The second leg: the tiny CLIP learns captions and numbers, its patches what they show."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from numpro.flipbook import OBJECTS
+from numpro.flipbook import OBJECTS, pictures, scenes
 from numpro.flipbook.pretraining.language import SEED, WIDTH, longva_config
+from numpro.flipbook.pretraining.symbols import (
+    AT_CONSTANT,
+    AT_DIGITS,
+    AT_OBJECT,
+    N_DIGITS,
+    N_SYMBOLS,
+    name_patches,
+    write_symbols,
+)
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-from numpro.flipbook.pretraining.training import Gates, Leg
-from numpro.flipbook.scenes import AT_CONSTANT, AT_DIGITS, AT_OBJECT, N_DIGITS, N_SYMBOLS
+from numpro.flipbook.pretraining.training import Echo, Gates, Leg
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, PreTrainedTokenizerBase
@@ -69,7 +78,7 @@ class Looker(torch.nn.Module):
         patches = out.hidden_states[self.layer][:, 1:]
         tokens = self.projector(patches)
         image = self.clip.visual_projection(out.pooler_output).float()
-        return tokens, torch.nn.functional.normalize(image, dim=-1), self.patch(patches).float()
+        return tokens, functional.normalize(image, dim=-1), self.patch(patches).float()
 
     def read(self, texts: list[str]) -> torch.Tensor:
         """Return text embeddings [N, 128], normalised."""
@@ -82,7 +91,7 @@ class Looker(torch.nn.Module):
         )
         out = self.clip.text_model(input_ids=ids.input_ids, attention_mask=ids.attention_mask)
         text = self.clip.text_projection(out.pooler_output).float()
-        return torch.nn.functional.normalize(text, dim=-1)
+        return functional.normalize(text, dim=-1)
 
 
 def as_pixels(pictures: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -96,53 +105,47 @@ def as_pixels(pictures: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
 
 def eyes_batch(step: int, count: int = 64, plain: float = 0.6, leg: str = "eyes") -> tuple:
     """Draw a batch of numbered pictures: panels, uint8 pictures, symbols [N, cells, N_SYMBOLS]."""
-    from numpro.flipbook import pictures, scenes
-
     rng = np.random.default_rng([SEED[leg], step])
     panels = [scenes.loose_panels(rng, 1, numbered=rng.random() < 0.85)[0] for _ in range(count)]
     drawn = pictures.draw(panels, (SEED[leg], step), plain, 96)
-    return panels, drawn, np.stack([scenes.symbols(p) for p in panels])
+    return panels, drawn, np.stack([write_symbols(p) for p in panels])
 
 
 def contrast(
-    image: torch.Tensor, text: torch.Tensor, texts: list[str], scale: "torch.Tensor"
+    image: torch.Tensor, text: torch.Tensor, texts: list[str], scale: torch.Tensor
 ) -> torch.Tensor:
     """Return CLIP's loss where equal texts count as the same class."""
-    first = {t: i for i, t in reversed(list(enumerate(texts)))}
-    target = torch.tensor([first[t] for t in texts])
-    unique = sorted(set(target.tolist()))
-    place = {u: i for i, u in enumerate(unique)}
-    logits = scale * image @ text[unique].T
-    to_text = torch.nn.functional.cross_entropy(
-        logits, torch.tensor([place[int(t)] for t in target])
-    )
-    to_image = -torch.log_softmax(logits, 0)[range(len(texts)), [place[int(t)] for t in target]]
+    classes = {t: number for number, t in enumerate(dict.fromkeys(texts))}
+    target = torch.tensor([classes[t] for t in texts])
+    logits = scale * image @ text[[texts.index(t) for t in classes]].T
+    to_text = functional.cross_entropy(logits, target)
+    to_image = -torch.log_softmax(logits, 0)[range(len(texts)), target]
     return 0.5 * (to_text + to_image.mean())
 
 
-def digit_logits(said: torch.Tensor) -> torch.Tensor:
+def digit_logits(naming: torch.Tensor) -> torch.Tensor:
     """Return the logits of each place's digit [..., 3, 11] from a naming [..., N_SYMBOLS].
 
     Class 10 is "no digit here".
     """
-    digits = said[..., AT_DIGITS:AT_CONSTANT].unflatten(-1, (N_DIGITS, 10))
-    return torch.nn.functional.pad(digits, (0, 1))
+    digits = naming[..., AT_DIGITS:AT_CONSTANT].unflatten(-1, (N_DIGITS, 10))
+    return functional.pad(digits, (0, 1))
 
 
-def naming_loss(said: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
-    """Tell every visual token what it shows, and which number its picture bears."""
-    things = torch.nn.functional.binary_cross_entropy_with_logits(
-        said[..., :AT_DIGITS], symbols[..., :AT_DIGITS].clamp(max=1)
+def naming_loss(naming: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
+    """Measure how far visual tokens are from naming what they show and their picture's number."""
+    things = functional.binary_cross_entropy_with_logits(
+        naming[..., :AT_DIGITS], symbols[..., :AT_DIGITS].clamp(max=1)
     )
-    written = torch.nn.functional.pad(
-        symbols[..., AT_DIGITS:AT_CONSTANT].unflatten(-1, (N_DIGITS, 10)), (0, 1), value=0.5
-    ).argmax(-1)
-    digits = torch.nn.functional.cross_entropy(digit_logits(said).flatten(0, -2), written.flatten())
-    return 6 * things + 2 * digits
+    # a place without a digit has its 0.5 as the greatest
+    digits = symbols[..., AT_DIGITS:AT_CONSTANT].unflatten(-1, (N_DIGITS, 10))
+    written = functional.pad(digits, (0, 1), value=0.5).argmax(-1)
+    read = functional.cross_entropy(digit_logits(naming).flatten(0, -2), written.flatten())
+    return 6 * things + 2 * read
 
 
 def adopt_eyes(models: Path, folder: Path) -> None:
-    """Leave published eyes in `folder` as if the leg had just been run there.
+    """Write published eyes into `folder` as if the leg had just been run there.
 
     A control pretrained on other lessons looks through the same eyes; training them anew would
     take an hour and show nothing. A projector maps one visual token at a time, so what pictures
@@ -154,7 +157,7 @@ def adopt_eyes(models: Path, folder: Path) -> None:
         Folder with ``clip/`` and ``longva/``, such as ``data/flipbook/models``: the tower is the
         one's, the projector the other's.
     folder
-        Where legs leave their states.
+        Where legs write their states.
 
     Raises
     ------
@@ -172,8 +175,9 @@ def adopt_eyes(models: Path, folder: Path) -> None:
     clip = load_file(models / "clip" / "model.safetensors")
     whole = load_file(models / "longva" / "model.safetensors")
     looker.clip.load_state_dict({name: weight.float() for name, weight in clip.items()})
-    at = "projector."
-    parts = {name.split(at)[1]: w.float() for name, w in whole.items() if at in name}
+    parts = {
+        name.split("projector.")[-1]: w.float() for name, w in whole.items() if "projector." in name
+    }
     looker.projector.load_state_dict(parts)
     wanted = [p.detach().clone() for p in looker.parameters()]
     leg = Leg("eyes", looker, folder, 1, 0.0)  # takes up what is there
@@ -192,64 +196,51 @@ def eyes_figures(looker: Looker) -> dict:
     A number counts as read when every visual token tells all its digits, an object as named
     when a token tells it.
     """
-    read = numbers = named = objects = wrong = 0
+    read, named, there = [], [], []
     with torch.inference_mode():
         for step in range(8):
             panels, drawn, symbols = eyes_batch(step, plain=1.0, leg="gate")
-            said = looker.name(looker.look(drawn)[0]).float()
-            digits = torch.nn.functional.one_hot(digit_logits(said).argmax(-1), 11)[..., :10]
+            naming = looker.name(looker.look(drawn)[0]).float()
+            digits = functional.one_hot(digit_logits(naming).argmax(-1), 11)[..., :10]
             right = (digits.flatten(2).numpy() == symbols[..., AT_DIGITS:AT_CONSTANT]).all((1, 2))
-            shown = [p.number is not None for p in panels]
-            read += int(right[shown].sum())
-            numbers += sum(shown)
-            seen = (said[..., AT_OBJECT:AT_DIGITS] > 0).any(1).numpy()
-            there = (symbols[..., AT_OBJECT:AT_DIGITS] > 0).any(1)
-            named += int((seen & there).sum())
-            objects += int(there.sum())
-            wrong += int((seen & ~there).sum())
-    return {
-        "numbers read": round(read / numbers, 4),
-        "objects named": round(named / objects, 4),
-        "of the named, there": round(named / max(1, named + wrong), 4),
+            read.append(right[[panel.number is not None for panel in panels]])
+            named.append((naming[..., AT_OBJECT:AT_DIGITS] > 0).any(1).numpy())
+            there.append((symbols[..., AT_OBJECT:AT_DIGITS] > 0).any(1))
+    named, there = np.concatenate(named), np.concatenate(there)
+    right = (named & there).sum()
+    shares = {
+        "numbers read": np.concatenate(read).mean(),
+        "objects named": right / there.sum(),
+        "of the named, there": right / max(1, named.sum()),
     }
+    return {name: round(float(share), 4) for name, share in shares.items()}
 
 
-def eyes(folder: Path, steps: int, minutes: float, echo: Callable[[str], object] = print) -> bool:
-    """Leg 2: the tiny CLIP; its patches are told what they show, its embedding is contrasted."""
-    from numpro.flipbook import pictures, scenes
-    from numpro.flipbook.questions import describe
+def eyes(folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True) -> bool:
+    """Leg 2: the tiny CLIP; its patches learn what they show, its embedding is contrasted.
 
+    Without `strips` it is the same: no picture stands beside another here.
+    """
     looker = Looker(make_tokenizer())
     leg = Leg("eyes", looker, folder, steps, 1e-3)
-    batches = pictures.ahead(eyes_batch, range(leg.step, steps))
+    batches = leg.make_ahead(eyes_batch)
 
     def loss_of(step: int):
         panels, drawn, symbols = next(batches)
         tokens, image, named = looker.look(drawn)
         naming = naming_loss(looker.name(tokens).float(), torch.from_numpy(symbols))
-        things = np.stack([scenes.patch_things(p, looker.grid) for p in panels])
-        patches = torch.nn.functional.cross_entropy(
-            named.flatten(0, 1), torch.from_numpy(things).flatten()
-        )
-        captions = [describe(sorted(p.picture().objects, key=OBJECTS.index)) for p in panels]
-        written = [i for i, p in enumerate(panels) if p.number is not None]
+        shown = torch.from_numpy(np.stack([name_patches(p, looker.grid) for p in panels]))
+        patches = functional.cross_entropy(named.flatten(0, 1), shown.flatten())
+        captions = [scenes.describe(panel.named) for panel in panels]
+        written = [i for i, panel in enumerate(panels) if panel.number is not None]
         numbers = [str(panels[i].number) for i in written]
         scale = looker.clip.logit_scale.float().exp().clamp(max=100)
         texts = looker.read(captions + numbers)
         by_caption = contrast(image, texts[: len(captions)], captions, scale)
         by_number = contrast(image[written], texts[len(captions) :], numbers, scale)
+        figures = {"patch": patches, "naming": naming, "caption": by_caption, "number": by_number}
         loss = naming + 2 * patches + 0.15 * (by_caption + by_number)
-        return loss, {
-            "patch": patches.item(),
-            "naming": naming.item(),
-            "caption": by_caption.item(),
-            "number": by_number.item(),
-        }
+        return loss, {name: figure.item() for name, figure in figures.items()}
 
-    if not leg.run(loss_of, minutes, echo):
-        return False
-    figures = eyes_figures(leg.finish())
     bounds = {"numbers read": 0.97, "objects named": 0.95, "of the named, there": 0.95}
-    passed = Gates(folder).record("eyes", figures, bounds, leg.seconds)
-    echo(f"eyes gate {'passed' if passed else 'NOT passed'}: {figures}")
-    return passed
+    return leg.reach_gate(loss_of, partial(eyes_figures, looker), bounds, minutes, echo)

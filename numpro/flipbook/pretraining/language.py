@@ -3,23 +3,25 @@
 Three things make looking things up quick to learn; without any of them thousands of steps
 show nothing. A symbol starts as the sum of the word embeddings of its colour and shape, so
 that a word can find it. The last matrix of every attention and MLP block starts at zero, so
-that embeddings are not drowned in what untrained blocks add. And some heads are told where
-to look (`Reader.look_loss`), as supervised attention does in translation (Liu et al. 2016,
-arXiv 1609.04186).
+that embeddings are not drowned in what untrained blocks add. And some heads are guided where to
+look (`Reader.look_loss`), as supervised attention does in translation (Liu et al. 2016, arXiv
+1609.04186).
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from numpro.flipbook import COLOURS, SHAPES
 from numpro.flipbook.pretraining.lessons import IGNORED, KINDS, Batch, Packer
+from numpro.flipbook.pretraining.symbols import AT_OBJECT, N_SYMBOLS
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-from numpro.flipbook.pretraining.training import Gates, Leg
-from numpro.flipbook.scenes import AT_OBJECT, N_SYMBOLS
+from numpro.flipbook.pretraining.training import Echo, Leg
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,6 +50,12 @@ GATE_KINDS = {
 # every other lesson, which come this often.
 SHARES = {"picture": 0.17, "index": 0.0, "set": 0.37, "strip": 0.33, "words": 0.05, "video": 0.08}
 INDEX_ALONE = 0.15  # of the steps
+# which weights of a `Reader` a leg trains: how their names begin
+TRAINED = {
+    "language": ("model.language_model", "model.lm_head", "table"),
+    "align": ("model.projector",),
+    "sight": ("model.projector", "model.language_model", "model.lm_head"),
+}
 
 
 def longva_config(tokenizer: "PreTrainedTokenizerBase") -> "LongvaConfig":
@@ -103,16 +111,19 @@ class Reader(torch.nn.Module):
                 layer.self_attn.o_proj.weight.zero_()
                 layer.mlp.down_proj.weight.zero_()
         self.image = self.model.config.image_token_id
-        self._met: dict[int, tuple] = {}
-        for place in GUIDED_LAYERS:
-            attention = self.model.language_model.layers[place].self_attn
-            attention.register_forward_pre_hook(self._keep(place), with_kwargs=True)
+        self._attended: dict[int, tuple] = {}  # by layer, what its attention was computed from
+        for layer in GUIDED_LAYERS:
+            attention = self.model.language_model.layers[layer].self_attn
+            attention.register_forward_pre_hook(partial(self._keep, layer), with_kwargs=True)
 
-    def _keep(self, place: int):
-        def keep(module, arguments, named) -> None:
-            self._met[place] = (named["hidden_states"], named["position_embeddings"])
+    def _keep(self, layer: int, module, arguments: tuple, kwargs: dict) -> None:
+        self._attended[layer] = (kwargs["hidden_states"], kwargs["position_embeddings"])
 
-        return keep
+    def train_for(self, leg: str) -> "Reader":
+        """Freeze all weights but those that a leg trains."""
+        for name, weight in self.named_parameters():
+            weight.requires_grad_(name.startswith(TRAINED[leg]))
+        return self
 
     def answer_logits(self, batch: Batch, visual: torch.Tensor) -> tuple:
         """Return logits [N, V] and targets [N] of all answer tokens of a batch."""
@@ -148,7 +159,7 @@ class Reader(torch.nn.Module):
         size = config.hidden_size // config.num_attention_heads
         shared = config.num_attention_heads // config.num_key_value_heads
         for layer in GUIDED_LAYERS:
-            hidden, (cos, sin) = self._met[layer]
+            hidden, (cos, sin) = self._attended[layer]
             attention = self.model.language_model.layers[layer].self_attn
             # heads in the order of Qwen2: `shared` of them have one key head
             query = attention.q_proj(hidden[sequence, place])[:, : GUIDED_HEADS * size]
@@ -168,7 +179,7 @@ class Reader(torch.nn.Module):
     def lesson_loss(self, batch: Batch, visual: torch.Tensor) -> tuple[torch.Tensor, dict]:
         """Return a batch's loss, with the heads' guidance, and figures to show."""
         logits, want = self.answer_logits(batch, visual)
-        loss = torch.nn.functional.cross_entropy(logits, want)
+        loss = functional.cross_entropy(logits, want)
         right, total = exact_share(batch, logits.detach())
         figures = {f"{batch.kind}-loss": loss.item(), f"{batch.kind}-exact": right / total}
         if len(batch.rows):
@@ -218,17 +229,11 @@ def portions(shares: dict[str, float], strips: bool) -> list[float]:
 
 
 def language(
-    folder: Path,
-    steps: int,
-    minutes: float,
-    echo: Callable[[str], object] = print,
-    strips: bool = True,
+    folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True
 ) -> bool:
     """Leg 1: the language model learns its questions on symbols."""
     tokenizer = make_tokenizer()
-    packer, reader = Packer(tokenizer, strips), Reader(tokenizer)
-    reader.model.vision_tower.requires_grad_(False)
-    reader.model.projector.requires_grad_(False)
+    packer, reader = Packer(tokenizer, strips), Reader(tokenizer).train_for("language")
     leg = Leg("language", reader, folder, steps, 1e-3)
     shares = portions(SHARES, strips)
 
@@ -248,11 +253,7 @@ def language(
         loss, more = lesson_loss(rng, kind, 2 * TOKENS_A_STEP // 3, most)
         return loss + 0.5 * index, figures | more
 
-    if not leg.run(loss_of, minutes, echo):
-        return False
-    figures = gate_figures(leg.finish(), packer, reader.read_symbols, GATE_KINDS)
+    measure = partial(gate_figures, reader, packer, reader.read_symbols, GATE_KINDS)
     bounds = {"picture": 0.9, "pick of 2": 0.9, "pick of 4": 0.85, "pick of 8": 0.8}
     bounds |= {"strip": 0.8} if strips else {}
-    passed = Gates(folder).record("language", figures, bounds, leg.seconds)
-    echo(f"language gate {'passed' if passed else 'NOT passed'}: {figures}")
-    return passed
+    return leg.reach_gate(loss_of, measure, bounds, minutes, echo)

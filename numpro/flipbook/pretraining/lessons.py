@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numpro.flipbook import CELLS, questions, scenes
+from numpro.flipbook import CELLS, scenes
+from numpro.flipbook.pretraining import questions
+from numpro.flipbook.pretraining.questions import Look, Turn
+from numpro.flipbook.pretraining.symbols import find_cells, write_symbols
 from numpro.flipbook.pretraining.tokenizer import SYSTEM
-from numpro.flipbook.questions import Look, Turn
 from numpro.flipbook.scenes import Panel
 
 KINDS = ("picture", "index", "set", "strip", "words", "video")
@@ -48,7 +50,7 @@ class Batch:
 
     def symbols(self) -> np.ndarray:
         """Return every visual token of the batch as symbols, float32 [N, N_SYMBOLS]."""
-        return np.concatenate([scenes.symbols(panel) for panel in self.panels])
+        return np.concatenate([write_symbols(panel) for panel in self.panels])
 
 
 def lesson(
@@ -69,21 +71,20 @@ def lesson(
         panels = scenes.silent_video(rng)
     else:
         panels = scenes.loose_panels(rng, 1, numbered=rng.random() < 0.7)
-    pictures = [panel.picture() for panel in panels]
     ask: dict[str, Callable[[], Turn]] = {
-        "picture": lambda: questions.about_picture(rng, pictures[0]),
-        "index": lambda: questions.about_index(rng, pictures, strip),
-        "set": lambda: questions.about_set(rng, pictures),
-        "pick": lambda: questions.about_one(rng, pictures),
-        "strip": lambda: questions.about_strip(rng, pictures),
+        "picture": lambda: questions.about_picture(rng, panels[0]),
+        "index": lambda: questions.about_index(rng, panels, strip),
+        "set": lambda: questions.about_set(rng, panels),
+        "pick": lambda: questions.about_one(rng, panels),
+        "strip": lambda: questions.about_strip(rng, panels),
         "words": lambda: (
             questions.about_copying(rng) if rng.random() < 0.6 else questions.about_words(rng)
         ),
-        "video": lambda: questions.about_video(rng, pictures),
+        "video": lambda: questions.about_video(rng, panels),
     }
     turns = [ask[kind]() for _ in range(TURNS[kind])]
     if kind in ("set", "strip"):
-        turns[0] = questions.about_index(rng, pictures, strip)
+        turns[0] = questions.about_index(rng, panels, strip)
     return panels, turns
 
 
@@ -131,18 +132,18 @@ class Packer:
         labels, segment, positions = [IGNORED] * start, [0] * start, list(range(start))
         pairs = []
         for number, turn in enumerate(turns, 1):
-            asked = self.encode("\n" + turn.question) + self.reply
+            question = self.encode("\n" + turn.question) + self.reply
             answer, wanted, looks = self.answer(turn)
-            first = len(ids) + len(asked) - 1  # what foretells the answer's first token
+            first = len(ids) + len(question) - 1  # what foretells the answer's first token
             pairs += [
                 (first + i, len(self.system) + _cells(panels, look))
                 for i, look in enumerate(looks)
                 if look is not None
             ]
-            ids += asked + answer
-            labels += [IGNORED] * len(asked) + wanted
-            segment += [number] * (len(asked) + len(answer))
-            positions += range(start, start + len(asked) + len(answer))
+            ids += question + answer
+            labels += [IGNORED] * len(question) + wanted
+            segment += [number] * (len(question) + len(answer))
+            positions += range(start, start + len(question) + len(answer))
         return *(np.array(a) for a in (ids, labels, segment, positions)), pairs
 
     def batch(self, rng: np.random.Generator, kind: str, budget: int, most: int = 32) -> Batch:
@@ -179,8 +180,8 @@ class Packer:
 
 def _cells(panels: list[Panel], look: Look) -> np.ndarray:
     """Return the visual tokens of a scene at which something is to be read."""
-    seen = np.zeros(CELLS * CELLS, bool)
+    shown = np.zeros(CELLS * CELLS, bool)
     for placed in panels[look.picture].placed:
         if placed.thing == look.thing:
-            seen |= scenes.shown_in(placed)
-    return CELLS * CELLS * look.picture + np.flatnonzero(seen | (look.thing is None))
+            shown |= find_cells(placed)
+    return CELLS * CELLS * look.picture + np.flatnonzero(shown | (look.thing is None))

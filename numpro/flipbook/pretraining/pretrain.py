@@ -1,7 +1,7 @@
 """Where ``data/flipbook/models`` comes from: four resumable legs, each with a gate.
 
-``language``: the tiny Qwen2 learns its questions on symbols (`numpro.flipbook.scenes`);
-``eyes``: the tiny CLIP learns captions and number words, its patches are told what they show;
+``language``: the tiny Qwen2 learns its questions on symbols (`.symbols`);
+``eyes``: the tiny CLIP learns captions and number words, its patches what they show;
 ``align``: the projector learns to write what the language model reads;
 ``sight``: projector and language model together, on drawn pictures.
 
@@ -10,7 +10,6 @@ never trained on. The base model meets no video numbered frame by frame, and no 
 about an unnumbered video that is answered by numbers.
 """
 
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from numpro.flipbook import pictures
 from numpro.flipbook.pretraining.eyes import Looker, as_pixels, eyes, eyes_batch
 from numpro.flipbook.pretraining.language import (
     GATE_KINDS,
@@ -29,84 +29,63 @@ from numpro.flipbook.pretraining.language import (
 )
 from numpro.flipbook.pretraining.lessons import KINDS, Batch, Packer
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-from numpro.flipbook.pretraining.training import Gates, Leg
+from numpro.flipbook.pretraining.training import Echo, Leg, finished
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
-def trained_language(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
-    """Return the reader as the language leg left it."""
-    reader = Reader(tokenizer)
-    reader.model.vision_tower.requires_grad_(False)
-    reader.model.projector.requires_grad_(False)
-    return Leg("language", reader, folder, 1, 0.0, must_be_there=True).finish()
-
-
-def trained_eyes(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Looker:
-    """Return the tiny CLIP and its projector as the eyes leg left them."""
-    return Leg("eyes", Looker(tokenizer), folder, 1, 0.0, must_be_there=True).finish()
+SEE_SHARES = dict(zip(KINDS, (0.2, 0.0, 0.32, 0.33, 0.05, 0.1), strict=True))  # as SHARES
 
 
 def assemble(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
     """Put the tower and projector of the eyes before the language model."""
-    reader, looker = trained_language(folder, tokenizer), trained_eyes(folder, tokenizer)
+    reader = finished("language", Reader(tokenizer).train_for("language"), folder)
+    looker = finished("eyes", Looker(tokenizer), folder)
     reader.model.vision_tower.load_state_dict(looker.clip.vision_model.state_dict())
     reader.model.projector.load_state_dict(looker.projector.state_dict())
     return reader
 
 
-def align(
-    folder: Path,
-    steps: int,
-    minutes: float,
-    echo: Callable[[str], object] = print,
-    strips: bool = True,
-) -> bool:
-    """Leg 3: the projector learns to write what the language model reads."""
-    from numpro.flipbook import pictures
+def look(reader: Reader, drawn: np.ndarray) -> torch.Tensor:
+    """Return the visual tokens [N, cells, width] of pictures; the tower is not trained by them."""
+    with torch.no_grad():
+        pixels = as_pixels(drawn, reader.table.weight.dtype)
+        patches = reader.model.patch_features(pixels, chunk=128)
+    return reader.model.projector(patches)
 
-    reader = assemble(folder, make_tokenizer()).requires_grad_(False)
-    reader.model.projector.requires_grad_(True)
+
+def align(
+    folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True
+) -> bool:
+    """Leg 3: the projector learns to write what the language model reads, with `strips` or not."""
+    reader = assemble(folder, make_tokenizer()).train_for("align")
     leg = Leg("align", reader, folder, steps, 1e-3)
-    batches = pictures.ahead(eyes_batch, range(leg.step, steps))
+    batches = leg.make_ahead(eyes_batch)
 
     def unexplained(drawn: np.ndarray, symbols: np.ndarray) -> torch.Tensor:
-        dtype = reader.table.weight.dtype
         with torch.no_grad():
-            patches = reader.model.patch_features(as_pixels(drawn, dtype), chunk=128)
-            want = reader.table(torch.from_numpy(symbols).to(dtype)).float()
-        got = reader.model.projector(patches).float()
-        return ((got - want) ** 2).mean() / want.var()
+            want = reader.table(torch.from_numpy(symbols).to(reader.table.weight.dtype)).float()
+        return ((look(reader, drawn).float() - want) ** 2).mean() / want.var()
 
     def loss_of(step: int):
         off = unexplained(*next(batches)[1:])
         return off, {"unexplained": off.item()}
 
-    if not leg.run(loss_of, minutes, echo):
-        return False
-    leg.finish()
-    with torch.inference_mode():
+    @torch.inference_mode()
+    def measure() -> dict:
         left = [unexplained(*eyes_batch(n, plain=1.0, leg="gate")[1:]).item() for n in range(4)]
-    figures = {"variance explained": round(1 - float(np.mean(left)), 4)}
-    passed = Gates(folder).record("align", figures, {"variance explained": 0.8}, leg.seconds)
-    echo(f"align gate {'passed' if passed else 'NOT passed'}: {figures}")
-    return passed
+        return {"variance explained": round(1 - float(np.mean(left)), 4)}
 
-
-SEE_SHARES = dict(zip(KINDS, (0.2, 0.0, 0.32, 0.33, 0.05, 0.1), strict=True))  # as SHARES
+    return leg.reach_gate(loss_of, measure, {"variance explained": 0.8}, minutes, echo)
 
 
 def sight_batch(step: int, strips: bool = True) -> list[tuple[Batch, np.ndarray]]:
     """Pack and draw the batches of a step of the sight leg: an index, and another lesson."""
-    from numpro.flipbook import pictures
-
     packer = _packer(strips)
     rng = np.random.default_rng([SEED["sight"], step])
     kinds = ("index", str(rng.choice(KINDS, p=portions(SEE_SHARES, strips))))
-    batches = [
-        packer.batch(rng, kind, budget) for kind, budget in zip(kinds, (700, 1500), strict=True)
-    ]
+    pairs = zip(kinds, (700, 1500), strict=True)
+    batches = [packer.batch(rng, kind, budget) for kind, budget in pairs]
     return [
         (batch, pictures.draw(batch.panels, (SEED["sight"], step, place), 0.85, 96))
         for place, batch in enumerate(batches)
@@ -119,62 +98,34 @@ def _packer(strips: bool) -> Packer:
 
 
 def sight(
-    folder: Path,
-    steps: int,
-    minutes: float,
-    echo: Callable[[str], object] = print,
-    strips: bool = True,
+    folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True
 ) -> bool:
     """Leg 4: projector and language model together on drawn pictures; the tower stays."""
-    from numpro.flipbook import pictures
-
     tokenizer = make_tokenizer()
-    reader = _projector_only(assemble(folder, tokenizer))
-    reader = Leg("align", reader, folder, 1, 0.0, must_be_there=True).finish()
-    reader.requires_grad_(True)
-    reader.model.vision_tower.requires_grad_(False)
-    reader.table.requires_grad_(False)
+    reader = assemble(folder, tokenizer).train_for("align")
+    reader = finished("align", reader, folder).train_for("sight")
     leg = Leg("sight", reader, folder, steps, 3e-4)
-    batches = pictures.ahead(partial(sight_batch, strips=strips), range(leg.step, steps))
-
-    def look(drawn: np.ndarray) -> torch.Tensor:
-        with torch.no_grad():
-            pixels = as_pixels(drawn, reader.table.weight.dtype)
-            patches = reader.model.patch_features(pixels, chunk=128)
-        return reader.model.projector(patches).flatten(0, 1)
+    batches = leg.make_ahead(partial(sight_batch, strips=strips))
 
     def loss_of(step: int):
-        (index, drawn), (other, more) = next(batches)
-        loss, figures = reader.lesson_loss(index, look(drawn))
-        again, told = reader.lesson_loss(other, look(more))
-        return 0.5 * loss + again, figures | told
-
-    if not leg.run(loss_of, minutes, echo):
-        return False
+        index, other = (
+            reader.lesson_loss(batch, look(reader, drawn).flatten(0, 1))
+            for batch, drawn in next(batches)
+        )
+        return 0.5 * index[0] + other[0], index[1] | other[1]
 
     def see(batch: Batch) -> torch.Tensor:
-        return look(pictures.draw(batch.panels, batch.seed, 1.0, 96))
+        return look(reader, pictures.draw(batch.panels, batch.seed, 1.0, 96)).flatten(0, 1)
 
-    figures = gate_figures(leg.finish(), Packer(tokenizer), see, GATE_KINDS)
+    measure = partial(gate_figures, reader, Packer(tokenizer), see, GATE_KINDS)
     bounds = {"picture": 0.9, "pick of 2": 0.85, "pick of 4": 0.8, "pick of 8": 0.7}
     bounds |= {"strip": 0.7} if strips else {}
-    passed = Gates(folder).record("sight", figures, bounds, leg.seconds)
-    echo(f"sight gate {'passed' if passed else 'NOT passed'}: {figures}")
-    return passed
+    return leg.reach_gate(loss_of, measure, bounds, minutes, echo)
 
 
 def trained_sight(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
     """Return tower, projector and language model as the sight leg left them."""
-    reader = assemble(folder, tokenizer).requires_grad_(True)
-    reader.model.vision_tower.requires_grad_(False)
-    reader.table.requires_grad_(False)
-    return Leg("sight", reader, folder, 1, 0.0, must_be_there=True).finish()
-
-
-def _projector_only(reader: Reader) -> Reader:
-    reader.requires_grad_(False)
-    reader.model.projector.requires_grad_(True)
-    return reader
+    return finished("sight", assemble(folder, tokenizer).train_for("sight"), folder)
 
 
 # name -> (function, steps); the order is the order of learning

@@ -1,24 +1,19 @@
 """The tiny tokenizer: byte-level BPE over the flipbook's words, one token a digit, ChatML."""
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES
-from numpro.flipbook.questions import (
-    Picture,
-    about_picture,
-    about_set,
-    about_strip,
-    about_video,
-    about_words,
-    name,
-)
+from numpro.flipbook.pretraining import questions
+from numpro.flipbook.scenes import Panel, Placed, name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+VOCABULARY = 640  # tokens at most
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 
 
@@ -27,25 +22,17 @@ def corpus() -> list[str]:
     rng = np.random.default_rng(0)
     lines = []
     for _ in range(400):
-        pictures = [
-            Picture(
-                tuple(OBJECTS[i] for i in rng.choice(len(OBJECTS), 2, replace=False)),
-                int(rng.integers(300)),
-            )
-            for _ in range(4)
-        ]
-        for ask in (about_set, about_strip, about_video):
-            turn = ask(rng, pictures)
-            lines += [turn.question, turn.answer]
-        for turn in (about_picture(rng, pictures[0]), about_words(rng)):
-            lines += [turn.question, turn.answer]
-    lines += [
-        f"{name((c, s), a)} {m}"
-        for c in COLOURS
-        for s in SHAPES
-        for m in MANNERS
-        for a in ("a", "the")
-    ]
+        panels = []
+        for _ in range(4):
+            things = [OBJECTS[i] for i in rng.choice(len(OBJECTS), 2, replace=False)]
+            placed = tuple(Placed(thing, 0, 0, 0) for thing in things)
+            panels.append(Panel(placed, int(rng.integers(300))))
+        turns = [questions.about_set(rng, panels), questions.about_strip(rng, panels)]
+        turns += [questions.about_video(rng, panels), questions.about_picture(rng, panels[0])]
+        turns.append(questions.about_words(rng))
+        lines += [text for turn in turns for text in (turn.question, turn.answer)]
+    for colour, shape, manner in product(COLOURS, SHAPES, MANNERS):
+        lines += [f"{name((colour, shape), article)} {manner}" for article in ("a", "the")]
     lines += 20 * [
         "You are a helpful assistant. system user assistant From To Frame frame frames",
         "The red numbers on each frame represent the frame number. "
@@ -64,13 +51,11 @@ def corpus() -> list[str]:
     return lines
 
 
-def make_tokenizer(vocab_size: int = 640, ends: bool = False) -> "PreTrainedTokenizerBase":
+def make_tokenizer(ends: bool = False) -> "PreTrainedTokenizerBase":
     """Train the tiny tokenizer: byte-level BPE, one token a digit, ChatML special tokens.
 
     Parameters
     ----------
-    vocab_size
-        Tokens at most.
     ends
         Put ``<|endoftext|>`` after a text, as CLIP's text tower wants it.
 
@@ -93,7 +78,7 @@ def make_tokenizer(vocab_size: int = 640, ends: bool = False) -> "PreTrainedToke
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=VOCABULARY,
         special_tokens=list(SPECIAL_TOKENS),
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

@@ -10,7 +10,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from numpro.models.loading import pick_dtype
 from numpro.paths import write_whole
 
 MUON_LR = 0.02
+Echo = Callable[[str], object]  # what is done with a line for the reader
 
 
 class Float32Muon(torch.optim.Muon):
@@ -78,18 +83,9 @@ class Leg:
         Of AdamW. Weight matrices inside transformer layers are trained by Muon (Jordan et al.
         2024, `torch.optim.Muon`), at `MUON_LR` when this is 1e-3 and in proportion: looking
         things up in a set of pictures is then learned in far fewer steps.
-    must_be_there : bool
-        Whether there must be a state to go on from.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is none.
     """
 
-    def __init__(
-        self, name: str, modules, folder: Path, steps: int, peak_lr: float, must_be_there=False
-    ):
+    def __init__(self, name: str, modules, folder: Path, steps: int, peak_lr: float):
         self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
         self.step, self.seconds = 0, 0.0
         named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
@@ -111,8 +107,6 @@ class Leg:
         self.path = folder / f"{name}.pt"
         if self.path.is_file():
             self._load()
-        elif must_be_there:
-            raise FileNotFoundError(f"leg {name!r} has left no state at {self.path}; run it first")
 
     def _load(self) -> None:
         state = torch.load(self.path, weights_only=True)
@@ -144,7 +138,7 @@ class Leg:
             for master, param in zip(self.masters, self.params, strict=True):
                 param.copy_(master)
 
-    def finish(self) -> "torch.nn.Module":
+    def finish(self) -> torch.nn.Module:
         """Return the modules in float32, with the masters' full precision."""
         self.modules.float()
         self._publish()
@@ -156,11 +150,22 @@ class Leg:
         fallen = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         return warm * max(0.02, fallen)
 
+    def make_ahead(self, make: Callable[[int], object], workers: int = 1) -> Iterator:
+        """Yield ``make(step)`` for the steps to come, made a few ahead in worker processes."""
+        coming, waiting = iter(range(self.step, self.steps)), deque()
+        with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+            while True:
+                fresh = islice(coming, 2 * workers + 2 - len(waiting))
+                waiting.extend(pool.submit(make, step) for step in fresh)
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+
     def run(
         self,
         loss_of: Callable[[int], tuple[torch.Tensor, dict]],
         minutes: float = 60.0,
-        echo: Callable[[str], None] = print,
+        echo: Echo = print,
     ) -> bool:
         """Train until the schedule or the time is over; return whether the schedule is.
 
@@ -193,6 +198,40 @@ class Leg:
                 self.save()
         self.save()
         return self.step >= self.steps
+
+    def reach_gate(
+        self,
+        loss_of: Callable,
+        measure: Callable[[], dict],
+        bounds: dict,
+        minutes: float,
+        echo: Echo,
+    ) -> bool:
+        """Run to the end, then measure and record what was reached; return whether it is enough.
+
+        ``measure()`` gives the figures of the finished modules on scenes they were not trained on.
+        """
+        if not self.run(loss_of, minutes, echo):
+            return False
+        self.finish()
+        figures = measure()
+        passed = Gates(self.folder).record(self.name, figures, bounds, self.seconds)
+        echo(f"{self.name} gate {'passed' if passed else 'NOT passed'}: {figures}")
+        return passed
+
+
+def finished(name: str, modules: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Return the modules of a leg as it left them in its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it has left no state.
+    """
+    leg = Leg(name, modules, folder, 1, 0.0)
+    if not leg.path.is_file():
+        raise FileNotFoundError(f"leg {name!r} has left no state at {leg.path}; run it first")
+    return leg.finish()
 
 
 class Gates:

@@ -12,8 +12,9 @@ from projects import longva_config
 from numpro.flipbook import CELLS, OBJECTS, pictures
 from numpro.flipbook.pretraining import command, eyes, language, pretrain, training
 from numpro.flipbook.pretraining.lessons import KINDS, Packer
-from numpro.flipbook.pretraining.training import MUON_LR, Gates, Leg
-from numpro.flipbook.scenes import AT_CONSTANT, AT_DIGITS, N_DIGITS, Panel, loose_panels, symbols
+from numpro.flipbook.pretraining.symbols import AT_CONSTANT, AT_DIGITS, N_DIGITS, write_symbols
+from numpro.flipbook.pretraining.training import MUON_LR, Gates, Leg, finished
+from numpro.flipbook.scenes import Panel, loose_panels
 
 # --- the loop -----------------------------------------------------------------------------------
 
@@ -74,15 +75,15 @@ def toy_loss(leg, clock):
 
 def test_a_resumed_leg_ends_with_the_weights_of_an_unbroken_one(tmp_path, clock):
     whole = make_leg(tmp_path / "whole")
-    told = []
-    assert whole.run(toy_loss(whole, clock), minutes=100, echo=told.append)
-    assert re.fullmatch(r"toy 12/12 720 s  loss \d\.\d{3}", told[-1])
+    lines = []
+    assert whole.run(toy_loss(whole, clock), minutes=100, echo=lines.append)
+    assert re.fullmatch(r"toy 12/12 720 s  loss \d\.\d{3}", lines[-1])
     first = make_leg(tmp_path / "broken")
-    assert not first.run(toy_loss(first, clock), minutes=5, echo=told.append)
+    assert not first.run(toy_loss(first, clock), minutes=5, echo=lines.append)
     assert first.step == 5
     second = make_leg(tmp_path / "broken")
     assert (second.step, second.seconds) == (5, 300)
-    assert second.run(toy_loss(second, clock), minutes=100, echo=told.append)
+    assert second.run(toy_loss(second, clock), minutes=100, echo=lines.append)
     assert second.seconds == 720
     for a, b, begun in zip(whole.masters, second.masters, make_leg(tmp_path).masters, strict=True):
         assert torch.equal(a, b) and not torch.equal(a, begun)
@@ -155,7 +156,7 @@ def test_muon_in_float32_steps_as_pytorchs_does():
     ("dtype", "kind"), [(torch.bfloat16, torch.optim.Muon), (torch.float32, training.Float32Muon)]
 )
 def test_a_leg_computes_in_what_the_processor_is_made_for(tmp_path, monkeypatch, dtype, kind):
-    monkeypatch.setattr(training, "pick_dtype", lambda *asked: dtype)
+    monkeypatch.setattr(training, "pick_dtype", lambda *names: dtype)
     leg = make_leg(tmp_path)
     assert {p.dtype for p in leg.params} == {dtype} and type(leg.optimizers[1]) is kind
     assert {m.dtype for m in leg.masters} == {torch.float32}
@@ -194,8 +195,10 @@ def test_contrast_takes_equal_texts_as_one_class():
     torch.testing.assert_close(eyes.contrast(image, twice, list("abad"), scale), wanted)
 
 
-def test_pictures_are_made_ahead_in_order():
-    assert list(pictures.ahead(math.sqrt, range(3, 12))) == [math.sqrt(n) for n in range(3, 12)]
+def test_batches_are_made_ahead_in_order(tmp_path):
+    leg = make_leg(tmp_path)
+    leg.step = 3
+    assert list(leg.make_ahead(math.sqrt)) == [math.sqrt(n) for n in range(3, 12)]
 
 
 def test_drawn_pictures_carry_their_numbers():
@@ -208,7 +211,7 @@ def test_drawn_pictures_carry_their_numbers():
 
 def truth_of(panels):
     """Symbols [N, cells, N_SYMBOLS], and the naming that says just that, as logits."""
-    known = torch.from_numpy(np.stack([symbols(p) for p in panels]))
+    known = torch.from_numpy(np.stack([write_symbols(p) for p in panels]))
     return known, 40 * known.clamp(max=1) - 20
 
 
@@ -216,8 +219,8 @@ PANELS = [*loose_panels(np.random.default_rng(1), 3), Panel((), 7), Panel((), 25
 
 
 def test_digits_are_read_off_a_naming_place_by_place():
-    _, said = truth_of(PANELS)
-    read = eyes.digit_logits(said)
+    _, naming = truth_of(PANELS)
+    read = eyes.digit_logits(naming)
     assert read.shape == (len(PANELS), CELLS * CELLS, N_DIGITS, 11)
     numbers = ["" if p.number is None else str(p.number) for p in PANELS]
     wanted = [[int(d) for d in n] + [10] * (N_DIGITS - len(n)) for n in numbers]  # 10: no digit
@@ -225,60 +228,60 @@ def test_digits_are_read_off_a_naming_place_by_place():
 
 
 def test_the_naming_loss_is_least_at_the_truth():
-    known, said = truth_of(PANELS)
-    least = eyes.naming_loss(said, known).item()
+    known, naming = truth_of(PANELS)
+    least = eyes.naming_loss(naming, known).item()
     assert 0 <= least < 1e-5
     for column in range(AT_CONSTANT):
         for picture in (0, 4, 5):
-            wrong = said.clone()
+            wrong = naming.clone()
             wrong[picture, 3, column] *= -1  # one token says the opposite of one thing
             assert eyes.naming_loss(wrong, known) > least + 0.005, column
-    told = said.clone()
-    told[..., AT_CONSTANT:] = 99.0
-    assert eyes.naming_loss(told, known).item() == least, "neither the constant nor the cell"
+    other = naming.clone()
+    other[..., AT_CONSTANT:] = 99.0
+    assert eyes.naming_loss(other, known).item() == least, "neither the constant nor the cell"
     twice = known.clone()
     twice[..., :AT_DIGITS] *= 2  # two things of a colour in a cell
-    assert eyes.naming_loss(said, twice).item() == least
+    assert eyes.naming_loss(naming, twice).item() == least
 
 
-class Telling:
+class KnowingLooker:
     """Stands for a looker that knows the truth, but for what `spoil` changes."""
 
-    def __init__(self, monkeypatch, spoil=lambda said, step: None):
+    def __init__(self, monkeypatch, spoil=lambda naming, step: None):
         self.spoil = spoil
         monkeypatch.setattr(eyes, "eyes_batch", self.batch)
 
     def batch(self, step, plain, leg):
         assert plain == 1.0 and leg == "gate", "the published style, on held-out pictures"
         panels = [loose_panels(np.random.default_rng([step, n]), 1, n > 0)[0] for n in range(5)]
-        known, self.said = truth_of(panels)
-        self.spoil(self.said, step)
+        known, self.naming = truth_of(panels)
+        self.spoil(self.naming, step)
         return panels, None, known.numpy()
 
     def look(self, drawn):
-        return self.said, None, None
+        return self.naming, None, None
 
     def name(self, tokens):
         return tokens
 
 
 def test_the_eyes_are_measured_by_whole_numbers_and_objects(monkeypatch):
-    figures = eyes.eyes_figures(Telling(monkeypatch))
+    figures = eyes.eyes_figures(KnowingLooker(monkeypatch))
     assert figures == {"numbers read": 1, "objects named": 1, "of the named, there": 1}
 
-    def one_token_in_one_picture(said, step):
+    def one_token_in_one_picture(naming, step):
         if step == 0:  # numbers of up to three digits: the first is there
-            said[2, 8, AT_DIGITS : AT_DIGITS + 10] *= -1
+            naming[2, 8, AT_DIGITS : AT_DIGITS + 10] *= -1
 
-    read = eyes.eyes_figures(Telling(monkeypatch, one_token_in_one_picture))
+    read = eyes.eyes_figures(KnowingLooker(monkeypatch, one_token_in_one_picture))
     assert read == figures | {"numbers read": round(31 / 32, 4)}, "every token must know it"
 
-    def all_objects(said, step):
-        said[..., AT_DIGITS - len(OBJECTS) : AT_DIGITS] = 20
+    def all_objects(naming, step):
+        naming[..., AT_DIGITS - len(OBJECTS) : AT_DIGITS] = 20
 
-    named = eyes.eyes_figures(Telling(monkeypatch, all_objects))
+    named = eyes.eyes_figures(KnowingLooker(monkeypatch, all_objects))
     assert named["objects named"] == 1 and named["of the named, there"] < 0.2
-    nothing = eyes.eyes_figures(Telling(monkeypatch, lambda said, step: said.fill_(-20)))
+    nothing = eyes.eyes_figures(KnowingLooker(monkeypatch, lambda naming, step: naming.fill_(-20)))
     assert nothing == dict.fromkeys(figures, 0)
 
 
@@ -297,7 +300,7 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
         monkeypatch.setattr(module, "GATE_KINDS", {"picture": ("picture", 1), "set": ("set", 2)})
     monkeypatch.setattr(language, "TOKENS_A_STEP", 200)
     monkeypatch.setattr(Packer, "batch", partial_budget(Packer.batch, 200))
-    monkeypatch.setattr(pictures, "ahead", map)
+    monkeypatch.setattr(Leg, "make_ahead", lambda leg, make: map(make, range(leg.step, leg.steps)))
     work, out = tmp_path / "work", tmp_path / "models"
     arguments = ["--work", str(work), "--out", str(out), "--steps", "1"]
     with pytest.raises(SystemExit) as stopped:
@@ -315,11 +318,11 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
 
     model = load_model(str(out / "longva"), device="cpu", dtype="float32")
     assert len(model.answer(clip, ["a red star"], max_new_tokens=3)) == 1
-    seen = ClipEncoder(str(out / "clip"), device="cpu")
+    encoder = ClipEncoder(str(out / "clip"), device="cpu")
     tower = model.model.vision_tower.state_dict()
-    for name, weight in seen.model.vision_model.state_dict().items():
+    for name, weight in encoder.model.vision_model.state_dict().items():
         assert torch.equal(weight.float(), tower[name]), "one vision tower for both"
-    assert seen.tokenizer("a star").input_ids[-1] == seen.tokenizer.eos_token_id
+    assert encoder.tokenizer("a star").input_ids[-1] == encoder.tokenizer.eos_token_id
     adopted = tmp_path / "adopted"
     with pytest.raises(FileNotFoundError, match="no published model at"):
         eyes.adopt_eyes(work, adopted)
@@ -327,8 +330,8 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
         eyes.adopt_eyes(out, adopted)
     with pytest.raises(FileExistsError, match="holds other eyes; name another --work"):
         eyes.adopt_eyes(out, work)
-    taken = pretrain.trained_eyes(adopted, seen.tokenizer)
-    for name, weight in seen.model.state_dict().items():
+    taken = finished("eyes", eyes.Looker(encoder.tokenizer), adopted)
+    for name, weight in encoder.model.state_dict().items():
         assert torch.equal(weight.float(), taken.clip.state_dict()[name]), name
     for name, weight in model.model.projector.state_dict().items():
         assert torch.equal(weight.float(), taken.projector.state_dict()[name]), name
@@ -347,7 +350,7 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
 
     monkeypatch.setattr(pretrain, "LEGS", {name: (leg(name), 90) for name in pretrain.LEGS})
     monkeypatch.setattr(command, "adopt_eyes", lambda models, work: adopted.append(models))
-    monkeypatch.setattr(command, "export", lambda *told: [])
+    monkeypatch.setattr(command, "export", lambda *arguments: [])
     command.main(["--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force"])
     bare = {"strips": False}
     assert taken == {"language": (60, bare), "align": (90, bare), "sight": (60, bare)}

@@ -9,17 +9,9 @@ from numpro.flipbook import CELLS, COLOURS, MANNERS, SHAPES
 from numpro.flipbook.pretraining import language
 from numpro.flipbook.pretraining import tokenizer as words
 from numpro.flipbook.pretraining.lessons import IGNORED, KINDS, Packer, lesson
-from numpro.flipbook.questions import Seen, Turn, reply
-from numpro.flipbook.scenes import (
-    AT_COLOUR,
-    AT_DIGITS,
-    AT_OBJECT,
-    AT_SHAPE,
-    N_SYMBOLS,
-    Panel,
-    Placed,
-    loose_panels,
-)
+from numpro.flipbook.pretraining.questions import Piece, Turn, reply
+from numpro.flipbook.pretraining.symbols import AT_COLOUR, AT_DIGITS, AT_OBJECT, AT_SHAPE, N_SYMBOLS
+from numpro.flipbook.scenes import Panel, Placed, loose_panels
 
 STAR, HEART = ("red", "star"), ("blue", "heart")
 GRID = CELLS * CELLS
@@ -123,18 +115,21 @@ def test_all_of_an_answer_is_learned_but_what_is_given(tokenizer, kind):
             ids, labels, _ = packer.answer(turn)
             assert tokenizer.decode(ids) == turn.answer + "<|im_end|>"
             assert all(label in (token, IGNORED) for token, label in zip(ids, labels, strict=True))
-            told = runs_of(ids, [label == IGNORED for label in labels])
+            ignored = runs_of(ids, [label == IGNORED for label in labels])
             # the space before a word is in its token
-            assert [tokenizer.decode(run).strip() for run in told] == [
+            assert [tokenizer.decode(run).strip() for run in ignored] == [
                 turn.answer[a:b] for a, b in turn.given
             ]
-            given += len(told)
+            given += len(ignored)
     assert bool(given) == (kind in ("index", "set", "strip"))
 
 
 def test_only_answers_are_learned(tokenizer):
     packer = Packer(tokenizer)
-    turns = [reply("Where?", ["At ", Seen("35", 1)]), reply("?", [Seen("red:", told=True), " 7"])]
+    turns = [
+        reply("Where?", ["At ", Piece("35", 1)]),
+        reply("?", [Piece("red:", given=True), " 7"]),
+    ]
     batch = packed(packer, "set", (TWO_PANELS, turns), (TWO_PANELS[:1], turns[1:]))
     learned = batch.labels[0] != IGNORED
     assert tokenizer.decode(batch.ids[0][learned]) == "At 35<|im_end|> 7<|im_end|>"
@@ -147,16 +142,10 @@ def test_only_answers_are_learned(tokenizer):
 
 def test_looks_are_the_cells_of_the_thing_named(tokenizer):
     packer = Packer(tokenizer)
-    first = reply("Read.", [Seen("207", 0)])
-    asked = [
-        "From ",
-        Seen("207", 0, STAR),
-        " to ",
-        Seen("35", 1, STAR),
-        ": ",
-        Seen("blue", 0, HEART),
-    ]
-    batch = packed(packer, "set", (TWO_PANELS, [first, reply("Where?", asked)]), (TWO_PANELS, []))
+    first = reply("Read.", [Piece("207", 0)])
+    pieces = ["From ", Piece("207", 0, STAR), " to ", Piece("35", 1, STAR)]
+    pieces += [": ", Piece("blue", 0, HEART)]
+    batch = packed(packer, "set", (TWO_PANELS, [first, reply("Where?", pieces)]), (TWO_PANELS, []))
     start = len(packer.system)
     found = [
         (tokenizer.decode([batch.ids[n, place + 1]]), (np.flatnonzero(look) - start).tolist())
@@ -187,18 +176,18 @@ def test_looks_of_a_batch_land_on_the_picture_that_shows_what_is_read(tokenizer,
         for (n, place), look in zip(batch.rows, batch.looks, strict=True):
             assert (batch.ids[n][look] == packer.image).all(), "visual tokens only"
             assert batch.mask[n, 0, place, look].all(), "which the token may see"
-            seen = visual[n][look]
-            assert len(set(seen // GRID)) == 1, "of one picture"
-            grid = cells[seen[0] // GRID * GRID :][:GRID]
+            cells_at = visual[n][look]
+            assert len(set(cells_at // GRID)) == 1, "of one picture"
+            grid = cells[cells_at[0] // GRID * GRID :][:GRID]
             things = [set(np.flatnonzero(c)) for c in grid[:, AT_OBJECT:AT_DIGITS].T if c.any()]
-            assert set(seen % GRID) in [*things, set(range(GRID))], "where a thing is, or all"
+            assert set(cells_at % GRID) in [*things, set(range(GRID))], "where a thing is, or all"
             token = int(batch.ids[n, place + 1])
             if token in digits:
                 written = grid[:, AT_DIGITS:].reshape(GRID, -1)[:, :30].reshape(GRID, 3, 10)
                 assert written[..., digits[token]].any()
                 met += 1
             if token in names:
-                assert (cells[seen, AT_COLOUR + names[token]] > 0).all()
+                assert (cells[cells_at, AT_COLOUR + names[token]] > 0).all()
                 met += 1
             assert batch.labels[n, place + 1] != IGNORED
     assert bool(met) == (kind != "words")
@@ -207,17 +196,17 @@ def test_looks_of_a_batch_land_on_the_picture_that_shows_what_is_read(tokenizer,
 
 def test_look_loss_is_the_attention_the_model_pays(reader, tokenizer):
     batch = Packer(tokenizer).batch(np.random.default_rng(1), "set", 900, 4)
-    given = {}
-    told = reader.model.language_model
-    kept = told.register_forward_pre_hook(
-        lambda module, args, named: given.update(named), with_kwargs=True
+    inputs = {}
+    language_model = reader.model.language_model
+    hook = language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: inputs.update(kwargs), with_kwargs=True
     )
     reader.answer_logits(batch, reader.read_symbols(batch))
-    kept.remove()
+    hook.remove()
     loss, share = reader.look_loss(batch)
     reader.model.set_attn_implementation("eager")
     with torch.inference_mode():
-        out = told(**given, output_attentions=True)
+        out = language_model(**inputs, output_attentions=True)
     sequence, place = torch.from_numpy(batch.rows).T
     guided = torch.stack(
         [
@@ -266,11 +255,11 @@ def test_a_symbol_starts_as_the_words_of_what_it_shows(untrained, tokenizer):
 
 
 def test_untrained_blocks_add_nothing(untrained):
-    told = untrained.model.language_model
+    language_model = untrained.model.language_model
     embeds = torch.randn(1, 7, 32)
     with torch.inference_mode():
-        out = told(inputs_embeds=embeds).last_hidden_state
-        torch.testing.assert_close(out, told.norm(embeds))
+        out = language_model(inputs_embeds=embeds).last_hidden_state
+        torch.testing.assert_close(out, language_model.norm(embeds))
 
 
 def test_noise_is_in_proportion_to_what_is_seen(untrained, tokenizer):
@@ -298,7 +287,7 @@ def test_the_exact_share_counts_whole_answers(tokenizer):
 
 
 def test_an_index_is_one_answer_to_the_exact_share(tokenizer):
-    lines = [Seen("red star:", told=True), " 1. ", Seen("blue star:", told=True), " 7."]
+    lines = [Piece("red star:", given=True), " 1. ", Piece("blue star:", given=True), " 7."]
     panels = loose_panels(np.random.default_rng(0), 1)
     batch = packed(Packer(tokenizer), "index", (panels, 2 * [reply("Index.", lines)]))
     want = torch.from_numpy(batch.labels[:, 1:])

@@ -1,8 +1,10 @@
 """The parameters of a notebook: their names, types and defaults, and how text becomes a value.
 
 papermill accepts an unknown or mistyped parameter with a log line and guesses the type of what
-is typed (``007`` is 7, ``true`` is text). Here a name must exist and a value must have the type
-that the notebook's ``parameters`` cell declares, before anything runs.
+you type (``007`` is 7, ``true`` is text); its inspection of a notebook overlooks
+``str | None``.
+Here a name must exist and a value must have the type that the notebook's ``parameters`` cell
+declares, before anything runs.
 """
 
 import ast
@@ -53,7 +55,7 @@ class Parameter:
         Raises
         ------
         ValueError
-            When the text does not say a value of that type.
+            When the text is no value of that type.
         """
         with suppress(ValueError, click.BadParameter):
             value = _parse(text, self.type)
@@ -131,7 +133,7 @@ def read_recipe(path: Path) -> dict:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file is no YAML, no mapping, or YAML made something else of a name.
+        When the file is not YAML or not a mapping, or when YAML reads a name as no text.
     """
     import yaml
 
@@ -184,7 +186,7 @@ def parse_pairs(pairs: Sequence, known: Mapping[str, Parameter]) -> dict[str, ob
     Raises
     ------
     ValueError
-        For an unknown name or a text that does not say a value of the declared type.
+        For an unknown name, or a text that is no value of the declared type.
     """
     check_parameters({name: text for name, text in pairs if name not in known}, known)
     return {name: known[name].parse(text) for name, text in pairs}

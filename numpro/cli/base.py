@@ -1,4 +1,4 @@
-"""What the commands share: one line for an error, ``--json``, and options of several."""
+"""What the commands share: errors in one line, ``--json``, and the options of several commands."""
 
 import inspect
 import json
@@ -63,7 +63,7 @@ def tell(line: str) -> None:
 
 
 def here(path: str | None) -> str | None:
-    """Let a relative path count from the working directory where it exists there."""
+    """Return the absolute path where it exists in the working directory, else the path as given."""
     return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 

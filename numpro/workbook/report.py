@@ -44,7 +44,7 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
 
 
 def _picture(path: Path) -> dict:
-    """Return a picture as text, and how wide it is at 100 dots an inch: its text as the page's."""
+    """Return a picture in base64, and its width at 100 dots an inch, where its text is readable."""
     from PIL import Image
 
     with Image.open(path) as image:

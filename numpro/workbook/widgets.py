@@ -1,7 +1,7 @@
-"""Controls for a notebook: a number's style, a film under the thumb, answers, the threshold.
+"""Controls for a notebook: a number's style, the pages of a clip, the answers, the IoU threshold.
 
-Each function returns a widget whose picture is drawn anew when a control moves. Every notebook
-shows the same as a still picture too, for readers without a kernel.
+Each function returns a widget that draws its picture anew when you move a control. The notebooks
+show the same as still pictures too, for readers without a kernel.
 """
 
 import sys
@@ -41,7 +41,7 @@ def controls(draw: Callable[..., bytes], **given) -> ipw.VBox:
     ipywidgets.VBox
         Its last child is the picture (`ipywidgets.Image`).
     """
-    # as large as it is, not as wide as the page
+    # the picture keeps its size where the page is wider
     picture = ipw.Image(layout={"max_width": _WHOLE, "align_self": "flex-start"})
 
     def redraw(_=None) -> None:
@@ -94,7 +94,7 @@ def scrub(clip: Clip, style: NumberStyle | None = None) -> ipw.VBox:
 
 
 def answers(rows_by_arm: Mapping[str, Sequence[Mapping]]) -> ipw.VBox:
-    """Pick a film and a query, and see what every model said beside the truth.
+    """Pick a film and a query, and see the answer of every model beside the truth.
 
     Parameters
     ----------
@@ -142,14 +142,14 @@ def png(picture: np.ndarray | Figure) -> bytes:
 
 
 def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
-    """Ask about a video of one's own: a path or an upload, a sentence, a model.
+    """Ask a model about your own video: give its path or upload it, and type a sentence.
 
     Shows the numbered strip with the answer, the seconds, and the moment cut out as a film.
 
     Parameters
     ----------
     models : dict of VideoModel
-        By the name to choose them by.
+        The models to choose from, by name.
     folder
         Where uploads and cut-out films are written.
     """
@@ -164,7 +164,9 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
 
     def keep(_) -> None:
         for file in upload.value:
-            path.value = str(write_upload(file, folder))
+            target = Path(folder) / Path(file["name"]).name  # a name may come with a path
+            target.write_bytes(file["content"])
+            path.value = str(target)
 
     def ask(_) -> None:
         button.disabled, message.value = True, "reading and asking ..."
@@ -184,10 +186,3 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
     button.on_click(ask)
     rows = ipw.HBox([path, upload]), ipw.HBox([query, model, button])
     return ipw.VBox([*rows, message, picture, film])
-
-
-def write_upload(file: Mapping, folder: str) -> Path:
-    """Write an uploaded file into a folder, under its own name without any path."""
-    target = Path(folder) / Path(file["name"]).name
-    target.write_bytes(bytes(file["content"]))
-    return target

@@ -301,7 +301,6 @@ def run_workbook(
     seed = chosen.get("seed", known["seed"].default if "seed" in known else None)
     results = {"run": folder.name, "status": "unfinished", "started": started, "seconds": 0.0}
     results |= {"recipe": source, "parameters": chosen, "seed": seed, **provenance()}
-    results |= {"notebooks": [], "notes": {}, "scores": []}
     _execute_all(books, needs, Run(folder), results, before.get("notebooks", []), jobs)
     return folder
 
@@ -326,9 +325,8 @@ def _execute_all(
 
     entries, tasks = _plan(books, needs, run, results["parameters"], before)
     start, kept = monotonic(), sum(entry["seconds"] for entry in entries.values())
-    cores, accelerators = (results["machine"][key] for key in ("cores", "accelerators"))
-    jobs = min(jobs or (1 if accelerators else cores), len(books))
-    failures = {}
+    cores, failures = results["machine"]["cores"], {}
+    jobs = min(jobs or (1 if results["machine"]["accelerators"] else cores), len(tasks) or 1)
 
     def store() -> None:
         complete = all(entry["status"] == "complete" for entry in entries.values())

@@ -260,7 +260,8 @@ def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, mon
     books = project / "notebooks"
     threads = "import os\nprint('threads', os.environ.get('OMP_NUM_THREADS'), os.getcwd())"
     meeting(books, "01_a", "02_b", threads)
-    meeting(books, "02_b", "01_a", threads)
+    # ends last: papermill would leave the process in its folder
+    meeting(books, "02_b", "01_a", threads, "sleep(1)")
     before = Path.cwd()
     folder = run_workbook(jobs=2)
     assert Path.cwd() == before and "OMP_NUM_THREADS" not in os.environ
@@ -271,8 +272,10 @@ def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, mon
     longest = max(book["seconds"] for book in results["notebooks"])
     assert longest <= results["seconds"] + 0.1 < sum(b["seconds"] for b in results["notebooks"])
     lines = capsys.readouterr().err.splitlines()
-    assert all(re.fullmatch(r"\[[12]/2\] 0[12]_[ab]: cell \d/4, \d\d:\d\d", line) for line in lines)
-    assert lines[1] in ("[1/2] 01_a: cell 0/4, 00:00", "[2/2] 02_b: cell 0/4, 00:00")
+    assert all(
+        re.fullmatch(r"\[[12]/2\] 0[12]_[ab]: cell \d/[45], \d\d:\d\d", line) for line in lines
+    )
+    assert lines[1] in ("[1/2] 01_a: cell 0/4, 00:00", "[2/2] 02_b: cell 0/5, 00:00")
 
     for file in project.glob("*.here"):
         file.unlink()
@@ -291,7 +294,7 @@ def test_one_at_a_time_keeps_the_order_and_two_take_the_longest_chain_first(proj
     (project / "order").unlink()
     run_workbook(jobs=2)
     order = (project / "order").read_text().split()
-    chain = [name for name in order if "0" + name[1] >= "02"]
+    chain = [name for name in order if name >= "02"]
     assert chain == list(needs)[2:] and "02_first" in order[:2]
     assert [book["name"] for book in Run(folder).results()["notebooks"]] == list(needs)
 

@@ -57,8 +57,8 @@ class _MovedModules(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module itself, so that both names mean one object."""
         new = _MOVED_NAMES[spec.name]
-        told = f"{spec.name} has moved to {new}; the old name goes with the next version"
-        warn(told, DeprecationWarning, stacklevel=2)
+        notice = f"{spec.name} has moved to {new}; the old name goes with the next version"
+        warn(notice, DeprecationWarning, stacklevel=2)
         self.spec = (module := import_module(new)).__spec__
         return module
 

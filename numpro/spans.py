@@ -174,12 +174,12 @@ def to_seconds(
     answer
         A `numpro.prompting.answers.MomentAnswer`; an unparsed one gives no spans.
     clip
-        What the model saw: its ``seconds`` and ``duration``.
+        The clip that the model was given: its ``seconds`` and ``duration``.
     labels, end
         As in `labels_to_seconds`; used for frames.
     unit
-        What was asked for, taken when the answer names no unit
-        (`numpro.prompting.prompts.asked_unit`).
+        The unit that the question asks for (`numpro.prompting.asked_unit`); it holds when the
+        answer names none.
 
     Examples
     --------

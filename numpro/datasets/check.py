@@ -1,4 +1,4 @@
-"""What of a dataset is there: counts of videos and queries, and what keeps videos from use."""
+"""Check which files of a dataset are there, and which of its videos cannot be used and why."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ TOLERANCE = 1.0  # seconds that a file may be longer or shorter than its annotat
 
 
 def other_duration(video: VideoQueries, seconds: float) -> str | None:
-    """Say that a video is not as long as annotated, with both figures; None where it is."""
+    """Return how a video's length differs from its annotation; None where it does not."""
     if video.duration is None or abs(seconds - video.duration) <= TOLERANCE:
         return None
     return f"the film is {seconds:.2f} s long, annotated are {video.duration:.2f} s"

@@ -57,7 +57,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class InstructionConfig:
-    """How a video is shown and asked about in training; templates are by task."""
+    """How a video is shown, and with which question, in training; `templates` are by task."""
 
     time_encoding: str = "overlay-index"
     fps: float = 1.0
@@ -75,7 +75,7 @@ class InstructionConfig:
 
 
 class Shown(NamedTuple):
-    """When a video's frames are sampled, and how long it is: of a clip what labels need.
+    """The times of a video's sampled frames and its length: what labels need of a clip.
 
     `first` is the number of the first frame, where numbers are used.
     """
@@ -98,12 +98,12 @@ class Sample(NamedTuple):
 
 
 def unlearnable(query: Query, task: str, duration: float | None) -> str | None:
-    """Say why a query can teach nothing; None when it can.
+    """Return why a query cannot be learned from; None when it can.
 
     Parameters
     ----------
     query, task
-        What is asked; a moment's first span counts.
+        The query, and the task it is put for; of a moment the first span counts.
     duration
         Seconds of the video; None where unknown.
     """
@@ -119,7 +119,7 @@ def unlearnable(query: Query, task: str, duration: float | None) -> str | None:
 
 
 def question(query: Query, clip: Any, task: str, config: InstructionConfig) -> Prompt:
-    """Return the question about a clip (its ``seconds`` and ``duration``), as models are asked."""
+    """Return the prompt for a clip (of which ``seconds`` and ``duration`` are used)."""
     first = getattr(clip, "first", 0)
     labels = range(first, first + len(clip.seconds)) if first else None
     template = config.templates.get(task)
@@ -197,7 +197,7 @@ def build_samples(
     task
         One of `numpro.prompting.prompts.TASKS`.
     config
-        How videos are shown and asked about.
+        How videos are shown, and with which question.
     numbered
         Folder to write the videos to as the model is to see them: sampled, resized, numbered.
         Without it samples name the videos as they are.
@@ -240,7 +240,7 @@ def build_samples(
 def _shown(
     video: VideoQueries, task: str, config: InstructionConfig, numbered: Path | None, needed: bool
 ) -> tuple[Shown, Path]:
-    """Return the times of a video's sampled frames and its file, the numbered one if asked."""
+    """Return the times of a video's sampled frames and its file, with `numbered` the new one."""
     sampling = config.sampling(task)
     if numbered is None:
         absent = not (needed or video.path.is_file())

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".mpg", ".mpe
 
 
 class Row(NamedTuple):
-    """What a row of annotations says: a video, and one of its queries (None: it has none)."""
+    """A video and one of its queries, from a row of annotations; `query` is None for none."""
 
     video: str
     duration: float | None  # seconds; None where the row does not state them
@@ -72,7 +72,7 @@ class VideoFiles:
                 with os.scandir(folder) as entries:
                     self._listed[folder] = {entry.name for entry in entries if entry.is_file()}
             except PermissionError:
-                raise  # videos that may not be seen are not missing
+                raise  # its videos may be there
             except OSError:
                 self._listed[folder] = set()
         return self._listed[folder]
@@ -134,7 +134,7 @@ class Loader:
         self.name = name
 
     def read(self, key: int | str, row: Any) -> Iterable[Row]:
-        """Return what one row of the file says; a malformed one is a `ValueError`."""
+        """Yield the videos and queries of one row; a malformed one is a `ValueError`."""
         raise NotImplementedError
 
     def names(self, video: str) -> tuple[str, ...]:

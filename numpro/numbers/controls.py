@@ -1,13 +1,13 @@
 """Controls: the same films with numbers that should help differently, or not at all.
 
 =========== ===========================================================================
-``offset``   numbers start at a random one: who counts positions is now wrong
-``shuffled`` the numbers 0..T-1 stand on the frames in random order: who reads them can
-             still say on which pages something shows, who counts cannot
-``blank``    numbers on empty grey frames: nothing is to be seen, so nothing may be found
+``offset``   numbers start at a random one: a model that counts positions is now wrong
+``shuffled`` the numbers 0..T-1 stand on the frames in random order: a model that reads
+             them can still find the frames, one that counts cannot
+``blank``    numbers on empty grey frames: there is nothing to find
 =========== ===========================================================================
 
-An answer is taken by the numbers drawn (`numpro.spans.labels_to_seconds` with ``labels``).
+An answer becomes seconds by the numbers drawn (`numpro.spans.labels_to_seconds` with ``labels``).
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def disturb(clip: Clip, control: str | None, name: str = "") -> tuple[Clip, list
     control
         One of `CONTROLS`, or None for none: the clip as it is, and 0..T-1 (None).
     name
-        Seeds the draw, so that every model is asked alike: the video's name.
+        The video's name; it seeds the draw, so that every model gets the same numbers.
 
     Raises
     ------

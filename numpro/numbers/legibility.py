@@ -11,8 +11,7 @@ from numpro.numbers.overlay import NumberStyle, ink_height
 #   40 on 336 x 336), 38 to 51 % at 4.3 (size 20), by colour;
 # - the paper (Table 3, Qwen2-VL-7B on Charades-STA, 336 x 336): mIoU 38.5 with digits of 30 pixels,
 #   34.6 with 15 (sizes 40 and 20). It tried nothing smaller.
-# So 8 is about the least height at which numbers have been seen to be read; it is not enough for
-# every model.
+# So numbers have been read from a height of about 8 on; that is not enough for every model.
 READABLE_HEIGHT = 8.0
 
 
@@ -66,7 +65,7 @@ def warn_unreadable(
     style, frame_size, model_size
         As for `digit_height`.
     readable : float
-        In pixels; the source of the default stands beside `READABLE_HEIGHT`.
+        In pixels; for the default see the comment at `READABLE_HEIGHT`.
     stacklevel : int
         Whose line the warning names: 1 is the caller's.
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
@@ -70,7 +71,7 @@ def number_video(
 
     def pages() -> Iterator[np.ndarray]:
         drawn = iter(labels)
-        with _bar("numbering", len(seconds)) as bar:
+        with tqdm(desc="numbering", total=len(seconds), unit="frame", disable=None) as bar:
             for clip in _stretches(path, seconds, size or (info.width, info.height)):
                 messages.update(dict.fromkeys(clip.source["warnings"]))
                 here = list(islice(drawn, len(clip)))
@@ -105,19 +106,12 @@ def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:
     """
     seconds = sampling_times(probe(path).duration, fps)
     shown = []
-    with _bar("reading", len(seconds)) as bar:
+    with tqdm(desc="reading", total=len(seconds), unit="frame", disable=None) as bar:
         for clip in _stretches(path, seconds, (16, 16)):
             shown.append(clip.source_index)
             bar.update(len(clip))
     columns = zip(seconds.tolist(), np.concatenate(shown).tolist(), strict=True)
     return [{"label": i, "seconds": s, "source_index": n} for i, (s, n) in enumerate(columns)]
-
-
-def _bar(doing: str, total: int):
-    """Return a bar of frames on standard error, where that is a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(desc=doing, total=total, unit="frame", disable=None)
 
 
 def _stretches(path, seconds: np.ndarray, size: tuple[int, int]) -> Iterator[Clip]:

@@ -67,12 +67,10 @@ class NumberStyle:
 
     def __post_init__(self):
         one_of("position", self.position, POSITIONS)
-        if isinstance(self.size, bool) or not isinstance(self.size, int | float | np.number):
-            raise ValueError(f"size must be a number of pixels; got {self.size!r}")
-        if not 0 < self.size < 10_000:
-            raise ValueError(f"size must be above 0 and below 10000 pixels; got {self.size}")
-        if isinstance(self.size, np.number):
-            object.__setattr__(self, "size", self.size.item())
+        size = self.size.item() if isinstance(self.size, np.number) else self.size
+        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < 10_000:
+            raise ValueError(f"size must be a number of pixels above 0, below 10000; got {size!r}")
+        object.__setattr__(self, "size", size)
         for name in ("color", "outline", "box"):
             color = getattr(self, name)
             rgb = None if color is None and name != "color" else _rgb(name, color)

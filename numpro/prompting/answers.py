@@ -1,9 +1,9 @@
-"""Model text in, an answer out: spans or highlights as said, or a failure with its reason.
+"""Read spans or highlights from a model's text; a text without them gives the reason instead.
 
-Nothing here raises on any text, and the work is bounded: of a very long text the first and
-the last thousands of characters are read, and every search looks at a stretch of fixed length.
-An answer is passed on as said, whether or not it lies inside the video; `numpro.spans` clips
-it and turns it into seconds.
+No text raises an error, and the work is bounded: of a very long text the first and the last
+thousands of characters are read, and every search looks at a stretch of fixed length. Numbers are
+given as they are written, whether or not they lie inside the video; `numpro.spans` clips them and
+turns them into seconds.
 """
 
 import re
@@ -32,16 +32,16 @@ PATTERNS = {
 
 @dataclass(frozen=True)
 class MomentAnswer:
-    """What a model said about when something happens.
+    """When something happens, by a model's text.
 
     Attributes
     ----------
     text
         The model's text, unchanged.
     spans
-        Start and end as said, start <= end; end is None when it was left open.
+        Start and end as written, start <= end; end is None when it was left open.
     unit
-        "frame", "second" or "percent" as said; None when no unit was named.
+        "frame", "second" or "percent"; None when the text names no unit.
     reason
         Why there are no spans; None when there are.
     """
@@ -54,7 +54,7 @@ class MomentAnswer:
 
 @dataclass(frozen=True)
 class HighlightAnswer:
-    """What a model said about highlight frames: labels and scores of equal length.
+    """The highlight frames in a model's text: labels and scores of equal length.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def _merged(run: list[Item]) -> list[Item]:
 
 
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
-    """Return the spans said in a text and their unit."""
+    """Return the spans in a text and their unit."""
     only = len(text) < 300 and not _ONLY.sub("", text)
     text = _DENIED.sub(" ", _TWO.sub(r" \1~\2 ", _NULL.sub(" onwards", text)))
     text = " ".join(text.translate(_BRACKETS).split())
@@ -168,7 +168,7 @@ def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | Non
     for run in _runs(text, _items(text, numbers_in(text))):
         if only or (len(run) > 2 and run[0].unit) or any(x.pair or x.anchored for x in run):
             kept += _merged(run)
-    # the best form first: two ends, a unit, and the words asked for; the rest of that form follows
+    # the best form first: two ends, a unit, "from ... to ..."; then the others of that form
     kept.sort(key=lambda item: (not item.pair, item.unit is None, not item.from_to))
     best = [(x.a, x.b) for x in kept if (x.pair, x.unit) == (kept[0].pair, kept[0].unit)]
     return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
@@ -179,8 +179,8 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
 
     It reads "From Frame 3 to Frame 7", "3-7", clock times, percentages, JSON, lists, single
     frames, open ends and several languages' common forms; it passes over thinking, an echoed
-    question and a statement that the thing is not there. Several spans are given in the order
-    said, those in the form asked for ("from ... to ...") first.
+    question and a statement that the thing is not there. Several spans keep their order, those
+    in the form of the question ("from ... to ...") first.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
         Any text.
     pattern
         One of `PATTERNS`: only its first match counts, wherever it stands, with start and end
-        in the order said (so possibly reversed), in percent for "vtimellm", else in frames.
+        as written (so possibly reversed), in percent for "vtimellm", else in frames.
 
     Returns
     -------
@@ -262,8 +262,8 @@ def parse_highlights(text: str) -> HighlightAnswer:
     """Read highlight frames and their saliency scores from a model's text.
 
     It reads the paper's format, ranges of frames, JSON, and lists of "frame: score". Of labels
-    and scores of unequal number the surplus is left out (a label without a score counts as
-    not said); one score for several labels holds for all. A label said twice keeps its first
+    and scores of unequal number the surplus is left out (a label without a score does not
+    count); one score for several labels holds for all. A label given twice keeps its first
     score. The example of the published prompt, repeated, is a failure.
 
     Parameters
@@ -278,8 +278,8 @@ def parse_highlights(text: str) -> HighlightAnswer:
 
     Examples
     --------
-    >>> said = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
-    >>> answer = parse_highlights(said)
+    >>> text = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
+    >>> answer = parse_highlights(text)
     >>> answer.labels, answer.scores, answer.unit
     ((3, 4), (1.0, 2.5), 'frame')
     """

@@ -1,9 +1,9 @@
-"""The lower half of reading an answer: clean text, and the numbers in it with their units.
+"""The first steps of reading an answer: clean the text, find the numbers in it and their units.
 
-The work is bounded, however long a text is: what a model says is said at the start or at the
-end, so of a long text only so much at each end is read as the longest list that is asked for
-takes (240 frames, the published limit, with a score each); and every search looks at a stretch
-of fixed length. The words of all languages are in ``words.yaml``.
+The work is bounded, however long a text is. Of a long text only the start and the end are read,
+each as long as the longest list that a question asks for (240 frames, the published limit, with a
+score each); and every search looks at a stretch of fixed length. The words of all languages are in
+``words.yaml``.
 """
 
 import re

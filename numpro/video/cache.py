@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from diskcache import Cache
 
 SIZE_LIMIT = 20 * 2**30
-_ARRAYS = ("frames", "seconds", "source_index")
 
 
 class Store:
@@ -165,7 +164,8 @@ class ClipCache:
         clip = read_clip(path, **sampling)
         if key and key == _key(path, sampling):  # unchanged while it was read
             value, source = io.BytesIO(), json.dumps(clip.source, default=lambda v: v.item())
-            np.savez(value, source=source, **{name: getattr(clip, name) for name in _ARRAYS})
+            for array in (clip.frames, clip.seconds, clip.source_index, source):
+                np.save(value, array)
             self.store.put(key, value.getvalue())
         return clip
 
@@ -173,11 +173,10 @@ class ClipCache:
         """Return the clip that is stored."""
         if (value := self.store.get(key)) is None:
             return None
-        with np.load(io.BytesIO(value)) as stored:
-            arrays = [stored[name] for name in _ARRAYS]
-            source = json.loads(str(stored["source"]))
-        source = {k: tuple(v) if isinstance(v, list) else v for k, v in source.items()}
-        return Clip(*arrays, source | {"path": str(path)})
+        file = io.BytesIO(value)
+        *arrays, source = (np.load(file) for _ in range(4))
+        facts = json.loads(str(source)) | {"path": str(path)}
+        return Clip(*arrays, {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 
 def closed_with(owner: object, store: "Cache") -> "Cache":

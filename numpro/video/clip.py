@@ -19,7 +19,7 @@ import numpy as np
 from numpro.video.container import VideoError, VideoInfo, find_index
 from numpro.video.decode import read
 
-# Times of a file and times asked for are both rounded floats: equal to within a microsecond.
+# A file's times and requested times are rounded floats; they are equal within a microsecond.
 _SAME_TIME = 1e-6
 
 
@@ -60,7 +60,7 @@ class Clip:
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Read the facts of a video file, with every frame's time looked at.
+    """Read the facts of a video file; the time of every frame is looked at.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def read_clip(
         A video file.
     fps, times, num_frames
         Exactly one of them. `fps`: one frame every 1/fps seconds, at ``start + k / fps``.
-        `times`: these seconds, in any order, from 0 to the video's duration. `num_frames`: so
-        many, evenly, at ``start + k * (end - start) / num_frames``.
+        `times`: these seconds, in any order, from 0 to the video's duration. `num_frames`: this
+        many, evenly spaced, at ``start + k * (end - start) / num_frames``.
     start, end : float, optional
         Seconds; the part sampled by `fps` or `num_frames`, ``start <= t < end``. The whole
         video by default; an `end` beyond the end of the video is the end of the video.
@@ -98,7 +98,7 @@ def read_clip(
         video. The decoder's own scaler is not used, for it gives other pictures: on the films of
         ``benchmarks/video.py`` pixels differ by 4.5 and 5.1 of 255 on average and by up to 180.
     max_frames : int, optional
-        When the sampling gives more, keep so many, evenly; each keeps its second.
+        When the sampling gives more, keep this many, evenly spaced; each keeps its second.
 
     Returns
     -------

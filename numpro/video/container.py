@@ -1,4 +1,4 @@
-"""Look into a video file: what it holds and when each frame is shown (behind `numpro.video`)."""
+"""What a video file holds, and when each of its frames is shown."""
 
 import os
 from collections.abc import Iterator
@@ -141,7 +141,7 @@ def _scan(container, stream) -> tuple[list[tuple], object]:
     except av.FFmpegError:
         if not rows:
             raise
-        # a file that is cut short: _describe compares with what the header promises
+        # a file that is cut short: _check_whole compares with what the header promises
     return rows, first
 
 
@@ -192,7 +192,7 @@ def _describe(path: Path, container, stream, rows: list[tuple], first) -> Index:
 
 
 def _not_for_decord(container, stream, rows: list[tuple], first) -> str | None:
-    """Say why decord 0.6 cannot read this file, gives other frames without a word, or is slow."""
+    """Return why decord 0.6 cannot read this file, gives wrong frames or is slow; else None."""
     codec, key = stream.codec.canonical_name, None
     if codec in ("av1", "vvc"):  # it bundles FFmpeg 4.1
         return f"decord has no {codec} decoder"

@@ -1,4 +1,4 @@
-"""Decode the frames that are wanted, and as few others as can be (behind `numpro.video`)."""
+"""Decode the frames that are wanted, and as few others as possible."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -12,7 +12,7 @@ _BATCH_BYTES = 1 << 27
 
 
 class _NotForDecord(Exception):
-    """Decord cannot give these frames; the message says why."""
+    """Decord cannot give these frames, for the reason in the message."""
 
 
 def read(
@@ -88,12 +88,12 @@ def read_pyav(
     """Decode with PyAV; return the frames and the place that each one really has."""
     from av.video.reformatter import VideoReformatter
 
-    info, convert = index.info, VideoReformatter()  # one: its tables are dear to set up
+    info, convert = index.info, VideoReformatter()  # one for all: it is slow to set up
     sides = (info.width, info.height)[:: -1 if info.rotation % 180 else 1]
     out = np.empty((len(wanted), *_shape(info, size), 3), np.uint8)
     shown = np.full(len(wanted), -1)
-    # the second pass decodes everything from the start: a seek may lead astray, or skip what is
-    # left of a damaged stretch
+    # the second pass decodes everything from the start: a seek may end at a wrong place, or skip
+    # frames of a damaged part that can be decoded
     for sparing in (True, False):
         slot, last = 0, None
         for at, frame in chain(decoded(index, wanted, sparing), [(info.frames, None)]):

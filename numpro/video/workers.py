@@ -1,9 +1,9 @@
-"""Many videos, decoded ahead of use in worker processes that may hang or die.
+"""Many videos, decoded ahead of use in worker processes.
 
 A video that takes longer than its limit, or that ends the process reading it, becomes a
 `VideoError` with the reason; its worker is replaced and the others go on. Frames come back through
-a file in a temporary folder, which costs less than a pipe (``benchmarks/workers.py``); and a
-worker killed while it writes cannot leave half a message for which the reader waits for ever.
+a file in a temporary folder, which costs less than a pipe (``benchmarks/workers.py``). Through a
+pipe, a worker killed while it writes could leave half a message, and the reader would wait forever.
 """
 
 import math
@@ -33,8 +33,8 @@ from numpro.video.cache import ClipCache
 LIMIT = 300.0  # seconds for one video
 _GRACE = 15  # seconds after the limit when a worker that no one stopped ends by itself
 
-# A fork of the asking process would copy the threads' locks of torch and decord; a server that
-# has read nothing but the decoders is forked instead, where there is one.
+# A fork of this process would copy locks that threads of torch and decord hold. Workers are forked
+# from a server process that has imported only the decoders; where there is none, spawned.
 _BASE = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
 _starting = threading.Lock()
 _folder = ""  # in a worker: where frames are handed over
@@ -48,7 +48,7 @@ class Request(NamedTuple):
 
 
 class _Process(_BASE.Process):
-    """A process that does not run the main script again, which may start workers or load torch."""
+    """A process that does not import the main script: that may start workers or load torch."""
 
     def start(self) -> None:
         with _starting:
@@ -65,7 +65,7 @@ class _Context(type(_BASE)):
 
 
 def default_workers() -> int:
-    """Return how many workers read ahead: the cores of this process but one, 1 to 4."""
+    """Return how many workers read ahead: one less than the cores of this process, from 1 to 4."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of accelerate launch on this machine
     return max(1, min(4, (cores or 1) // beside - 1))
@@ -74,7 +74,7 @@ def default_workers() -> int:
 def run_many(
     call: Callable, requests: Iterable[Request], workers: int | None = None, limit: float = LIMIT
 ) -> Iterator[tuple[Request, Any]]:
-    """Call a function for many videos, in worker processes, at most two a worker ahead of use.
+    """Call a function for many videos in worker processes; each works at most two videos ahead.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def _read(path, cache: ClipCache | None, **sampling) -> Clip | tuple[Clip, str]:
 
 
 def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
-    """Call for one video; what is wrong with it, or with reading it, is a value."""
+    """Return what the call gives for one video; a failure to read it is returned as a value."""
     if limit and hasattr(signal, "alarm"):
         signal.alarm(math.ceil(limit) + _GRACE)  # also where nothing else can stop it any more
     try:
@@ -187,7 +187,7 @@ def _end_with_parent() -> None:
 
 
 def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -> Iterator:
-    """Yield results in order; a pool that broke is replaced, and what waited is asked again."""
+    """Yield results in order; a pool that broke is replaced, and what waited is scheduled again."""
     waiting, broken = deque(), 0
     with tempfile.TemporaryDirectory(prefix="numpro-", ignore_cleanup_errors=True) as folder:
         pool = _Pool(call, workers, limit, folder)
@@ -228,7 +228,7 @@ class _Pool:
         self.pool = ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
 
     def schedule(self, request: Request):
-        """Ask for a video; the limit counts from when a worker takes it up."""
+        """Return the future of a video; the limit counts from when a worker takes it up."""
         from pebble import ProcessFuture
 
         try:
@@ -239,7 +239,7 @@ class _Pool:
             return future
 
     def result(self, request: Request, future) -> Any:
-        """Wait for a value; a worker that hung or died is one."""
+        """Wait for the value; a `VideoError` where the worker hung or died."""
         from pebble import ProcessExpired
 
         try:
@@ -252,6 +252,6 @@ class _Pool:
             return VideoError(request.path, f"reading it ended the worker process ({how})")
 
     def stop(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, whatever they are doing."""
         self.pool.stop()
         self.pool.join()

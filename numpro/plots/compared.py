@@ -1,36 +1,26 @@
-"""Runs beside each other, and answers against the truth."""
+"""Runs, number designs and series of scores beside each other."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from numpro.metrics.tables import TASKS
 from numpro.plots import style
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+_KEYS = ["position", "size", "color"]
 
 
 @style.styled()
-def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "Figure":
+def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "style.Figure":
     """Show each score in every run, with 95 % intervals; a panel for each split and task.
 
     Parameters
     ----------
     rows
-        From `numpro.workbook.compare.compare`.
+        From `numpro.workbook.comparison.compare`: ``scores`` holds one score a run.
     names
         The runs, in the order of the rows' ``scores``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows, or a row has not one score a run.
     """
     keys = ("dataset", "split", "task", "method", "time_encoding", "metric", "scores")
     style.check_rows(rows, keys)
@@ -44,11 +34,9 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "Figure":
         here = [row for row in rows if tuple(row[key] for key in keys[:3]) == panel]
         for number, row in enumerate(here):
             points = [(x, *s) for x, s in enumerate(row["scores"]) if s is not None]
-            x, value, low, high = np.array(points).T
-            x = x + 0.05 * (number - (len(here) - 1) / 2)  # intervals side by side
-            label = style.readable(f"{row['method']}, {row['time_encoding']}")
-            error, look = np.maximum([value - low, high - value], 0), style.line_look(number)
-            ax.errorbar(x, value, yerr=error, capsize=4, **look, label=label)
+            aside = 0.05 * (number - (len(here) - 1) / 2)  # intervals side by side
+            label = f"{row['method']}, {row['time_encoding']}"
+            style.draw_intervals(ax, number, label, points, aside)
         ax.set_title(f"{panel[0]} {panel[1]}, {TASKS[panel[2]]}")
         ax.set(ylim=(0, 102), ylabel=f"{here[0]['metric']} (%)", xlim=(-0.4, len(names) - 0.6))
         ax.set_xticks(range(len(names)), [style.readable(name, 24) for name in names])
@@ -58,56 +46,10 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "Figure":
 
 
 @style.styled()
-def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "Figure":
-    """Show where answers lie against where the truth lies: their middles, as shares of the video.
-
-    Who sees the moment stays on the diagonal; who falls back to a habit makes a level line.
-
-    Parameters
-    ----------
-    rows_by_method : dict of prediction rows
-        Rows with ``duration``, ``truth`` and ``pred``; a panel for each method. What could not
-        be read is counted in the title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows, or a row lacks a part.
-    """
-    style.check_named(rows_by_method, "rows_by_method")
-    figure = style.new_figure(3.0, layout="constrained")
-    axes = figure.subplots(1, len(rows_by_method), squeeze=False, sharey=True)[0]
-    for ax, (name, rows) in zip(axes, rows_by_method.items(), strict=True):
-        style.check_rows(rows, ("duration", "truth", "pred"), name)
-        said = [(row, style.first_prediction(row)) for row in rows if row["truth"]]
-        points = [
-            (sum(row["truth"][0]) / 2 / row["duration"], sum(span) / 2 / row["duration"])
-            for row, span in said
-            if span is not None
-        ]
-        ax.plot([0, 1], [0, 1], color=style.SOFT, lw=1.3, ls=style.DASHES[1], gid="diagonal")
-        if points:
-            look = {"s": 26, "alpha": 0.55, "color": style.BLUE, "edgecolor": style.INK, "lw": 0.4}
-            ax.scatter(*np.array(points).T, gid="answers", **look)
-        unread = len(said) - len(points)
-        ax.set_title(style.wrapped(name, 22) + (f"\n{unread} not readable" if unread else ""))
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth (share of the video)")
-        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        ax.set_aspect("equal")
-        ax.grid()
-    axes[0].set_ylabel("answer")
-    return figure
-
-
-@style.styled()
 def dots(
     series: Mapping[str, Mapping[str, Sequence]], xlabel: str,
     lines: Mapping[str, float] | None = None,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters
@@ -119,15 +61,6 @@ def dots(
         What is measured, and what the intervals are.
     lines : dict of float, optional
         Upright lines by name, such as a floor.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there is no series.
     """
     from matplotlib.container import ErrorbarContainer
     from matplotlib.legend_handler import HandlerErrorbar
@@ -166,14 +99,74 @@ def _scores(given) -> np.ndarray:
 
 
 @style.styled()
-def recall_bars(recall: Mapping[str, float], iou: float) -> "Figure":
-    """Show R@1 of several methods at one IoU threshold, in percent, as bars."""
-    style.check_named(recall, "recall")
-    ax = style.new_figure(0.7 + 0.42 * len(recall), 8, layout="constrained").add_subplot()
-    for lane, value in enumerate(recall.values()):
-        ax.barh(lane, value, 0.66, color=style.SKY, edgecolor=style.INK, lw=0.6, gid="recall")
-        ax.text(value + 1, lane, f"{value:.1f}", va="center", weight="bold")
-    ax.set_yticks(range(len(recall)), [style.readable(name) for name in recall])
-    ax.set(xlim=(0, 108), ylim=(len(recall) - 0.4, -0.6))
-    ax.set_xlabel(f"queries with an IoU of at least {iou:.2f} (%)")
-    return ax.figure
+def design_heatmaps(
+    table: Any, values: Sequence[str] = ("number_accuracy", "caption_accuracy"), chosen: Any = None
+) -> "style.Figure":
+    """Show the study of number designs: place against size for each colour, the choice marked.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row a design: ``position``, ``size``, ``color`` and the value columns. A row with
+        the position ``"none"`` is what is reached without a number; it is written below.
+    values : sequence of str
+        The columns to show, one block of panels each, on a scale of its own, which spans at
+        least 20 points.
+    chosen : NumberStyle, mapping or pandas row, optional
+        With ``position``, ``size`` and ``color``; framed and starred in every block.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing, a design is there twice, or the chosen one is not.
+    """
+    if missing := [name for name in [*_KEYS, *values] if name not in table.columns]:
+        raise ValueError(f"table lacks {', '.join(missing)}; it has {list(table.columns)}")
+    without, table = table[table["position"] == "none"], table[table["position"] != "none"]
+    if not len(table) or table.duplicated(_KEYS).any():
+        raise ValueError(f"table must have each design once; got {len(table)} rows")
+    keyed = hasattr(chosen, "keys")  # a dict or a row of a table
+    pick = chosen is not None and tuple(chosen[k] if keyed else getattr(chosen, k) for k in _KEYS)
+    if pick and pick not in set(table[_KEYS].itertuples(index=False, name=None)):
+        raise ValueError(f"chosen must be a design of the table; got {pick}")
+    colours, places = table["color"].unique(), table["position"].unique()
+    sizes, count = sorted(table["size"].unique()), len(colours)
+    across, down = min(count, 4), -(-count // 4)
+    height = len(values) * down * (0.29 * len(places) + 0.66) + 0.4
+    width = min(style.WIDTH, max(1.2 + across * max(0.5 * len(sizes), 1.9), 4.0))
+    fig = style.new_figure(height, width, layout="constrained")
+    axes = fig.subplots(len(values) * down, across, squeeze=False, sharey=True)
+    for block, value in enumerate(values):
+        grids = table.pivot(index="position", columns=["color", "size"], values=value)
+        low, high = table[value].min(), table[value].max()
+        low = min(low, high - (20 if high > 1 else 0.2))  # a point or two are no great difference
+        for ax, colour in zip(axes[block * down :].flat, colours, strict=False):
+            grid = grids[colour].reindex(index=places, columns=sizes)
+            _heatmap(ax, grid, low, high, colour, pick)
+            ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=10)
+    for ax in axes.flat:
+        ax.set_visible(bool(ax.images))
+    known = [f"{v.replace('_', ' ')} {without[v].mean():.1f}" for v in values if without[v].any()]
+    note = f"\n(without a number: {', '.join(known)})" if known else ""
+    fig.supxlabel(f"size of the number in pixels{note}", fontsize=10)
+    return fig
+
+
+def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool) -> None:
+    """Draw a table of figures; light or dark text as the ground needs it."""
+    from matplotlib.patches import Rectangle
+
+    ax.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    for (y, x), figure in np.ndenumerate(grid.to_numpy(float)):
+        here = pick == (grid.index[y], grid.columns[x], colour)
+        text = f"{figure:{'.0f' if high > 1 else '.2f'}}" + ("★" if here else "")
+        look = {"ha": "center", "va": "center", "weight": "bold" if here else None}
+        look["color"] = "black" if figure > (low + high) / 2 else "white"
+        ax.text(x, y, "–" if np.isnan(figure) else text, **look)
+        if here:
+            look = {"fill": False, "ec": style.RED, "lw": 3, "clip_on": False}
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, gid="chosen", **look))
+    ax.set_xticks(range(grid.shape[1]), [f"{size:g}" for size in grid.columns])
+    ax.set_yticks(range(grid.shape[0]), [str(place).replace("_", " ") for place in grid.index])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)

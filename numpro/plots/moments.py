@@ -1,21 +1,18 @@
 """Answers, grades and attention on a time axis as charts."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from numpro.metrics import moment_ious
 from numpro.plots import style
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 @style.styled()
 def timelines(
     rows: Sequence[Mapping], limit: int = 20, title: str | None = None, what: str = "queries"
-) -> "Figure":
+) -> "style.Figure":
     """Show truth and prediction of many queries as bars on the time of their videos.
 
     Parameters
@@ -28,15 +25,6 @@ def timelines(
         Written before the number of queries.
     what : str
         What the rows are, where they are no queries: "answers" to one of them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows or one lacks a part.
     """
     from matplotlib.patches import Patch
 
@@ -59,35 +47,67 @@ def timelines(
 
 
 def _length(row: Mapping) -> float:
-    """Return a video's length; where it is not known, that of what was said about it."""
-    told = [*style.as_spans(row["truth"], "truth"), *style.as_spans(row["pred"] or (), "pred")]
-    return row["duration"] or max(span.end for span in told)
+    """Return a video's length; where it is not known, the end of the last of its spans."""
+    spans = style.as_spans(row["truth"], "truth") + style.as_spans(row["pred"], "pred")
+    return row["duration"] or max(span.end for span in spans)
 
 
 def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
     """Draw one query: the length of its video, truth above, answer below, IoU at the right."""
     ax.barh(lane, _length(row), 0.84, color="#F0F0F0", edgecolor=style.FAINT, gid="video")
-    said, least = style.first_prediction(row), 0.003 * longest  # an instant can be seen too
+    answer, least = style.first_prediction(row), 0.003 * longest  # an instant is visible too
     for a, b in style.as_spans(row["truth"], "truth"):
         ax.barh(lane - 0.21, max(b - a, least), 0.34, a, gid="truth", **style.TRUTH)
-    for a, b in [said] if said else []:
-        ax.barh(lane + 0.21, max(b - a, least), 0.34, a, gid="answer", **style.ANSWER)
-    if not said:
+    if answer:
+        width = max(answer.end - answer.start, least)
+        ax.barh(lane + 0.21, width, 0.34, answer.start, gid="answer", **style.ANSWER)
+    else:
         words = style.readable(row.get("reason") or "no answer", 60)
-        look = {"va": "center", "style": "italic", "gid": "why"}
-        ax.text(0.005 * longest, lane + 0.23, words, **look)
-    if not row["truth"]:  # a film of one's own: nobody knows
-        return
-    place = {"transform": ax.get_yaxis_transform(), "va": "center"}
-    fit = moment_ious([said], [row["truth"]])[0]
-    ax.text(1.01, lane, f"IoU {fit:.2f}", gid="iou", **place)
+        ax.text(0.005 * longest, lane + 0.23, words, va="center", style="italic", gid="why")
+    if row["truth"]:  # of one's own film nobody knows
+        fit = f"IoU {moment_ious([answer], [row['truth']])[0]:.2f}"
+        ax.text(1.01, lane, fit, gid="iou", va="center", transform=ax.get_yaxis_transform())
+
+
+@style.styled()
+def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "style.Figure":
+    """Show where answers lie against where the truth lies: their middles, as shares of the video.
+
+    Who sees the moment stays on the diagonal; who falls back to a habit makes a level line.
+
+    Parameters
+    ----------
+    rows_by_method : dict of prediction rows
+        Rows with ``duration``, ``truth`` and ``pred``; a panel for each method. What could not
+        be read is counted in the title.
+    """
+    style.check_named(rows_by_method, "rows_by_method", ("duration", "truth", "pred"))
+    figure = style.new_figure(3.0, layout="constrained")
+    axes = figure.subplots(1, len(rows_by_method), squeeze=False, sharey=True)[0]
+    for ax, (name, rows) in zip(axes, rows_by_method.items(), strict=True):
+        known = [row for row in rows if row["truth"]]
+        answered = [row for row in known if style.first_prediction(row)]
+        pairs = [(row["truth"][0], style.first_prediction(row)) for row in answered]
+        lengths = np.array([[row["duration"]] for row in answered], float)
+        ax.plot([0, 1], [0, 1], color=style.SOFT, lw=1.3, ls=style.DASHES[1], gid="diagonal")
+        if pairs:
+            look = {"s": 26, "alpha": 0.55, "color": style.BLUE, "edgecolor": style.INK, "lw": 0.4}
+            ax.scatter(*(np.mean(pairs, axis=2) / lengths).T, gid="answers", **look)
+        unread = len(known) - len(answered)
+        ax.set_title(style.wrapped(name, 22) + (f"\n{unread} not readable" if unread else ""))
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth (share of the video)")
+        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        ax.set_aspect("equal")
+        ax.grid()
+    axes[0].set_ylabel("answer")
+    return figure
 
 
 @style.styled()
 def saliency_plot(
     truth: Any, predicted: Sequence[float] | None, title: str | None = None,
     clip_seconds: float = 2.0,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show how annotators and a model grade each clip of a video.
 
     Parameters
@@ -147,7 +167,7 @@ def saliency_plot(
 def attention_map(
     tokens: Sequence[str], weights: Any, truth: Any = (), labels: Sequence | None = None,
     title: str | None = None, frames: Any = None,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show how much attention each frame gets while each token of an answer is written.
 
     Parameters
@@ -162,10 +182,6 @@ def attention_map(
         Usually the query.
     frames : uint8 array [T, H, W, 3], optional
         As the model saw them, numbers drawn: shown above, each over its column.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     weights = np.asarray(weights, float)
     if weights.ndim != 2 or len(tokens) != len(weights):

@@ -1,16 +1,12 @@
 """Scores against thresholds, floors, ceilings and the length of the video."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.metrics import bootstrap_interval, moment_ious
-from numpro.metrics.tables import KEYS, TASKS, group_scores, role
+from numpro.metrics.tables import KEYS, TASKS, group_scores, metric_names, role
 from numpro.plots import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _BARS = {"base": style.SKY, "fine-tuned": style.BLUE}
 _HATCHES = ("", "////", "....", "xxxx", "----")
@@ -20,7 +16,7 @@ _HATCHES = ("", "////", "....", "xxxx", "----")
 def recall_curve(
     curves: Mapping[str, tuple], floors: Mapping[str, tuple] | None = None,
     ceiling: tuple | None = None, videos: Sequence[str] | None = None, resamples: int = 500,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show R@1 against the IoU threshold, with 95 % intervals, floors and ceiling.
 
     Parameters
@@ -34,15 +30,6 @@ def recall_curve(
         The video of each query, the same for all curves; intervals are by video.
     resamples : int
         Of the bootstrap.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there is no curve, or predictions and truth differ in length.
     """
     style.check_named(curves, "curves")
     thresholds = np.linspace(0.05, 0.95, 37)
@@ -63,12 +50,12 @@ def recall_curve(
     ax.set(xlim=(0.05, 0.95), ylim=(0, 102), xlabel="IoU threshold", ylabel="R@1 (%)")
     ax.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
     ax.grid()
-    ax.figure.legend(loc="outside right center", handlelength=3.4, title="bands: 95 % intervals")
+    style.name_lines(ax.figure, "bands: 95 % intervals")
     return ax.figure
 
 
 @style.styled()
-def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "Figure":
+def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "style.Figure":
     """Show scores with their intervals as bars, floors and ceilings as lines.
 
     Parameters
@@ -79,25 +66,15 @@ def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "Figure":
     metric : str, optional
         The metric to show; by default mIoU, or the first that a panel's rows have. Panels
         without the metric are left out.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When no row has the metric, or a row lacks a part.
     """
     style.check_rows(rows, KEYS)
-    panels, groups = [], group_scores(rows)
-    for group in groups:
+    panels = []
+    for group in group_scores(rows):
         name = metric or ("mIoU" if "mIoU" in group["metrics"] else group["metrics"][0])
         if kept := [row for row in group["rows"] if name in row]:
             panels.append((group, name, kept))
     if not panels:
-        seen = sorted({name for group in groups for name in group["metrics"]})
-        raise ValueError(f"metric must be one of {', '.join(seen)}; got {metric!r}")
+        raise ValueError(f"metric must be one of {', '.join(metric_names(rows))}; got {metric!r}")
     lanes = [max(1, sum(role(row["method"]) == "model" for row in kept)) for *_, kept in panels]
     fig = style.new_figure(sum(0.36 * n + 1.0 for n in lanes), layout="constrained")
     axes = fig.subplots(len(panels), 1, squeeze=False, height_ratios=[n + 1.6 for n in lanes])
@@ -139,16 +116,16 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Sequence[Mapping]) -> No
 
 def _score_name(row: Mapping, columns: Sequence[str]) -> str:
     """Name a model's row by its method, its time encoding and what else differs."""
-    said = {**row, "n": None, "unparsed": None, "fps": row["fps"] and f"{row['fps']:g} fps"}
-    return ", ".join(str(said[key]) for key in ("method", *columns) if said[key])
+    shown = {**row, "n": None, "unparsed": None, "fps": row["fps"] and f"{row['fps']:g} fps"}
+    return ", ".join(str(shown[key]) for key in ("method", *columns) if shown[key])
 
 
 @style.styled()
 def length_curve(
     rows_by_method: Mapping[str, Sequence[Mapping]], edges: Sequence[float] | None = None,
     resamples: int = 500,
-) -> "Figure":  # fmt: skip
-    """Show mIoU against the length of the video, with 95 % intervals.
+) -> "style.Figure":  # fmt: skip
+    """Show mIoU against the length of the video, with 95 % intervals by video.
 
     Parameters
     ----------
@@ -157,30 +134,18 @@ def length_curve(
         could not be read counts as IoU 0.
     edges : sequence of float, optional
         Bins in seconds, each without its lower and with its upper edge; by default
-        1, 1.5, 2, 3, 4, 6, 8, 12, 16, ...
+        1, 1.5, 2, 3, 4, 6, 8, 12, 16, ... One of them at least must hold a video.
     resamples : int
-        Of the bootstrap, by video.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows, a row lacks a part, or no video lies within the edges.
+        Of the bootstrap.
     """
     import pandas as pd
 
-    style.check_named(rows_by_method, "rows_by_method")
-    tables = {}
-    for name, rows in rows_by_method.items():
-        style.check_rows(rows, ("duration", "video", "truth", "pred"), name)
-        said = [style.first_prediction(row) for row in rows]
-        ious = 100 * moment_ious(said, [row["truth"] for row in rows])
-        tables[name] = pd.DataFrame(rows, columns=["duration", "video"]).assign(iou=ious)
-    table = pd.concat(tables, names=["method"])
+    style.check_named(rows_by_method, "rows_by_method", ("duration", "video", "truth", "pred"))
+    rows = [{**row, "method": name} for name, rows in rows_by_method.items() for row in rows]
+    answers, truth = map(style.first_prediction, rows), [row["truth"] for row in rows]
     edges = [0, *np.outer(2.0 ** np.arange(20), (1, 1.5)).ravel()] if edges is None else edges
+    table = pd.DataFrame(rows, columns=["method", "duration", "video"])
+    table = table.assign(iou=100 * moment_ious(list(answers), truth))
     table = table.assign(bin=pd.cut(table["duration"], edges)).dropna(subset=["bin"])
     counts = table.groupby(["method", "bin"], observed=True).size()
     counts = counts.groupby("bin", observed=True).max()
@@ -192,23 +157,20 @@ def length_curve(
         for place, here in rows.groupby("bin", observed=True):
             interval = bootstrap_interval(here[["iou"]].to_numpy(), list(here["video"]), resamples)
             points.append((counts.index.get_loc(place), here["iou"].mean(), *interval[0]))
-        x, mean, low, high = np.array(points).T
-        x = x + 0.06 * (number - (len(tables) - 1) / 2)  # intervals side by side
-        error, look = np.maximum([mean - low, high - mean], 0), style.line_look(number)
-        ax.errorbar(x, mean, yerr=error, capsize=4, label=style.readable(name), **look)
+        aside = 0.06 * (number - (len(rows_by_method) - 1) / 2)  # intervals side by side
+        style.draw_intervals(ax, number, name, points, aside)
     ticks = [f"{bin.left:g}–{bin.right:g} s\nn {count}" for bin, count in counts.items()]
     ax.set(xlabel="length of the video", ylabel="mIoU (%)", ylim=(0, 102))
     ax.set(xticks=range(len(ticks)), xticklabels=ticks, xlim=(-0.5, len(ticks) - 0.5))
     ax.grid(axis="y")
-    look = {"loc": "outside right center", "handlelength": 3.4}
-    ax.figure.legend(title="whiskers: 95 % intervals", **look)
+    style.name_lines(ax.figure, "whiskers: 95 % intervals")
     return ax.figure
 
 
 @style.styled()
 def learning_curve(
     rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metric: str = "mIoU"
-) -> "Figure":
+) -> "style.Figure":
     """Show a score against the number of queries it was learned from, with 95 % intervals.
 
     Parameters
@@ -219,34 +181,35 @@ def learning_curve(
         Score rows of what learned nothing: untrained models, floors and ceilings.
     metric : str
         Which score.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there are no rows, or one lacks a part.
     """
     style.check_rows(rows, (*KEYS, "queries", metric))
     ax = style.new_figure(3.8, layout="constrained").add_subplot()
     names = {"none": "without numbers", "overlay-index": "with numbers"}
     for number, encoding in enumerate(dict.fromkeys(row["time_encoding"] for row in rows)):
         points = sorted((r["queries"], *r[metric]) for r in rows if r["time_encoding"] == encoding)
-        x, mean, low, high = np.array(points).T
-        error = np.maximum([mean - low, high - mean], 0)
-        look = {"label": names.get(encoding, encoding), **style.line_look(number)}
-        ax.errorbar(x, mean, yerr=error, capsize=4, **look)
+        style.draw_intervals(ax, number, names.get(encoding, encoding), points)
     for number, row in enumerate(lines):
-        told = f"{row['method']} {names.get(row['time_encoding'], '')}".strip()
+        label = f"{row['method']} {names.get(row['time_encoding'], '')}".strip()
         look = {"color": style.SOFT, "linestyle": style.DASHES[number % 4], "lw": 1.3}
-        ax.axhline(row[metric][0], label=f"{told} {row[metric][0]:.1f}", **look)
+        ax.axhline(row[metric][0], label=f"{label} {row[metric][0]:.1f}", **look)
     ticks = sorted({row["queries"] for row in rows})
     ax.set(xscale="log", ylim=(0, 102), xlabel="queries learned from", ylabel=f"{metric} (%)")
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     ax.grid(axis="y")
-    look = {"loc": "outside right center", "handlelength": 3.4}
-    ax.figure.legend(title="whiskers: 95 % intervals", **look)
+    style.name_lines(ax.figure, "whiskers: 95 % intervals")
+    return ax.figure
+
+
+@style.styled()
+def recall_bars(recall: Mapping[str, float], iou: float) -> "style.Figure":
+    """Show R@1 of several methods at one IoU threshold, in percent, as bars."""
+    style.check_named(recall, "recall")
+    ax = style.new_figure(0.7 + 0.42 * len(recall), 8, layout="constrained").add_subplot()
+    for lane, value in enumerate(recall.values()):
+        ax.barh(lane, value, 0.66, color=style.SKY, edgecolor=style.INK, lw=0.6, gid="recall")
+        ax.text(value + 1, lane, f"{value:.1f}", va="center", weight="bold")
+    ax.set_yticks(range(len(recall)), [style.readable(name) for name in recall])
+    ax.set(xlim=(0, 108), ylim=(len(recall) - 0.4, -0.6))
+    ax.set_xlabel(f"queries with an IoU of at least {iou:.2f} (%)")
     return ax.figure

@@ -1,16 +1,13 @@
 """Pictures made of frames: one strip, two to compare, a gallery of cases; sizes in inches."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from numpro.metrics import moment_ious
 from numpro.plots import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _LEFT, _RIGHT, _EDGE, _GAP = 0.72, 0.08, 0.08, 0.03
 _LINE, _LANE, _BAR = 0.2, 0.27, 0.13  # a line of text; the room of a bracket; its height
@@ -152,7 +149,7 @@ def contact_strip(
     clip_or_frames: Any, seconds: Sequence[float] | None = None,
     labels: Sequence[int | str] | None = None, truth: Any = None, predicted: Any = None,
     title: str | None = None, per_row: int = 8,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show the frames of a clip in rows, with the truth and the prediction as brackets.
 
     Parameters
@@ -172,10 +169,6 @@ def contact_strip(
         At most so many frames in a row; with 8 the published numbers are as large as the page's
         own text.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
     ValueError
@@ -194,7 +187,7 @@ def contact_strip(
 def compare_strip(
     clip: Any, numbered: Any, query: str, answer_text: str, truth: Any = None,
     predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 8,
-) -> "Figure":  # fmt: skip
+) -> "style.Figure":  # fmt: skip
     """Show the same frames without and with numbers, the question and the answer.
 
     Parameters
@@ -213,10 +206,6 @@ def compare_strip(
         The time of each frame; the clip's own by default.
     per_row : int
         At most so many frames in a row; more than three rows of them are thinned.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -242,7 +231,7 @@ def compare_strip(
 
 
 @style.styled()
-def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "Figure":
+def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "style.Figure":
     """Show answers with their frames, to see what goes wrong.
 
     Parameters
@@ -252,15 +241,6 @@ def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "Figure":
         ``clip``, the Clip to show beside it; in the order they are to be seen.
     limit : int
         Show the first so many.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        When there is nothing to show or a row lacks a part.
     """
     style.check_rows(items, ("clip", "query", "response", "truth", "pred"), "items", limit)
     canvas = _Canvas(style.WIDTH)

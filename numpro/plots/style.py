@@ -51,7 +51,7 @@ def styled() -> Iterator[None]:
     interactive(switched_on)
 
 
-def new_figure(height: float, width: float = WIDTH, **options: Any) -> "tuple[Figure, Axes]":
+def new_figure(height: float, width: float = WIDTH, **options: Any) -> "Figure":
     """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
     from matplotlib.figure import Figure
 
@@ -92,10 +92,11 @@ def alt_text(figure: "Figure", caption: str = "", most: int = 500) -> str:
     from matplotlib.text import Text
 
     shown = figure.findobj(lambda a: isinstance(a, Text) and a.get_visible())
-    said = dict.fromkeys(" ".join(text.get_text().split()) for text in shown)
-    words = [word for word in said if any(map(str.isalpha, word))]
-    told = f"{caption.rstrip('.')}. " if caption and words else caption
-    return readable(told + "; ".join(words), most)
+    texts = dict.fromkeys(" ".join(text.get_text().split()) for text in shown)
+    words = "; ".join(text for text in texts if any(map(str.isalpha, text)))
+    return readable(
+        f"{caption.rstrip('.')}. {words}" if caption and words else caption + words, most
+    )
 
 
 def small_png(figure: "Figure", dpi: float = 100) -> bytes:
@@ -174,7 +175,7 @@ def first_prediction(row: Mapping) -> Span | None:
 
 
 def check_rows(
-    rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows", limit: int | None = 1
+    rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows", limit: int = 1
 ) -> None:
     """Refuse no rows, rows that lack a key, and a limit that lets none be shown.
 
@@ -192,19 +193,36 @@ def check_rows(
             raise ValueError(f"{name}[{number}] lacks {', '.join(missing)}; it has {list(row)}")
 
 
-def line_look(number: int) -> dict:
-    """Return colour, dashes and marker of the so many-th line."""
-    cycles = {"color": COLOURS, "linestyle": DASHES, "marker": MARKERS}
-    return {key: cycle[number % len(cycle)] for key, cycle in cycles.items()} | {"markersize": 6}
-
-
-def check_named(given: Mapping, name: str) -> None:
-    """Refuse what is not a dict with something in it.
+def check_named(given: Mapping, name: str, keys: Sequence[str] = ()) -> None:
+    """Refuse what is not a dict with something in it; with `keys`, of rows that have them.
 
     Raises
     ------
     ValueError
-        Saying what was given.
+        Saying what was given, or which row lacks what.
     """
     if not isinstance(given, Mapping) or not given:
         raise ValueError(f"{name} must be a dict with one entry or more; got {given!r}")
+    for entry in given if keys else ():
+        check_rows(given[entry], keys, entry)
+
+
+def line_look(number: int) -> dict:
+    """Return colour, dashes and marker of the line with this number, counted from 0."""
+    cycles = {"color": COLOURS, "linestyle": DASHES, "marker": MARKERS}
+    return {key: cycle[number % len(cycle)] for key, cycle in cycles.items()} | {"markersize": 6}
+
+
+def draw_intervals(
+    ax: "Axes", number: int, label: str, points: Sequence[Sequence[float]], aside: float = 0.0
+) -> None:
+    """Draw points ``(x, value, low, high)`` as one line, moved `aside` to the right."""
+    x, value, low, high = np.array(points, float).T
+    error = np.maximum([value - low, high - value], 0)
+    look = line_look(number) | {"label": readable(label), "capsize": 4}
+    ax.errorbar(x + aside, value, yerr=error, **look)
+
+
+def name_lines(figure: "Figure", title: str) -> None:
+    """Name the lines of a picture at its right."""
+    figure.legend(loc="outside right center", handlelength=3.4, title=title)

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query
-from numpro.datasets.rows import items, need, positive, seconds, text
+from numpro.datasets.rows import fields, items, need, positive, seconds, text
 from numpro.spans import Span
 
 NUMPRO_FPS = 0.5
@@ -58,10 +58,9 @@ class Conversation(NamedTuple):
 def conversation(row: Any) -> Conversation:
     """Read one row of either format; a malformed one is a `ValueError`."""
     named = "video" if isinstance(row, dict) and "video" in row else "id"
-    video, source, stored_turns = need(row, named, "source", "conversations")
-    video, source = text(video, named), text(source, "source")
+    video, source, talk = fields(row, **{named: text}, source=text, conversations=items)
     turns, length, times, fps = [], None, {}, None
-    for turn in items(stored_turns, "conversations"):
+    for turn in talk:
         who, words = need(turn, "from", "value")
         if who not in ("human", "gpt"):
             raise ValueError(f"from must be human or gpt; got {who!r:.80}")

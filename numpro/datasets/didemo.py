@@ -32,7 +32,7 @@ from typing import Any
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query
-from numpro.datasets.rows import items, naming, need, text, text_rows
+from numpro.datasets.rows import fields, items, naming, need, text, text_rows
 from numpro.spans import Span, temporal_iou
 
 SEGMENT = 5.0  # seconds
@@ -64,9 +64,9 @@ class Didemo(Loader):
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read one query."""
-        keys = ("annotation_id", "description", "video", "times", "num_segments")
-        qid, query, video, times, segments = need(row, *keys)
-        if not items(times, "times"):
+        qid, segments = need(row, "annotation_id", "num_segments")
+        query, video, times = fields(row, description=text, video=text, times=items)
+        if not times:
             raise ValueError("times must not be empty")
         for pair in times:
             two = isinstance(pair, list) and len(pair) == 2 and all(map(_is_count, pair))
@@ -74,8 +74,7 @@ class Didemo(Loader):
                 raise ValueError(f"times must hold [first, last] segments; got {pair!r:.80}")
         if not _is_count(segments) or not segments:
             raise ValueError(f"num_segments must be a whole number above 0; got {segments!r:.80}")
-        query = Query(str(qid), text(query, "description"), (one_span(times),))
-        yield Row(text(video, "video"), SEGMENT * segments, query)
+        yield Row(video, SEGMENT * segments, Query(str(qid), query, (one_span(times),)))
 
     def names(self, video: str) -> tuple[str, ...]:
         """Return the name with and without suffix, and the hash."""

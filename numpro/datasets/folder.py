@@ -19,7 +19,7 @@ from typing import Any
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query
-from numpro.datasets.rows import csv_rows, json_rows, need, positive, seconds, spans, text
+from numpro.datasets.rows import csv_rows, fields, json_rows, positive, seconds, spans, text
 from numpro.spans import Span
 
 
@@ -39,11 +39,10 @@ class Folder(Loader):
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read one query; an empty cell is one that is not there."""
-        video, query = need(row, "video", "query")
+        video, query = fields(row, video=text, query=text)
         row = {name: value for name, value in row.items() if value not in ("", None)}
         found = spans(row["spans"], "spans") if "spans" in row else ()
         if "start" in row or "end" in row:
-            found += (Span(*map(seconds, need(row, "start", "end"), ("start", "end"))),)
-        query = Query(str(row.get("qid", key)), text(query, "query"), found)
+            found += (Span(*fields(row, start=seconds, end=seconds)),)
         length = positive(row["duration"], "duration") if "duration" in row else None
-        yield Row(text(video, "video"), length, query)
+        yield Row(video, length, Query(str(row.get("qid", key)), query, found))

@@ -16,7 +16,7 @@ from functools import partial
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query
-from numpro.datasets.rows import items, json_rows, need, positive, spans, text
+from numpro.datasets.rows import fields, items, json_rows, positive, spans, text
 
 _KEYS = {"timestamps": "sentences", "spans": "queries"}
 
@@ -29,16 +29,16 @@ class GroupedJson(Loader):
 
     def read(self, key: str, row: dict) -> Iterable[Row]:
         """Read a video with its spans and sentences."""
-        length = positive(*need(row, "duration"), "duration")
+        (length,) = fields(row, duration=positive)
         times = next((name for name in _KEYS if name in row), "timestamps")
-        names = times, _KEYS[times]
-        moments, queries = map(items, need(row, *names), names)
+        sentences = _KEYS[times]
+        moments, queries = fields(row, **{times: items, sentences: items})
         if len(moments) != len(queries):
-            raise ValueError(f"has {len(moments)} {times} and {len(queries)} {names[1]}")
+            raise ValueError(f"has {len(moments)} {times} and {len(queries)} {sentences}")
         if not queries:
             yield Row(key, length, None)
         for i, (moment, query) in enumerate(zip(moments, queries, strict=True)):
             several = isinstance(moment, list) and moment and isinstance(moment[0], list)
             found = spans(moment if several else [moment], times)
             # an empty sentence of a published file is a query all the same
-            yield Row(key, length, Query(f"{key}_{i}", text(query, names[1], empty=True), found))
+            yield Row(key, length, Query(f"{key}_{i}", text(query, sentences, empty=True), found))

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from numpro import spans
 from numpro.datasets.loading import VideoFiles
 from numpro.datasets.records import Query, VideoQueries
-from numpro.datasets.rows import items, json_rows, naming, need, row_name, text
+from numpro.datasets.rows import fields, items, json_rows, naming, need, row_name, text
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
 from numpro.prompting import prompts
@@ -353,7 +353,7 @@ def check_export(path: Path, name: str) -> int:
 def _check_row(row: Any, name: str) -> None:
     """Refuse a row that breaks a rule of its format."""
     _, _, turns, who, words, *roles = FORMATS[name]
-    talk = [need(turn, who, words) for turn in items(need(row, turns)[0], turns)]
+    talk = [need(turn, who, words) for turn in fields(row, **{turns: items})[0]]
     talk = talk[1:] if talk and talk[0][0] == "system" else talk
     if not talk or len(talk) % 2:
         raise ValueError(f"{turns} must be questions with answers; got {len(talk)} turns")
@@ -362,9 +362,9 @@ def _check_row(row: Any, name: str) -> None:
             raise ValueError(f"{who} must be {roles[n % 2]!r} in turn {n + 1}; got {role!r:.80}")
         text(content, words)
     if name == "conversations":
-        files = [text(need(row, key)[0], key) for key in ("video", "source")][:1]
+        files = fields(row, video=text, source=text)[:1]
     else:
-        files = [text(file, "videos") for file in items(need(row, "videos")[0], "videos")]
+        files = [text(file, "videos") for file in fields(row, videos=items)[0]]
     tags = re.findall("<(?:video|image|audio)>", "".join(content for _, content in talk))
     if tags != ["<video>"] * len(files):
         got = f"{' '.join(tags) or 'none'} for {len(files)}"

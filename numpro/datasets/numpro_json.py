@@ -14,10 +14,12 @@ from collections.abc import Iterable
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query
-from numpro.datasets.rows import need, positive, seconds, text
+from numpro.datasets.rows import fields, positive, seconds, text
 from numpro.spans import Span
 
-_KEYS = ("video", "query", "start_time", "end_time", "duration")
+_KINDS = {
+    "video": text, "query": text, "start_time": seconds, "end_time": seconds, "duration": positive
+}  # fmt: skip
 
 
 class NumproJson(Loader):
@@ -28,9 +30,7 @@ class NumproJson(Loader):
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read one query."""
-        video, query, start, end, length = need(row, *_KEYS)
+        video, query, start, end, length = fields(row, **_KINDS)
         if (qid := row.get("qid", row.get("id"))) is None:
             raise ValueError("has no id")
-        span = Span(seconds(start, "start_time"), seconds(end, "end_time"))
-        query = Query(str(qid), text(query, "query"), (span,))
-        yield Row(text(video, "video"), positive(length, "duration"), query)
+        yield Row(video, length, Query(str(qid), query, (Span(start, end),)))

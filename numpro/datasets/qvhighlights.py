@@ -17,14 +17,14 @@ from collections.abc import Iterable
 
 from numpro.datasets.loading import Loader, Row
 from numpro.datasets.records import Query, Saliency
-from numpro.datasets.rows import items, need, number, positive, spans, text
+from numpro.datasets.rows import fields, items, need, number, positive, spans, text
 
 _TRUTH, _CLIPS, _SCORES = "relevant_windows", "relevant_clip_ids", "saliency_scores"
 
 
 def saliency(row: dict) -> Saliency:
     """Return the saliency of a row, as it is."""
-    ids, rated = map(items, need(row, _CLIPS, _SCORES), (_CLIPS, _SCORES))
+    ids, rated = fields(row, **{_CLIPS: items, _SCORES: items})
     if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
         raise ValueError(f"{_CLIPS} must be whole numbers")
     if len(ids) != len(rated) or any(not isinstance(s, list) or len(s) != 3 for s in rated):
@@ -45,8 +45,8 @@ class Qvhighlights(Loader):
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read one query."""
-        qid, query, video, length = need(row, "qid", "query", "vid", "duration")
+        (qid,) = need(row, "qid")
+        query, video, length = fields(row, query=text, vid=text, duration=positive)
         windows = spans(row[_TRUTH], _TRUTH) if _TRUTH in row else ()
         graded = saliency(row) if _CLIPS in row or _SCORES in row else None
-        query = Query(str(qid), text(query, "query"), windows, graded)
-        yield Row(text(video, "vid"), positive(length, "duration"), query)
+        yield Row(video, length, Query(str(qid), query, windows, graded))

@@ -6,7 +6,7 @@ A file is read row by row and no row without a limit, so that an endless line co
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ def need(row: Any, *keys: str) -> list[Any]:
     if missing := [key for key in keys if key not in row]:
         raise ValueError(f"has no {', '.join(missing)}")
     return [row[key] for key in keys]
+
+
+def fields(row: Any, **kinds: Callable[[Any, str], Any]) -> list[Any]:
+    """Return these values of a row, each as the function of its kind (`text`, ...) gives it."""
+    return [kinds[name](value, name) for name, value in zip(kinds, need(row, *kinds), strict=True)]
 
 
 def number(value: Any, name: str, what: str = "a finite number") -> float:

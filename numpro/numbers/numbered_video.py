@@ -81,8 +81,8 @@ def number_video(
                 del clip, page  # before the next stretch is read
 
     write_video(out, pages(), seconds=seconds, duration=info.duration)
-    counts = {"frames": len(seconds), "seconds": info.duration}
-    return {"out": str(out), **counts, "warnings": list(messages)}
+    facts = {"out": str(out), "frames": len(seconds), "seconds": info.duration}
+    return facts | {"warnings": list(messages)}
 
 
 def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:

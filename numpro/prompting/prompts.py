@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numpro.prompting.encodings import ENCODINGS, asked_unit, frame_marks
-from numpro.prompting.encodings import TIME_ENCODINGS as TIME_ENCODINGS  # its place until 0.1
+from numpro.prompting.encodings import NUMBERS as NUMBERS  # their place in 0.1 was here
+from numpro.prompting.encodings import TIME_ENCODINGS as TIME_ENCODINGS
 from numpro.spans import one_of
 
 TASKS = ("moment_retrieval", "highlight_detection")

@@ -194,12 +194,13 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
         try:
             while True:
                 fresh = islice(requests, 2 * workers - len(waiting))
-                waiting.extend((request, pool.schedule(request)) for request in fresh)
+                waiting.extend([request, None] for request in fresh)
                 if not waiting:
                     return
-                request, future = waiting[0]
                 try:
-                    value = pool.result(request, future)
+                    for entry in waiting:
+                        entry[1] = entry[1] or pool.schedule(entry[0])
+                    value = pool.result(*waiting[0])
                 except BrokenProcessPool as error:
                     broken += 1
                     if broken > 2:
@@ -207,11 +208,10 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                         raise RuntimeError(message) from error
                     pool.stop()
                     pool = _Pool(call, workers, limit, folder)
-                    waiting = deque((r, pool.schedule(r)) for r, _ in waiting)
+                    waiting = deque([request, None] for request, _ in waiting)
                     continue
                 broken = 0
-                waiting.popleft()
-                yield request, value
+                yield waiting.popleft()[0], value
         finally:
             pool.stop()
 
@@ -229,14 +229,10 @@ class _Pool:
 
     def schedule(self, request: Request):
         """Return the future of a video; the limit counts from when a worker takes it up."""
-        from pebble import ProcessFuture
-
         try:
             return self.pool.schedule(_value, (self.call, request, self.limit), timeout=self.limit)
-        except RuntimeError as error:  # the pool broke meanwhile
-            future = ProcessFuture()
-            future.set_exception(BrokenProcessPool(str(error)))
-            return future
+        except RuntimeError as error:
+            raise BrokenProcessPool(str(error)) from error
 
     def result(self, request: Request, future) -> Any:
         """Wait for the value; a `VideoError` where the worker hung or died."""

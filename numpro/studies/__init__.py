@@ -6,23 +6,11 @@ a model looks, and what fine-tuning costs elsewhere.
 
 import lazy_loader
 
+from numpro.flipbook.description import description_accuracy
+
+_ARMS = ["Arm", "ask_arms", "choose_arms", "encoding_arms", "first_spans", "four_arms"]
+_ARMS += ["learning_curve", "load_parts", "score_arms", "score_floors", "worst"]
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "arms": [
-            "Arm",
-            "ask_arms",
-            "choose_arms",
-            "encoding_arms",
-            "first_spans",
-            "four_arms",
-            "learning_curve",
-            "load_parts",
-            "score_arms",
-            "score_floors",
-            "worst",
-        ],
-        "attention": ["frame_attention", "readings"],
-        "description": ["description_accuracy"],
-    },
+    __name__, submod_attrs={"arms": _ARMS, "attention": ["frame_attention", "readings"]}
 )
+__all__ += ["description_accuracy"]

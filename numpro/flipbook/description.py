@@ -6,17 +6,14 @@ is held against what was drawn.
 """
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numpro.flipbook import COLOURS, OBJECTS, SHAPES, SIZE, scenes
-from numpro.flipbook.scenes import describe
-from numpro.numbers.overlay import number_frames
-from numpro.prompting.prompts import Prompt
-
-if TYPE_CHECKING:
-    from numpro.models.base import VideoModel
+from numpro.flipbook import COLOURS, SHAPES, SIZE, scenes
+from numpro.flipbook.pictures import draw
+from numpro.models import VideoModel
+from numpro.numbers import number_frames
+from numpro.prompting import Prompt
 
 SEED = 77  # of scenes that neither pretraining nor its gates draw
 # kind -> what is asked, and whether frames bear numbers
@@ -28,7 +25,7 @@ KINDS = {
 _NAMED = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b")
 
 
-def description_accuracy(model: "VideoModel", count: int = 50, longest: int = 24) -> list[dict]:
+def description_accuracy(model: VideoModel, count: int = 50, longest: int = 24) -> list[dict]:
     """Have a model describe scenes, and compare with what is on them.
 
     Parameters
@@ -46,8 +43,6 @@ def description_accuracy(model: "VideoModel", count: int = 50, longest: int = 24
         For each of `KINDS`: ``kind``, ``n``, ``exact`` (percent of scenes described word for word
         as in pretraining) and ``objects`` (percent: the mean F1 of the objects named).
     """
-    from numpro.flipbook.pictures import draw
-
     rows = []
     for kind, (text, numbered) in KINDS.items():
         exact, named = [], []
@@ -57,14 +52,14 @@ def description_accuracy(model: "VideoModel", count: int = 50, longest: int = 24
             frames = draw(panels, (SEED, number), 1.0, SIZE)
             frames = number_frames(frames) if numbered else frames
             response = model.respond(frames, [Prompt(text)], 96)[0].strip()
-            exact.append(response == describe(wanted))
+            exact.append(response == scenes.describe(wanted))
             named.append(_f1(set(_NAMED.findall(response)), set(wanted)))
         figures = {"exact": 100 * np.mean(exact), "objects": 100 * np.mean(named)}
         rows.append({"kind": kind, "n": count} | {k: round(v, 2) for k, v in figures.items()})
     return rows
 
 
-def _scene(kind: str, number: int, longest: int) -> list:
+def _scene(kind: str, number: int, longest: int) -> list[scenes.Panel]:
     """Return the panels of a scene; both kinds of video show the same ones."""
     rng = np.random.default_rng([SEED, number, kind == "picture"])
     if kind == "picture":
@@ -72,10 +67,9 @@ def _scene(kind: str, number: int, longest: int) -> list:
     return scenes.silent_video(rng, longest)
 
 
-def _truth(panels: list) -> list[tuple[str, str]]:
+def _truth(panels: list[scenes.Panel]) -> list[scenes.Object]:
     """Return the objects in the order pretraining names them: a video's as they appear."""
-    shown = [sorted((p.thing for p in panel.placed), key=OBJECTS.index) for panel in panels]
-    return list(dict.fromkeys(thing for panel in shown for thing in panel))
+    return list(dict.fromkeys(thing for panel in panels for thing in panel.named))
 
 
 def _f1(named: set, wanted: set) -> float:

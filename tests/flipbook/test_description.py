@@ -1,13 +1,12 @@
-"""Plain description is scored as it is drawn, and a log becomes a picture."""
+"""Plain description is scored as it is drawn."""
 
 import numpy as np
 import pytest
 
 from numpro.flipbook import SIZE
+from numpro.flipbook.description import KINDS, description_accuracy
 from numpro.flipbook.scenes import describe
 from numpro.models.base import VideoModel
-from numpro.plots.training import training_curves
-from numpro.studies.description import KINDS, description_accuracy
 
 
 class Says(VideoModel):
@@ -24,7 +23,7 @@ class Says(VideoModel):
 
 
 def test_descriptions_are_held_against_what_was_drawn(monkeypatch):
-    from numpro.studies import description as module
+    from numpro.flipbook import description as module
 
     scenes = []
     scene = module._scene
@@ -55,15 +54,3 @@ def test_a_numbered_video_is_the_plain_one_with_numbers_on_it():
     assert plain.shape == numbered.shape and len(plain) >= 4
     changed = (plain != numbered).any(-1)
     assert changed.any(axis=(1, 2)).all() and changed[:, : SIZE // 2].sum() == 0
-
-
-def test_a_log_becomes_a_picture_of_what_it_holds():
-    log = [
-        {"step": s, "loss": 3 - s, "learning_rate": 1e-3, "grad_norm": 1.0, "val_mIoU": None}
-        for s in (1, 2)
-    ]
-    shown = [ax for ax in training_curves(log).axes if ax.get_visible()]
-    assert [ax.lines[0].get_gid() for ax in shown] == ["loss", "learning_rate", "grad_norm"]
-    scored = [*log, dict.fromkeys(log[0]) | {"step": 2, "val_mIoU": 40.0}]
-    last = training_curves(scored).axes[3].lines[0]
-    assert last.get_gid() == "val_mIoU" and last.get_ydata().tolist() == [40.0]

@@ -37,8 +37,8 @@ def side_by_side(
 ) -> Iterator[tuple[str, float, BaseException | None]]:  # fmt: skip
     """Call several tasks at a time, each when those that it needs have ended without an error.
 
-    One at a time they are called in the order given; else the task that the longest chain of
-    others waits for comes first. Where the caller stops early, all kernels are killed.
+    One at a time they are called in the order given; else the task that most others need comes
+    first. Where the caller stops early, all kernels are killed.
 
     Parameters
     ----------
@@ -59,7 +59,9 @@ def side_by_side(
         Name, seconds, and error or None of each task when it has ended. A task that was not
         called, since one that it needs failed, comes last.
     """
-    waiting = sorted(tasks, key=_followers(needs).get, reverse=True) if jobs > 1 else list(tasks)
+    waiting = list(tasks)
+    if jobs > 1:
+        waiting.sort(key=lambda name: -sum(name in needed for needed in needs.values()))
     running: dict[Future, tuple[str, float]] = {}
     unfinished = set(tasks)
     with ExitStack() as stack:
@@ -96,12 +98,3 @@ def _call(task: Callable[[], None]) -> None:
         task()
     finally:
         ensure_event_loop().close()
-
-
-def _followers(needs: Mapping[str, set[str]]) -> dict[str, int]:
-    """Return how many tasks follow each one in its longest chain; `needs` comes in order."""
-    follow = dict.fromkeys(needs, 0)
-    for name in reversed(needs):
-        for earlier in needs[name]:
-            follow[earlier] = max(follow[earlier], follow[name] + 1)
-    return follow

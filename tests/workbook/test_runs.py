@@ -284,7 +284,7 @@ def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, mon
         run_workbook(jobs=1)
 
 
-def test_one_at_a_time_keeps_the_order_and_two_take_the_longest_chain_first(project):
+def test_one_at_a_time_keeps_the_order_and_two_take_the_most_needed_first(project):
     books = project / "notebooks"
     needs = {"00_x": [], "01_y": [], "02_first": [], "03_then": ["02"], "04_last": ["02", "03"]}
     for name, needed in needs.items():

@@ -6,14 +6,13 @@ concatenated in order, without separators. This is the model family of NumPro-FT
 (LongVA, arXiv 2406.16852, "UniRes" encoding of frames).
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    Cache,
     CLIPVisionConfig,
     CLIPVisionModel,
     GenerationMixin,
@@ -23,9 +22,6 @@ from transformers import (
     Qwen2Model,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
-
-if TYPE_CHECKING:
-    from transformers import Cache
 
 PROJECTOR = "projector"
 
@@ -47,27 +43,20 @@ class LongvaConfig(PreTrainedConfig):
 
     model_type = "longva"
     sub_configs = {"vision_config": CLIPVisionConfig, "text_config": Qwen2Config}
+    vision_config: CLIPVisionConfig | dict | None = None
+    text_config: Qwen2Config | dict | None = None
+    vision_feature_layer: int = -2
+    pool_stride: int = 2
+    image_token_id: int = 0
+    tie_word_embeddings: bool | None = None  # None: as the text's
 
-    def __init__(
-        self,
-        vision_config=None,
-        text_config=None,
-        vision_feature_layer: int = -2,
-        pool_stride: int = 2,
-        image_token_id: int = 0,
-        **kwargs,
-    ):
-        if not isinstance(vision_config, CLIPVisionConfig):
-            vision_config = CLIPVisionConfig(**(vision_config or {}))
-        if not isinstance(text_config, Qwen2Config):
-            text_config = Qwen2Config(**(text_config or {}))
-        self.vision_config = vision_config
-        self.text_config = text_config
-        self.vision_feature_layer = vision_feature_layer
-        self.pool_stride = pool_stride
-        self.image_token_id = image_token_id
-        kwargs.setdefault("tie_word_embeddings", text_config.tie_word_embeddings)
-        super().__init__(**kwargs)
+    def __post_init__(self, **kwargs):
+        for name, kind in self.sub_configs.items():
+            if not isinstance(part := getattr(self, name), kind):
+                setattr(self, name, kind(**(part or {})))
+        if self.tie_word_embeddings is None:
+            self.tie_word_embeddings = self.text_config.tie_word_embeddings
+        super().__post_init__(**kwargs)
 
     @property
     def grid(self) -> int:
@@ -126,18 +115,6 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Whether activations are recomputed; peft asks by this name, transformers 5.23 warns."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token embedding."""
-        return self.language_model.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embedding."""
-        self.language_model.embed_tokens = value
-
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the language-model head."""
-        return self.lm_head
-
     def patch_features(self, pixel_values: torch.Tensor, chunk: int = 32) -> torch.Tensor:
         """Run the vision tower: [F, 3, H, W] -> patch features [F, grid * grid, D]."""
         parts = []
@@ -145,10 +122,6 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             states = self.vision_tower(pixels, output_hidden_states=True).hidden_states
             parts.append(states[self.config.vision_feature_layer][:, 1:])
         return torch.cat(parts)
-
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Encode frames: [F, 3, H, W] -> visual tokens [F, tokens_per_frame, width]."""
-        return self.projector(self.patch_features(pixel_values))
 
     def embed(
         self,
@@ -185,11 +158,10 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         image_patches: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: "Cache | None" = None,
+        past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Run the model.
@@ -205,9 +177,9 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             need not run again.
         labels : int64 [B, L], optional
             Targets; -100 is ignored.
-        num_items_in_batch : int, optional
-            What the loss is divided by instead of this batch's own targets: the Trainer gives
-            the targets of all batches it accumulates.
+        **kwargs
+            Of the language model; and ``num_items_in_batch``, what the loss is divided by instead
+            of this batch's own targets: the Trainer gives the targets of all it accumulates.
 
         Returns
         -------
@@ -222,51 +194,30 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             **kwargs,
         )
-        hidden = outputs.last_hidden_state
-        if isinstance(logits_to_keep, int):
-            hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
-        else:
-            hidden = hidden[:, logits_to_keep]
-        logits = self.lm_head(hidden)
-        loss = None
+        last = isinstance(logits_to_keep, int)
+        places = slice(-logits_to_keep or None, None) if last else logits_to_keep
+        logits, loss = self.lm_head(outputs.last_hidden_state[:, places]), None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=self.config.text_config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
-            )
+            loss = self.loss_function(logits, labels, self.config.text_config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
         )
 
     def prepare_inputs_for_generation(
-        self,
-        input_ids: torch.LongTensor,
-        pixel_values: torch.FloatTensor | None = None,
-        image_patches: torch.FloatTensor | None = None,
-        is_first_iteration: bool = False,
-        **kwargs,
+        self, *args, is_first_iteration: bool = False, **kwargs
     ) -> dict:
-        """Hand the frames over once, with the prompt, and never again with an answer token."""
-        inputs = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        """Hand the frames over once, with the prompt, and never again with an answer token.
+
+        `PreTrainedModel` does so for ``pixel_values``, whose patches are not known to it.
+        """
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            kwargs.pop("image_patches", None)
+        return super().prepare_inputs_for_generation(
+            *args, is_first_iteration=is_first_iteration, **kwargs
         )
-        if is_first_iteration or not kwargs.get("use_cache", True):
-            inputs["pixel_values"] = pixel_values
-            inputs["image_patches"] = image_patches
-        return inputs
 
 
-def register() -> None:
-    """Make the Auto classes know LongVA (harmless when done twice)."""
-    AutoConfig.register("longva", LongvaConfig, exist_ok=True)
-    for auto in (AutoModelForImageTextToText, AutoModelForCausalLM):
-        auto.register(LongvaConfig, LongvaForConditionalGeneration, exist_ok=True)
-
-
-register()
+# The Auto classes know LongVA from now on.
+AutoConfig.register("longva", LongvaConfig, exist_ok=True)
+for _auto in (AutoModelForImageTextToText, AutoModelForCausalLM):
+    _auto.register(LongvaConfig, LongvaForConditionalGeneration, exist_ok=True)

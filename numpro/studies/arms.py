@@ -10,20 +10,20 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-
-import numpy as np
 
 from numpro.datasets import VideoQueries, load_dataset
-from numpro.inference.prediction import predict
+from numpro.inference import predict
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.models import Question, load_model
 from numpro.models.kept import forget_large, load_kept
 from numpro.paths import find_model, relative, resolve
-from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.prompting import TIME_ENCODINGS
 from numpro.spans import temporal_iou
 from numpro.video import Sampling
+
+Folder = str | os.PathLike
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def ask_arms(
     arms: Sequence[Arm],
     model: str,
     videos: Sequence[VideoQueries],
-    folder: str | os.PathLike,
+    folder: Folder,
     question: Question = Question(),
-    loading: Mapping = MappingProxyType({}),
+    loading: Mapping | None = None,
     **options,
 ) -> dict[str, list[dict]]:
     """Ask every arm every query; return prediction rows by arm name.
@@ -111,18 +111,16 @@ def ask_arms(
         ``sampling``, ``execution``, ``end`` and ``control`` as `numpro.inference.predict` takes
         them.
     """
+    ask = partial(_ask_arm, model, videos, resolve(folder), question, loading or {}, options)
     try:
-        return {
-            arm.name: _ask_arm(arm, model, videos, resolve(folder), question, loading, options)
-            for arm in (arms if videos else ())
-        }
+        return {arm.name: ask(arm) for arm in (arms if videos else ())}
     finally:
         forget_large()  # what comes next may need the memory
 
 
 def _ask_arm(
-    arm: Arm, model: str, videos: Sequence[VideoQueries], folder: Path, question: Question,
-    loading: Mapping, options: dict,
+    model: str, videos: Sequence[VideoQueries], folder: Path, question: Question, loading: Mapping,
+    options: dict, arm: Arm,
 ) -> list[dict]:  # fmt: skip
     """Ask one arm; a function by itself, so that no model lives longer than it is needed."""
     loaded = load_kept(load_model, model, arm.adapter, loading)
@@ -146,16 +144,14 @@ def score_arms(
     fps: float = 1.0,
 ) -> list[dict]:
     """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
-    names = [v.video for v in videos for _ in v.queries]
     scored = []
     for arm in arms:
         if task == "moment_retrieval":
-            truth = [q.spans for v in videos for q in v.queries]
-            scores = moment_retrieval(first_spans(rows[arm.name]), truth, names)
+            predicted = first_spans(rows[arm.name])
         else:
-            scores = _highlights([row["pred_saliency_scores"] for row in rows[arm.name]], videos)
-        extra = {"adapter": arm.adapter} if arm.adapter else {}
-        scored.append(_row(videos, task, arm.method, scores, model, arm.time_encoding, fps) | extra)
+            predicted = [row["pred_saliency_scores"] for row in rows[arm.name]]
+        row = _score(videos, task, arm.method, predicted, model, arm.time_encoding, fps)
+        scored.append(row | ({"adapter": arm.adapter} if arm.adapter else {}))
     return scored
 
 
@@ -171,48 +167,32 @@ def score_floors(
     The fixed window and the random moments come from `train`, never from what is scored.
     """
     if task == "highlight_detection":
-        scores = _highlights(baselines.centre_prior(videos), videos)
-        return [_row(videos, task, "centre-prior", scores)]
-    truth = [q.spans for v in videos for q in v.queries]
-    names = [v.video for v in videos for _ in v.queries]
+        return [_score(videos, task, "centre-prior", baselines.centre_prior(videos))]
     guesses = {
         "whole-video": baselines.whole_video(videos),
         "random-moment": baselines.random_moment(videos, train, seed),
         "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
-        "frame-grid": baselines.frame_grid(videos, fps),
     }
-    rates = {"frame-grid": fps}
-    return [
-        _row(videos, task, name, moment_retrieval(spans, truth, names), fps=rates.get(name))
-        for name, spans in guesses.items()
-    ]
+    floors = [_score(videos, task, name, spans) for name, spans in guesses.items()]
+    ceiling = baselines.frame_grid(videos, fps)
+    return [*floors, _score(videos, task, "frame-grid", ceiling, fps=fps)]
 
 
-def _highlights(saliency: Sequence, videos: Sequence[VideoQueries]) -> dict:
-    graded = [(v, q) for v in videos for q in v.queries]
-    scores = highlight_detection(
-        saliency,
-        [q.saliency for _, q in graded],
-        [v.duration for v, _ in graded],
-        [v.video for v, _ in graded],
-    )
-    return {k: scores[k] for k in ("n", "unparsed", "mAP", "HIT@1")}
+def _score(videos, task, method, predicted, model=None, time_encoding=None, fps=None) -> dict:
+    """Return the score row of predictions, in the order of the queries."""
+    queries = [query for video in videos for query in video.queries]
+    names = [video.video for video in videos for _ in video.queries]
+    if task == "moment_retrieval":
+        scores = moment_retrieval(predicted, [q.spans for q in queries], names)
+    else:
+        durations = [video.duration for video in videos for _ in video.queries]
+        scores = highlight_detection(predicted, [q.saliency for q in queries], durations, names)
+        scores = {name: scores[name] for name in ("n", "unparsed", "mAP", "HIT@1")}
+    row = {"dataset": videos[0].dataset, "split": videos[0].split, "task": task, "method": method}
+    return row | {"model": model, "time_encoding": time_encoding, "fps": fps} | scores
 
 
-def _row(videos, task, method, scores, model=None, time_encoding=None, fps=None) -> dict:
-    return {
-        "dataset": videos[0].dataset,
-        "split": videos[0].split,
-        "task": task,
-        "method": method,
-        "model": model,
-        "time_encoding": time_encoding,
-        "fps": fps,
-        **scores,
-    }
-
-
-def choose_arms(adapters: str, folder: str | os.PathLike, seed: int = 0) -> list[Arm]:
+def choose_arms(adapters: str, folder: Folder, seed: int = 0) -> list[Arm]:
     """Return the arms a notebook asks.
 
     Parameters
@@ -246,7 +226,7 @@ def choose_arms(adapters: str, folder: str | os.PathLike, seed: int = 0) -> list
     return four_arms(*found)
 
 
-def trained(folder: str | os.PathLike, encoding: str, seed: int = 0, videos: int = 0) -> str:
+def trained(folder: Folder, encoding: str, seed: int = 0, videos: int = 0) -> str:
     """Return the adapter folder notebook 03 wrote, "" when it is not there.
 
     `videos` is not 0 for an adapter of the learning curve, made from so many videos.
@@ -256,7 +236,7 @@ def trained(folder: str | os.PathLike, encoding: str, seed: int = 0, videos: int
     return relative(adapter) if (adapter / "adapter_config.json").is_file() else ""
 
 
-def encoding_arms(folder: str | os.PathLike, seed: int = 0) -> list[Arm]:
+def encoding_arms(folder: Folder, seed: int = 0) -> list[Arm]:
     """Return an arm for each way of telling the time: the base, and the adapters of a run."""
     arms = [Arm(f"base, {encoding}", encoding) for encoding in TIME_ENCODINGS]
     tuned = {encoding: trained(folder, encoding, seed) for encoding in TIME_ENCODINGS}
@@ -264,12 +244,7 @@ def encoding_arms(folder: str | os.PathLike, seed: int = 0) -> list[Arm]:
 
 
 def learning_curve(
-    folder: str | os.PathLike,
-    train: Sequence,
-    videos: Sequence,
-    model: str,
-    seed: int = 0,
-    **options,
+    folder: Folder, train: Sequence, videos: Sequence, model: str, seed: int = 0, **options
 ) -> list[dict]:
     """Score notebook 03's adapters, also those made from the first of the training videos only.
 
@@ -291,23 +266,22 @@ def learning_curve(
     """
     names = [path.name for path in resolve(folder).glob(f"adapters/*videos-seed{seed}")]
     sizes = {int(re.search(r"-(\d+)videos", name)[1]) for name in names}
+    fps = options.get("sampling", Sampling()).fps
     rows = []
     for size in [*sorted(sizes), 0]:
         made = {e: trained(folder, e, seed, size) for e in ("none", "overlay-index")}
         arms = [Arm(f"{e}, {size or 'all'} videos", e, f) for e, f in made.items() if f]
         answers = ask_arms(arms, model, videos, folder, **options)
         queries = sum(len(v.queries) for v in train[: size or None])
-        scored = score_arms(
-            arms, answers, videos, model, fps=options.get("sampling", Sampling()).fps
-        )
+        scored = score_arms(arms, answers, videos, model, fps=fps)
         rows += [row | {"queries": queries} for row in scored]
     return rows
 
 
 def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:
     """Return the prediction rows with the least IoU, unreadable answers first."""
-    ious = [
-        temporal_iou(r["pred"][0], r["truth"][0]) if r["pred"] else -1.0 for r in rows if r["truth"]
-    ]
-    order = np.argsort(ious, kind="stable")
-    return [rows[i] for i in order[:count]]
+
+    def iou(row: dict) -> float:
+        return temporal_iou(row["pred"][0], row["truth"][0]) if row["pred"] else -1.0
+
+    return sorted((row for row in rows if row["truth"]), key=iou)[:count]

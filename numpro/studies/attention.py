@@ -5,28 +5,23 @@ that keeps its weights: a few rows of them, not a square as long as the video.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from numpro.models import Question
 from numpro.models.base import answer_tokens
 from numpro.models.local import LocalModel
-from numpro.models.question import Question
 from numpro.models.sharing import Prefix, decode
 from numpro.models.threads import fit_threads
-from numpro.prompting.answers import parse_moment
-from numpro.prompting.prompts import asked_unit
+from numpro.prompting import asked_unit, parse_moment
 from numpro.spans import Span, labels_to_seconds, to_seconds
-
-if TYPE_CHECKING:
-    from numpro.video import Clip
+from numpro.video import Clip
 
 
 def frame_attention(
     model: LocalModel,
-    clip: "Clip",
+    clip: Clip,
     query: str,
     question: Question = Question(),
     layer: int | None = None,
@@ -64,7 +59,7 @@ def frame_attention(
 
 def readings(
     model: LocalModel,
-    clip: "Clip",
+    clip: Clip,
     query: str,
     question: Question = Question(),
     layer: int | None = -1,
@@ -139,13 +134,10 @@ def _frames_of(model, tokens: int, frames: int) -> np.ndarray:
     merged = 1
     if getattr(model, "frames_as", "images") == "video":
         merged = getattr(model.model.config.vision_config, "temporal_patch_size", 1)
-    groups = -(-frames // merged)
-    each = tokens // groups
-    parts = np.zeros((tokens, frames))
-    for group in range(groups):
-        inside = range(group * merged, min((group + 1) * merged, frames))
-        parts[group * each : (group + 1) * each, inside.start : inside.stop] = 1 / len(inside)
-    return parts
+    group = np.arange(frames) // merged  # of each frame
+    each = tokens // (group[-1] + 1)
+    inside = (np.arange(tokens) // each)[:, None] == group
+    return inside / np.maximum(inside.sum(1, keepdims=True), 1)
 
 
 def two_peaks(weights: np.ndarray) -> tuple[int, int] | None:
@@ -172,9 +164,9 @@ def peaks(tokens: list[str], weights: np.ndarray) -> tuple[int, int] | None:
     >>> peaks(["From ", "3", " to ", "1", "2"], np.eye(5)[:, [0, 1, 2, 3]])
     (1, 3)
     """
-    digit = [False, *(token.strip().isdigit() for token in tokens)]
-    starts = [i for i, (before, here) in enumerate(pairwise(digit)) if here and not before]
+    digit = np.array([token.strip().isdigit() for token in tokens], bool)
+    starts = np.flatnonzero(np.diff(digit, prepend=False) & digit)
     if len(starts) < 2:
         return None
-    first, last = sorted(int(weights[i].argmax()) for i in (starts[0], starts[-1]))
+    first, last = sorted(weights[starts[[0, -1]]].argmax(1).tolist())
     return first, last

@@ -6,26 +6,29 @@ when the number is read and the caption is not lost.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+from transformers.utils import logging
 
-from numpro.models.loading import pick_device
-from numpro.numbers.overlay import POSITIONS, NumberStyle, number_frames
+from numpro.flipbook import scenes, world
+from numpro.models import pick_device
+from numpro.numbers import POSITIONS, NumberStyle, number_frames
 from numpro.paths import find_model, resolve
-
-if TYPE_CHECKING:
-    import pandas
 
 SIZES = (20, 40, 60, 80)
 COLORS = ("red", "blue", "green", "black")
 
 
-@dataclass(frozen=True)
-class CaptionedPicture:
+class CaptionedPicture(NamedTuple):
     """A picture, uint8 [H, W, 3], and what it shows in words."""
 
     image: np.ndarray
@@ -34,8 +37,6 @@ class CaptionedPicture:
 
 def flipbook_pictures(count: int, seed: int = 0) -> list[CaptionedPicture]:
     """Draw pictures of the flipbook world with their captions, all captions different."""
-    from numpro.flipbook import scenes, world
-
     rng = np.random.default_rng([5, seed])
     found: dict[str, CaptionedPicture] = {}
     while len(found) < count:
@@ -69,25 +70,21 @@ def folder_pictures(
     ValueError
         When it has neither layout, or a name leads out of the folder.
     """
-    from PIL import Image
-
     base = resolve(folder)
     listed = base / "captions.json"
     if not listed.is_file():
         raise FileNotFoundError(f"{base} must hold captions.json (COCO's, or file name: caption)")
-    content = json.loads(listed.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{listed} must be a JSON object; got {type(content).__name__}")
-    if "annotations" in content:
+    captions = json.loads(listed.read_text(encoding="utf-8"))
+    if not isinstance(captions, dict):
+        raise ValueError(f"{listed} must be a JSON object; got {type(captions).__name__}")
+    if "annotations" in captions:
         try:
-            names = {image["id"]: image["file_name"] for image in content["images"]}
+            names = {image["id"]: image["file_name"] for image in captions["images"]}
             # of the captions of a picture the first counts
-            rows = reversed(content["annotations"])
+            rows = reversed(captions["annotations"])
             captions = {names[row["image_id"]]: row["caption"] for row in rows}
         except (KeyError, TypeError) as error:
             raise ValueError(f"{listed} is not laid out as COCO's: {error!r}") from error
-    else:
-        captions = content
     pictures = []
     for name, caption in sorted(captions.items()):
         path = (base / name).resolve()
@@ -111,54 +108,36 @@ class ClipEncoder:
     """A CLIP checkpoint: pictures and texts to normalised embeddings."""
 
     def __init__(self, name: str, device: str = "auto"):
-        import torch
-        from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
-        from transformers.utils import logging
-
         logging.disable_progress_bar()
         folder = find_model(name)
-        self.device = pick_device(device)
         # float32: in bfloat16 neighbouring texts tie
         model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-        self.model = model.to(self.device).eval()
+        self.model = model.to(pick_device(device)).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.processor = CLIPImageProcessorPil.from_pretrained(folder)
 
     def see(self, images: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
         """Embed pictures: float32 [N, D], each of length 1."""
-        import torch
-
-        parts = []
-        for first in range(0, len(images), batch):
-            inputs = self.processor(list(images[first : first + batch]), return_tensors="pt")
-            with torch.inference_mode():
-                out = self.model.vision_model(pixel_values=inputs["pixel_values"].to(self.device))
-                parts.append(self.model.visual_projection(out.pooler_output).float().cpu().numpy())
-        return _unit(np.concatenate(parts))
+        return self._embed(images, batch, self.processor, self.model.get_image_features)
 
     def read(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
         """Embed texts: float32 [N, D], each of length 1."""
-        import torch
+        most = self.model.config.text_config.max_position_embeddings
+        shape = {"padding": True, "padding_side": "right", "truncation": True, "max_length": most}
+        tokenize = partial(self.tokenizer, return_token_type_ids=False, **shape)
+        return self._embed(texts, batch, tokenize, self.model.get_text_features)
 
+    @torch.inference_mode()
+    def _embed(
+        self, items: Sequence, batch: int, prepare: Callable, features: Callable
+    ) -> np.ndarray:
+        """Return the unit embeddings of pictures or texts, prepared and encoded in batches."""
         parts = []
-        for first in range(0, len(texts), batch):
-            inputs = self.tokenizer(
-                list(texts[first : first + batch]),
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                padding_side="right",
-                max_length=self.model.config.text_config.max_position_embeddings,
-            )
-            ids, mask = (inputs[k].to(self.device) for k in ("input_ids", "attention_mask"))
-            with torch.inference_mode():
-                out = self.model.text_model(input_ids=ids, attention_mask=mask)
-                parts.append(self.model.text_projection(out.pooler_output).float().cpu().numpy())
-        return _unit(np.concatenate(parts))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        for first in range(0, len(items), batch):
+            inputs = prepare(list(items[first : first + batch]), return_tensors="pt")
+            parts.append(features(**inputs.to(self.model.device)).pooler_output.cpu().numpy())
+        vectors = np.concatenate(parts)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def study(
@@ -170,7 +149,7 @@ def study(
     numbers: int = 100,
     seed: int = 0,
     progress: bool | None = None,
-) -> "pandas.DataFrame":
+) -> pd.DataFrame:
     """Measure number and caption accuracy for every style.
 
     Parameters
@@ -190,50 +169,34 @@ def study(
         One row a style: position, size, color, number_accuracy, caption_accuracy (percent),
         and a first row without number (position ``"none"``) with the caption accuracy alone.
     """
-    import pandas as pd
-    from tqdm import tqdm
-
     drawn = np.random.default_rng(seed).integers(0, numbers, len(pictures))
+    order = np.arange(len(pictures))
     captions = clip.read([p.caption for p in pictures])
     words = clip.read([str(n) for n in range(numbers)])
     images = np.stack([p.image for p in pictures])
-    plain = clip.see(images)
-    rows = [
-        {
-            "position": "none",
-            "size": 0,
-            "color": "none",
-            "number_accuracy": float("nan"),
-            "caption_accuracy": _accuracy(plain, captions, np.arange(len(pictures))),
-        }
-    ]
+    rows = [("none", 0, "none", float("nan"), _accuracy(clip.see(images), captions, order))]
+
     styles = [NumberStyle(p, s, c) for c in colors for p in positions for s in sizes]
     hidden = None if progress is None else not progress
 
     def look(style: NumberStyle) -> np.ndarray:
-        return clip.see(number_frames(images, style=style, labels=drawn.tolist()))
+        return clip.see(number_frames(images, style, drawn.tolist()))
 
     # pictures are drawn and made small on one core while the model looks on the other
     with ThreadPoolExecutor(2) as pool:
         progress_bar = tqdm(styles, desc="number styles", unit="style", disable=hidden)
         for style, embeddings in zip(progress_bar, pool.map(look, styles), strict=True):
-            rows.append(
-                {
-                    "position": style.position,
-                    "size": style.size,
-                    "color": style.color,
-                    "number_accuracy": _accuracy(embeddings, words, drawn),
-                    "caption_accuracy": _accuracy(embeddings, captions, np.arange(len(pictures))),
-                }
-            )
-    return pd.DataFrame(rows)
+            read, kept = _accuracy(embeddings, words, drawn), _accuracy(embeddings, captions, order)
+            rows.append((style.position, style.size, style.color, read, kept))
+    columns = ["position", "size", "color", "number_accuracy", "caption_accuracy"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _accuracy(embeddings: np.ndarray, choices: np.ndarray, truth: np.ndarray) -> float:
     return 100.0 * float(((embeddings @ choices.T).argmax(1) == truth).mean())
 
 
-def choose(table: "pandas.DataFrame") -> NumberStyle:
+def choose(table: pd.DataFrame) -> NumberStyle:
     """Return the style of best balance: the largest product of the two accuracies.
 
     The paper weighs by eye ("best balance"); the product is the share of pictures on which

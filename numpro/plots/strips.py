@@ -26,8 +26,8 @@ class _Strip:
         seconds = getattr(pages, "seconds", None) if seconds is None else seconds
         frames = np.asarray(getattr(pages, "frames", pages))
         if frames.dtype != np.uint8 or frames.shape[3:] != (3,) or not len(frames):
-            seen = f"{frames.dtype} {frames.shape}"
-            raise ValueError(f"frames must be a Clip or uint8 [T, H, W, 3] with T > 0; got {seen}")
+            got = f"{frames.dtype} {frames.shape}"
+            raise ValueError(f"frames must be a Clip or uint8 [T, H, W, 3] with T > 0; got {got}")
         for name, given in {"seconds": seconds, "labels": labels}.items():
             if given is not None and len(given) != len(frames):
                 raise ValueError(f"{len(frames)} frames, {len(given)} {name}: must be one a frame")
@@ -98,7 +98,7 @@ class _Canvas:
         self.y += _LINE if strip.labels else 0
         for column, i in enumerate(range(first, last)):
             x = _LEFT + column * strip.slot
-            small = Image.fromarray(strip.frames[i])  # no larger than it is seen
+            small = Image.fromarray(strip.frames[i])  # no larger than it is shown
             small.thumbnail((round(strip.slot * 150), small.height), Image.Resampling.LANCZOS)
             extent = (x, x + wide, self.y + high, self.y)
             self.axes.imshow(small, extent=extent, aspect="auto", gid="frame")
@@ -110,7 +110,7 @@ class _Canvas:
         self.y += high + (_LINE if strip.seconds is not None else 0)
 
     def _lane(self, strip: _Strip, name: str, first: int, count: int) -> None:
-        """Draw the parts of spans that lie in a row of `count` frames, and say a single one."""
+        """Draw the parts of spans in a row of `count` frames; write the seconds of a lone span."""
         y, spans = self.y + _LANE - 0.03 - _BAR / 2, strip.spans[name]
         self.y += _LANE
         self.text(_LEFT - 0.08, y, name, ha="right")
@@ -124,16 +124,16 @@ class _Canvas:
             a, b = max(start, 0), min(end, count)
             if a < b or (a, b) == (start, end):
                 x0 = _LEFT + a * strip.slot
-                x1 = max(_LEFT + b * strip.slot, x0 + 0.04)  # an instant can be seen too
+                x1 = max(_LEFT + b * strip.slot, x0 + 0.04)  # an instant is visible too
                 self.axes.barh(y, x1 - x0, _BAR, x0, gid=name, linewidth=0.8, **_LANES[name])
                 # the span goes on in another row where it has no upturned end
                 for x in [x0] * (start >= 0) + [x1] * (end <= count):
                     ends, ink = [y - _BAR / 2 - 0.07, y + _BAR / 2], _LANES[name]["edgecolor"]
                     self.axes.plot([x, x], ends, color=ink, lw=2)
                 if len(spans) == 1 and end <= count:
-                    self._say(f"{span.start:.1f}–{span.end:.1f} s", x0, x1, y)
+                    self._seconds(f"{span.start:.1f}–{span.end:.1f} s", x0, x1, y)
 
-    def _say(self, text: str, x0: float, x1: float, y: float) -> None:
+    def _seconds(self, text: str, x0: float, x1: float, y: float) -> None:
         """Write a span's seconds right of its bracket, or left, or on it: where there is room."""
         x, side, room = (x0 + x1) / 2, "center", 0.092 * len(text) + 0.06
         if x1 + room <= self.width - _RIGHT:
@@ -199,7 +199,7 @@ def compare_strip(
     query : str
         What is looked for.
     answer_text : str
-        What the model said.
+        What the model answered.
     truth, predicted : (start, end) or a list of them, in seconds, optional
         Drawn under the numbered frames, as in `contact_strip`.
     seconds : sequence of float, optional
@@ -238,17 +238,17 @@ def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "style.Figure":
     ----------
     items : sequence of mappings
         Prediction rows (``query``, ``response``, ``truth``, ``pred``, ``reason``) with
-        ``clip``, the Clip to show beside it; in the order they are to be seen.
+        ``clip``, the Clip to show beside it; in the order in which to show them.
     limit : int
         Show the first so many.
     """
     style.check_rows(items, ("clip", "query", "response", "truth", "pred"), "items", limit)
     canvas = _Canvas(style.WIDTH)
     for number, item in enumerate(items[:limit]):
-        said = style.first_prediction(item)
-        strip = _Strip(item["clip"], None, None, item["truth"], said or (), 8, most=8, columns=8)
+        answer = style.first_prediction(item)
+        strip = _Strip(item["clip"], None, None, item["truth"], answer or (), 8, most=8, columns=8)
         fit = f"not read: {style.readable(item.get('reason') or 'no answer', 60)}"
-        fit = f"IoU {moment_ious([said], [item['truth']])[0]:.2f}" if said else fit
+        fit = f"IoU {moment_ious([answer], [item['truth']])[0]:.2f}" if answer else fit
         if number:
             canvas.axes.axhline(canvas.y + 0.02, color="#BBBBBB", lw=0.8)
             canvas.y += 0.14

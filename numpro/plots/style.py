@@ -219,8 +219,7 @@ def draw_intervals(
     """Draw points ``(x, value, low, high)`` as one line, moved `aside` to the right."""
     x, value, low, high = np.array(points, float).T
     error = np.maximum([value - low, high - value], 0)
-    look = line_look(number) | {"label": readable(label), "capsize": 4}
-    ax.errorbar(x + aside, value, yerr=error, **look)
+    ax.errorbar(x + aside, value, error, label=readable(label), capsize=4, **line_look(number))
 
 
 def name_lines(figure: "Figure", title: str) -> None:

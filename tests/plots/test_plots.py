@@ -269,8 +269,8 @@ def test_truth_and_answer_differ_by_more_than_colour():
 
 
 def test_no_span_is_said_and_no_question_leaves_the_lane_out():
-    said = plots.contact_strip(noise(4), range(4), truth=(0, 2), predicted=[])
-    assert "no span could be read" in words(said) and not drawn(said, "answer")
+    strip = plots.contact_strip(noise(4), range(4), truth=(0, 2), predicted=[])
+    assert "no span could be read" in words(strip) and not drawn(strip, "answer")
     left_out = plots.contact_strip(noise(4), range(4), truth=(0, 2))
     assert "answer" not in words(left_out)
 
@@ -292,9 +292,9 @@ def test_frames_keep_their_shape_and_small_ones_their_pixels():
 def test_the_published_numbers_can_be_read_in_a_strip(clip):
     for count in (1, 8, 9, 16, 36):
         pages = noise(count, 336, 336)
-        told = {"query": "q", "response": "a", "truth": [(0, 1)], "pred": [(0, 1)]}
-        told["clip"] = SimpleNamespace(frames=pages, seconds=np.arange(count))
-        strips = plots.contact_strip(pages), plots.failure_gallery([told])
+        row = {"query": "q", "response": "a", "truth": [(0, 1)], "pred": [(0, 1)]}
+        row["clip"] = SimpleNamespace(frames=pages, seconds=np.arange(count))
+        strips = plots.contact_strip(pages), plots.failure_gallery([row])
         strips += (plots.compare_strip(pages, pages, "q", "a", seconds=np.arange(count)),)
         for figure in strips:
             x0, x1, *_ = drawn(figure, "frame")[0].get_extent()
@@ -324,10 +324,10 @@ def test_gallery_shows_frames_answers_and_reasons(clip):
     figure = plots.failure_gallery(items)
     assert len(drawn(figure, "frame")) == 3 * -(-len(clip) // 2)  # one row of 8 at most
     assert len(drawn(figure, "truth")) == 3 and len(drawn(figure, "answer")) == 2
-    said = words(figure)
-    assert "IoU 0.50" in said and "not read: no time in the answer" in said
-    assert "“From frame 2 to frame 4.”" in said and "“A star, $5 & $6.”" in said
-    assert len(clip) > 8 and "“From frame 2 to frame 4.”   (1 of every 2 frames is shown)" in said
+    text = words(figure)
+    assert "IoU 0.50" in text and "not read: no time in the answer" in text
+    assert "“From frame 2 to frame 4.”" in text and "“A star, $5 & $6.”" in text
+    assert len(clip) > 8 and "“From frame 2 to frame 4.”   (1 of every 2 frames is shown)" in text
     whole = words(plots.failure_gallery([ROWS[0] | {"clip": clip.select(range(8))}]))
     assert "“From frame 2 to frame 4.”" in whole and "of every" not in whole
     assert len(drawn(plots.failure_gallery(items, limit=1), "truth")) == 1

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "registry": ["load_model"],
         "base": ["NoAnswer", "VideoModel"],
-        "notes": ["read_notes"],
+        "files": ["read_notes"],
         "question": ["Question"],
         "loading": ["pick_device"],
     },

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from numpro.models.files import fingerprint_files, weights_folder
-from numpro.models.notes import ADAPTER_NOTES, read_notes
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_notes, weights_folder
 from numpro.paths import find_model, write_whole
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numpro.models.files import fingerprint_files
-from numpro.models.notes import differences_from_training
-from numpro.models.question import Question
+from numpro.models.question import Question, differences_from_training
 from numpro.numbers.overlay import number_frames
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
 from numpro.prompting.prompts import Prompt, build_prompt

@@ -1,10 +1,14 @@
-"""Where the files of a checkpoint or adapter lie, and a hash that tells their weights apart."""
+"""The files of a checkpoint or adapter: where they lie, a hash of the weights, the notes."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from numpro.paths import find_model
+
+# The file in an adapter folder that says how it was trained and so how it must be asked.
+ADAPTER_NOTES = "numpro.json"
 
 
 def weights_folder(name: str) -> Path:
@@ -34,3 +38,20 @@ def fingerprint_files(names: Iterable[str]) -> str:
                 file.seek(max(0, size - (1 << 20)))
                 digest.update(file.read())
     return digest.hexdigest()[:16]
+
+
+def read_notes(folder: str | Path) -> dict:
+    """Return the notes in an adapter folder, {} when it has none.
+
+    Raises
+    ------
+    ValueError
+        When the file is there and is not JSON.
+    """
+    path = Path(folder) / ADAPTER_NOTES
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} must be JSON; {error}") from error

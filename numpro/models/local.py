@@ -17,9 +17,8 @@ from numpro.models.adapters import attach_adapter
 from numpro.models.base import NoAnswer, VideoModel, answer_tokens, in_batches
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
-from numpro.models.files import weights_folder
+from numpro.models.files import read_notes, weights_folder
 from numpro.models.loading import pick_device, refuse_unknown, weight_options
-from numpro.models.notes import read_notes
 from numpro.models.question import Question
 from numpro.models.sharing import Prefix, common_prefix, decode
 from numpro.models.threads import fit_threads

@@ -5,8 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from numpro.models.files import weights_folder
-from numpro.models.notes import ADAPTER_NOTES, read_notes
+from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder
 from numpro.paths import write_whole
 
 # Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and

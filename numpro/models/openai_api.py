@@ -21,9 +21,8 @@ import numpy as np
 from PIL import Image
 
 from numpro.models.base import NoAnswer, VideoModel
-from numpro.models.files import fingerprint_files
+from numpro.models.files import fingerprint_files, read_notes
 from numpro.models.loading import refuse_unknown
-from numpro.models.notes import read_notes
 from numpro.paths import find_model
 from numpro.prompting.prompts import Prompt
 from numpro.video.cache import Store

@@ -6,7 +6,7 @@ _VLM = ("numpro.models.transformers_vlm", "TransformersVlm")
 # model_type of the checkpoint's config -> (module, class)
 _CLASSES = {
     "longva": ("numpro.models.longva.video_model", "Longva"),
-    "llava_qwen": ("numpro.models.longva.original", "OriginalLongva"),
+    "llava_qwen": ("numpro.models.longva.video_model", "OriginalLongva"),
     "qwen2_vl": _VLM,
     "qwen2_5_vl": _VLM,
     "qwen3_vl": _VLM,

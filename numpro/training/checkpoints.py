@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
-from numpro.models.notes import read_notes
+from numpro.models import read_notes
 from numpro.paths import write_whole
 
 if TYPE_CHECKING:

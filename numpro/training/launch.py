@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpro.datasets import VideoQueries
-from numpro.models import load_model
-from numpro.models.notes import read_notes
+from numpro.models import load_model, read_notes
 from numpro.training import finetuning as training
 from numpro.training.checkpoints import holds_adapter_of, is_finished
 from numpro.training.presets import TrainingConfig

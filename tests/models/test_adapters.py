@@ -16,7 +16,7 @@ from numpro.cli import main
 from numpro.models import Question, load_model
 from numpro.models.adapters import attach_adapter, quiet_peft
 from numpro.models.merging import export_for_vllm, merge
-from numpro.models.notes import differences_from_training
+from numpro.models.question import differences_from_training
 from numpro.training.finetuning import finetune, plan
 from numpro.training.presets import TrainingConfig
 

@@ -12,10 +12,10 @@ from projects import longva_config
 
 from numpro import NumberStyle, number_frames
 from numpro.models import VideoModel, load_model
+from numpro.models.files import ADAPTER_NOTES, read_notes
 from numpro.models.loading import pick_dtype
 from numpro.models.local import LORA_TARGETS
 from numpro.models.longva.modeling import PROJECTOR, LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.notes import ADAPTER_NOTES, read_notes
 from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
 
 QUERIES = ["a red star spins", "the blue heart", "a green circle that grows and grows", "x"]

@@ -9,8 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "modeling": ["LongvaConfig", "LongvaForConditionalGeneration"],
-        "video_model": ["Longva"],
-        "original": ["OriginalLongva"],
+        "video_model": ["Longva", "OriginalLongva"],
         "convert": ["convert"],
     },
 )

@@ -8,9 +8,18 @@ appears whole or not at all.
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
+from transformers import GenerationConfig
+
 from numpro import __version__
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files
+from numpro.models.longva import llava_format as llava
+from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
+from numpro.models.longva.tensor_files import read_json, weight_files
 
 WEIGHTS = "model.safetensors"
 
@@ -39,19 +48,15 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
     FileNotFoundError
         When a file is not there.
     """
-    from numpro.models.longva.llava_adapter import is_llava_adapter
-    from numpro.models.longva.original import fetch
-    from numpro.models.longva.tensor_files import read_json
-
-    out, folder = Path(out).absolute(), fetch(source)
+    out, folder = Path(out).absolute(), llava.fetch(source)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} must be a new or an empty folder; it holds something")
     if is_llava_adapter(folder):
-        kind, write = "adapter", lambda to: _adapter(folder, to)
+        kind, write = "adapter", partial(_adapter, folder)
     elif (folder / "adapter_config.json").is_file():
         raise ValueError(f"{source} is an adapter in the library's own format; use it as it is")
     elif (model_type := read_json(folder / "config.json").get("model_type")) == "llava_qwen":
-        kind, write = "checkpoint", lambda to: _checkpoint(folder, to, vision_tower)
+        kind, write = "checkpoint", partial(_checkpoint, folder, vision_tower=vision_tower)
     else:
         accepted = "a checkpoint of model_type 'llava_qwen' or an adapter of LLaVA's trainer"
         raise ValueError(f"{source} must be {accepted}; got model_type {model_type!r}")
@@ -72,78 +77,52 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
 
 
 def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int, str]:
-    from transformers import GenerationConfig
-
-    from numpro.models.files import fingerprint_files
-    from numpro.models.longva import llava_format as llava
-    from numpro.models.longva.original import load_tower
-    from numpro.models.longva.tensor_files import tensor_shapes, weight_files
-
+    """Write a checkpoint; return how many tensors it has, and a sentence about it."""
     config, tower = llava.read_config(folder, vision_tower)
-    files = weight_files(folder)
-    inside = llava.check_tensors(folder, tensor_shapes(files), config)
-    parts = [lambda file=file: _renamed(file) for file in files]
-    if not inside:
-        parts.append(
-            lambda: {f"vision_tower.{k}": v for k, v in load_tower(tower).state_dict().items()}
-        )
-    written, total, dtype = {}, 0, None
+    parts = [partial(llava.our_tensors, file) for file in weight_files(folder)]
+    if not llava.check_tensors(folder, config):
+        parts.append(partial(_tower_tensors, tower))
+    written, total = {}, 0
     for number, read in enumerate(parts, 1):
+        alone = len(parts) == 1
+        name = WEIGHTS if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         shard = read()
-        name = WEIGHTS
-        if len(parts) > 1:
-            name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         _save(shard, out / name)
         written |= dict.fromkeys(shard, name)
         total += sum(tensor.nbytes for tensor in shard.values())
-        dtype = dtype or next(t.dtype for t in shard.values())
+        config.dtype = config.dtype or next(iter(shard.values())).dtype
     if len(parts) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
         (out / f"{WEIGHTS}.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
-    config.dtype = dtype
-    config.save_pretrained(out)
-    ends = {"eos_token_id": config.text_config.eos_token_id}
-    GenerationConfig(**ends, pad_token_id=config.text_config.pad_token_id).save_pretrained(out)
-    llava.read_tokenizer(folder).save_pretrained(out)
-    llava.image_processor(config, tower).save_pretrained(out)
+    generation = GenerationConfig(**llava.generation_ids(config))
+    processor = llava.image_processor(config, tower)
+    for part in (config, generation, llava.read_tokenizer(folder), processor):
+        part.save_pretrained(out)
     same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
     _write_notes(out, {"converted": same})  # so that adapters of the one fit the other
     return len(written), "The weights are unchanged; their names are those of our LongVA class."
 
 
-def _renamed(file: Path) -> dict:
-    """Return the tensors of one weight file under our names."""
-    from safetensors.torch import load_file
-
-    from numpro.models.longva.llava_format import UNUSED, rename
-    from numpro.models.longva.tensor_files import load_tensors
-
-    found = load_file(file) if file.suffix == ".safetensors" else load_tensors(file)
-    return {rename(name): tensor for name, tensor in found.items() if not UNUSED.search(name)}
+def _tower_tensors(tower: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a vision tower under their names in LongVA."""
+    return {f"vision_tower.{k}": v for k, v in llava.load_tower(tower).state_dict().items()}
 
 
-def _save(tensors: dict, file: Path) -> None:
-    from safetensors.torch import save_file
-
-    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(kept, file, {"format": "pt"})
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    save_file({name: t.contiguous() for name, t in tensors.items()}, file, {"format": "pt"})
 
 
-def _write_notes(out: Path, notes: dict) -> str:
-    """Write what is known of the weights in a folder; return the name of the file."""
-    from numpro.models.notes import ADAPTER_NOTES
-
+def _write_notes(out: Path, notes: dict) -> None:
+    """Write what is known of the weights in a folder."""
     (out / ADAPTER_NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-    return ADAPTER_NOTES
 
 
 def _adapter(folder: Path, out: Path) -> tuple[int, str]:
-    from numpro.models.longva.llava_adapter import adapter_notes, read_adapter
-
+    """Write an adapter; return how many tensors it has, and a sentence about it."""
     config, tensors = read_adapter(folder)
     config.save_pretrained(out)
     _save(tensors, out / "adapter_model.safetensors")
-    notes = _write_notes(out, adapter_notes(folder))
+    _write_notes(out, adapter_notes(folder))
     tower = sum("vision_tower" in name for name in config.target_modules)
     contents = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "
-    return len(tensors), f"{contents}how it must be asked is in `{notes}`."
+    return len(tensors), f"{contents}how it must be asked is in `{ADAPTER_NOTES}`."

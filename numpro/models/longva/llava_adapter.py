@@ -9,21 +9,17 @@ model's: an adapter may hold LoRA weights for the tower too, and they count.
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from transformers import PreTrainedModel
 
+from numpro.models.files import read_notes
 from numpro.models.longva.llava_format import rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.longva.tensor_files import load_tensors, read_json, shorten
-from numpro.models.notes import read_notes
-from numpro.numbers.overlay import NumberStyle
-from numpro.prompting.prompts import HIGHLIGHTS_FT, MOMENT
-
-if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
-    from transformers import PreTrainedModel
+from numpro.models.longva.tensor_files import load_tensors, read_json, shorten, weight_files
+from numpro.numbers import NumberStyle
+from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
 TRAINED = "non_lora_trainables.bin"
 _WRAPPED = re.compile(r"^(?:module\.|base_model\.|model\.)+")  # what each wrapper puts in front
@@ -36,15 +32,7 @@ def is_llava_adapter(folder: str | Path) -> bool:
     return all((Path(folder) / name).is_file() for name in ("adapter_config.json", TRAINED))
 
 
-def _lora_file(folder: Path) -> dict[str, torch.Tensor]:
-    if (folder / "adapter_model.safetensors").is_file():
-        return load_file(folder / "adapter_model.safetensors")
-    if (folder / "adapter_model.bin").is_file():
-        return load_tensors(folder / "adapter_model.bin")
-    raise FileNotFoundError(f"{folder} has neither adapter_model.safetensors nor adapter_model.bin")
-
-
-def read_adapter(folder: str | Path) -> "tuple[LoraConfig, dict[str, torch.Tensor]]":
+def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     """Read an adapter of LLaVA's trainer.
 
     Returns
@@ -61,9 +49,7 @@ def read_adapter(folder: str | Path) -> "tuple[LoraConfig, dict[str, torch.Tenso
     FileNotFoundError
         When a file is not there.
     """
-    from peft import LoraConfig
-
-    folder = Path(folder)
+    folder, stored = Path(folder), {}
     raw = read_json(folder / "adapter_config.json")
     for key, accepted in {"peft_type": ["LORA"], "bias": ["none", None]}.items():
         if raw.get(key) not in accepted:
@@ -71,7 +57,10 @@ def read_adapter(folder: str | Path) -> "tuple[LoraConfig, dict[str, torch.Tenso
     for key in ("r", "lora_alpha"):
         if not isinstance(raw.get(key), int):
             raise ValueError(f"{folder}: {key} must be a whole number; got {raw.get(key)!r}")
-    tensors, modules = _by_our_names(folder, _lora_file(folder) | load_tensors(folder / TRAINED))
+    lora = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
+    for file in [*lora, folder / TRAINED]:
+        stored |= load_tensors(file)
+    tensors, modules = _by_our_names(folder, stored)
     whole = any(name.startswith(_IN_OURS + PROJECTOR) for name in tensors)
     config = LoraConfig(
         r=raw["r"],
@@ -127,7 +116,7 @@ def adapter_notes(folder: str | Path) -> dict:
     return published | read_notes(folder)
 
 
-def attach_llava_adapter(model: "PreTrainedModel", folder: str | Path) -> "tuple[PeftModel, dict]":
+def attach_llava_adapter(model: PreTrainedModel, folder: str | Path) -> PeftModel:
     """Put an adapter of LLaVA's trainer on a LongVA of our class, as a peft model.
 
     Raises
@@ -135,35 +124,16 @@ def attach_llava_adapter(model: "PreTrainedModel", folder: str | Path) -> "tuple
     ValueError
         When it was made for another base: names the module and both shapes.
     """
-    from peft import get_peft_model, set_peft_model_state_dict
-
     config, tensors = read_adapter(folder)
-    _check_fits(model, folder, config.r, tensors)
     config.base_model_name_or_path = None  # peft fills in where the base lies
-    wrapped = get_peft_model(model, config)
-    loaded = set_peft_model_state_dict(wrapped, tensors)
-    if loaded.unexpected_keys:
-        names = shorten(sorted(loaded.unexpected_keys))
-        raise ValueError(f"adapter {folder} was not taken whole; left over: {names}")
+    wrapped, reason = get_peft_model(model, config), ""
+    try:
+        if unknown := set_peft_model_state_dict(wrapped, tensors).unexpected_keys:
+            names = shorten(sorted(name.removeprefix(_IN_OURS) for name in unknown))
+            reason = f"there is no {names}"
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:400]
+    if reason:
+        another = "another base model than this one was trained"
+        raise ValueError(f"adapter {folder} does not fit; {another}: {reason}")
     return wrapped.eval()
-
-
-def _check_fits(model, folder: str | Path, rank: int, tensors: dict[str, torch.Tensor]) -> None:
-    modules, faults = dict(model.named_modules()), []
-    for name, tensor in tensors.items():
-        inner, _, kind = name.removeprefix(_IN_OURS).removesuffix(".weight").rpartition(".lora_")
-        got = tuple(tensor.shape)
-        if inner and inner not in modules:
-            faults.append(f"there is no {inner}")
-        elif inner:
-            base = modules[inner]
-            wanted = {"A": (rank, base.in_features), "B": (base.out_features, rank)}[kind]
-            faults += [f"{inner}.lora_{kind} {got} for {wanted}"] * (got != wanted)
-        else:
-            part, _, leaf = name.removeprefix(_IN_OURS).rpartition(".")
-            base = modules.get(part)
-            wanted = (base.out_features, base.in_features)[: tensor.ndim] if base else None
-            faults += [f"{part}.{leaf} {got} for {wanted}"] * (got != wanted)
-    if faults:
-        reason = f"another base model than this one was trained: {shorten(sorted(set(faults)))}"
-        raise ValueError(f"adapter {folder} does not fit; {reason}")

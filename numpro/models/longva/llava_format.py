@@ -7,14 +7,21 @@ average pooling over the patch grid, all frames in one row where ``<image>`` sta
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config, Qwen2Tokenizer
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Qwen2Config,
+    Qwen2Tokenizer,
+)
 
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.longva.tensor_files import read_json, shorten
+from numpro.models.longva.tensor_files import load_tensors, read_json, shorten, weight_files
 from numpro.paths import find_model
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.
@@ -55,6 +62,24 @@ CHAT = (
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
+def fetch(name: str) -> Path:
+    """Return the folder of a checkpoint: here, or the hub's, which is fetched.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is neither.
+    """
+    where = find_model(name)
+    if Path(where).is_dir():
+        return Path(where)
+    wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    try:
+        return Path(snapshot_download(where, allow_patterns=wanted))
+    except (OSError, HFValidationError) as error:
+        raise FileNotFoundError(f"no model at {name!r}: {error}") from error
+
+
 def rename(name: str) -> str:
     """Return our name of a tensor.
 
@@ -91,6 +116,23 @@ def tower_config(name: str) -> CLIPVisionConfig:
         raise FileNotFoundError(f"no vision tower at {name!r}; {advice}: {error}") from error
 
 
+def load_tower(tower: str, **how) -> CLIPVisionModel:
+    """Load the vision tower a checkpoint names but does not hold.
+
+    Raises
+    ------
+    FileNotFoundError
+        When its weights are neither here nor on the hub.
+    """
+    try:
+        return CLIPVisionModel.from_pretrained(find_model(tower), **how)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"no vision tower at {tower!r}: the checkpoint names it and does not hold its weights; "
+            f"fetch it: {error}"
+        ) from error
+
+
 def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:
     """Turn the ``config.json`` of a checkpoint into ours; return it and the tower's name.
 
@@ -113,9 +155,7 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
     vision = tower_config(tower)
     if raw.get("mm_hidden_size", vision.hidden_size) != vision.hidden_size:
         difference = f"mm_hidden_size is {raw['mm_hidden_size']}, the tower's {vision.hidden_size}"
-        raise ValueError(
-            f"{folder}: {difference}; name the folder of the tower of its training"
-        )
+        raise ValueError(f"{folder}: {difference}; name the folder of the tower of its training")
     tokens = read_tokenizer(folder)
     text = {key: value for key, value in raw.items() if key in _TEXT}
     text |= {"rope_parameters": {"rope_type": "default", "rope_theta": raw.get("rope_theta", 1e4)}}
@@ -129,6 +169,12 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
     )
     config.architectures = [LongvaForConditionalGeneration.__name__]
     return config, tower
+
+
+def generation_ids(config: LongvaConfig) -> dict[str, int]:
+    """Return the tokens that end a text and fill a row, as `GenerationConfig` takes them."""
+    text = config.text_config
+    return {"eos_token_id": text.eos_token_id, "pad_token_id": text.pad_token_id}
 
 
 def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
@@ -163,8 +209,16 @@ def image_processor(config: LongvaConfig, tower: str) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop)
 
 
-def check_tensors(folder: Path, found: Mapping[str, tuple], config: LongvaConfig) -> bool:
+def our_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weight file under our names, but those that are not used."""
+    found = load_tensors(file).items()
+    return {rename(name): tensor for name, tensor in found if not UNUSED.search(name)}
+
+
+def check_tensors(folder: Path, config: LongvaConfig) -> bool:
     """Compare a checkpoint's tensors with what the model needs; say whether the tower is inside.
+
+    Names and shapes are read, no values.
 
     Raises
     ------
@@ -174,9 +228,8 @@ def check_tensors(folder: Path, found: Mapping[str, tuple], config: LongvaConfig
     with torch.device("meta"):
         model = LongvaForConditionalGeneration(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    there = {
-        rename(name): (name, shape) for name, shape in found.items() if not UNUSED.search(name)
-    }
+    stored = {k: tuple(t.shape) for f in weight_files(folder) for k, t in load_tensors(f).items()}
+    there = {rename(name): name for name in stored if not UNUSED.search(name)}
     if config.tie_word_embeddings and "lm_head.weight" not in there:
         del wanted["lm_head.weight"]
     missing = sorted(set(wanted) - set(there))
@@ -185,15 +238,13 @@ def check_tensors(folder: Path, found: Mapping[str, tuple], config: LongvaConfig
     if not inside:
         missing = [name for name in missing if name not in outside]
     faults = {"missing": missing}
-    faults["not known"] = [there[name][0] for name in sorted(set(there) - set(wanted))]
+    faults["not known"] = [there[name] for name in sorted(set(there) - set(wanted))]
     faults["of another shape"] = [
-        f"{name} {shape} for {wanted[ours]}"
-        for ours, (name, shape) in sorted(there.items())
-        if ours in wanted and shape != wanted[ours]
+        f"{name} {stored[name]} for {wanted[ours]}"
+        for ours, name in sorted(there.items())
+        if stored[name] != wanted.get(ours, stored[name])
     ]
     lines = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
     if lines:
-        raise ValueError(
-            f"{folder} does not hold LongVA's weights; tensors {'; '.join(lines)}"
-        )
+        raise ValueError(f"{folder} does not hold LongVA's weights; tensors {'; '.join(lines)}")
     return inside

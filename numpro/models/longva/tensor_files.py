@@ -2,11 +2,10 @@
 
 import json
 import pickle
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 
 def read_json(path: Path) -> dict:
@@ -29,34 +28,38 @@ def read_json(path: Path) -> dict:
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Map a PyTorch file of tensors into memory; code in it is refused, not run.
+    """Map a file of tensors into memory, of PyTorch or safetensors; values are read when used.
+
+    Code in it is refused, not run.
 
     Raises
     ------
     ValueError
         When it holds anything else than tensors by name, or is damaged.
     """
+    if path.suffix == ".safetensors":
+        return load_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is no file of tensors alone, it is not read: {reason}"
-        ) from None
+        raise ValueError(f"{path} is no file of tensors alone, it is not read: {reason}") from None
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise ValueError(f"{path} must hold tensors by name; got something else")
     return content
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a checkpoint, safetensors where there are both.
+def weight_files(
+    folder: Path, names: tuple[str, str] = ("model.safetensors", "pytorch_model.bin")
+) -> list[Path]:
+    """Return the weight files in a folder: the first of the names there is, or its shards.
 
     Raises
     ------
     FileNotFoundError
         When there is none, or one that the index names is not there.
     """
-    for name in ("model.safetensors", "pytorch_model.bin"):
+    for name in names:
         index = folder / f"{name}.index.json"
         if index.is_file():
             files = [folder / n for n in sorted(set(read_json(index)["weight_map"].values()))]
@@ -67,19 +70,7 @@ def weight_files(folder: Path) -> list[Path]:
         if lacking := [file.name for file in files if not file.is_file()]:
             raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
         return files
-    raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
-
-
-def tensor_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor by its name in the files; values are not read."""
-    shapes = {}
-    for file in files:
-        if file.suffix == ".safetensors":
-            with safe_open(file, "pt") as content:
-                shapes |= {k: tuple(content.get_slice(k).get_shape()) for k in content.keys()}  # noqa: SIM118
-        else:
-            shapes |= {k: tuple(tensor.shape) for k, tensor in load_tensors(file).items()}
-    return shapes
+    raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
 
 
 def shorten(names: list[str], limit: int = 5) -> str:

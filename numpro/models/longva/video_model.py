@@ -2,21 +2,20 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from peft import PeftModel
+from transformers import AutoTokenizer, CLIPImageProcessorPil, GenerationConfig, PreTrainedModel
 
 from numpro.models.local import LocalModel
+from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
+from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.sharing import Prefix
 from numpro.models.training_batches import pad_batch, sequence
 from numpro.paths import find_model
-from numpro.prompting.prompts import Prompt
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+from numpro.prompting import Prompt
 
 
 class Longva(LocalModel):
@@ -30,17 +29,13 @@ class Longva(LocalModel):
     @classmethod
     def read(cls, name: str, how: dict) -> "Longva":
         """Read a checkpoint in our format."""
-        from transformers import AutoTokenizer, CLIPImageProcessorPil
-
-        from numpro.models.longva.modeling import LongvaForConditionalGeneration
-
         folder = find_model(name)
         model = LongvaForConditionalGeneration.from_pretrained(folder, **how)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return cls(name, model, tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
 
     @classmethod
-    def attach(cls, model: "PreTrainedModel", name: str, adapter: str) -> "tuple[PeftModel, dict]":
+    def attach(cls, model: PreTrainedModel, name: str, adapter: str) -> tuple[PeftModel, dict]:
         """Put an adapter on the model: peft's, or one of LLaVA's trainer as it was published."""
         folder = find_model(adapter)
         if is_llava_adapter(folder):
@@ -146,3 +141,32 @@ class Longva(LocalModel):
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""
         return pad_batch(samples, self.tokenizer.pad_token_id)
+
+
+class OriginalLongva(Longva):
+    """LongVA in LLaVA's format (``lmms-lab/LongVA-7B-DPO``), optionally with its NumPro-FT.
+
+    Prompts, sharing and answers are those of `Longva`. The published evaluation gives all
+    frames as one ``<image>`` in the conversation "qwen_1_5"; its tokens are the same as here.
+    """
+
+    @classmethod
+    def read(cls, name: str, how: dict, vision_tower: str | None = None) -> "OriginalLongva":
+        """Read a checkpoint in LLaVA's format.
+
+        Every name and shape is compared before a value is read; then the shards are read one by
+        one into their places. Where the checkpoint has no tower inside, the one it names is
+        loaded. `vision_tower` is another place of the tower than ``config.json`` says.
+        """
+        folder = llava.fetch(name)
+        config, tower = llava.read_config(folder, vision_tower)
+        inside = llava.check_tensors(folder, config)
+        model = LongvaForConditionalGeneration.from_pretrained(
+            folder, config=config, key_mapping=llava.RENAMES, **how
+        )
+        if not inside:
+            how = {key: how[key] for key in ("dtype", "attn_implementation")}
+            model.vision_tower = llava.load_tower(tower, **how).to(model.device)
+        model.generation_config = GenerationConfig(**llava.generation_ids(config))
+        processor = llava.image_processor(config, tower)
+        return cls(name, model, llava.read_tokenizer(folder), processor)

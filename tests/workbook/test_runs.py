@@ -257,14 +257,16 @@ def stamp(name):
 
 def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, monkeypatch, capsys):
     monkeypatch.delenv("OMP_NUM_THREADS")
+    before, moves, move = Path.cwd(), [], os.chdir
+    monkeypatch.setattr(os, "chdir", lambda path: moves.append(Path(path)) or move(path))
     books = project / "notebooks"
     threads = "import os\nprint('threads', os.environ.get('OMP_NUM_THREADS'), os.getcwd())"
     meeting(books, "01_a", "02_b", threads)
-    # ends last: papermill would leave the process in its folder
-    meeting(books, "02_b", "01_a", threads, "sleep(1)")
-    before = Path.cwd()
+    meeting(books, "02_b", "01_a", threads)
     folder = run_workbook(jobs=2)
-    assert Path.cwd() == before and "OMP_NUM_THREADS" not in os.environ
+    # papermill moves the whole process: another folder would be the other notebook's, too
+    assert set(moves[:-1]) == {books} and moves[-1] == Path.cwd() == before
+    assert "OMP_NUM_THREADS" not in os.environ
     share = max(1, runs.provenance()["machine"]["cores"] // 2)
     for name in ("01_a", "02_b"):
         assert f"threads {share} notebooks" in (folder / f"{name}.ipynb").read_text()
@@ -272,10 +274,11 @@ def test_notebooks_that_need_nothing_of_each_other_run_side_by_side(project, mon
     longest = max(book["seconds"] for book in results["notebooks"])
     assert longest <= results["seconds"] + 0.1 < sum(b["seconds"] for b in results["notebooks"])
     lines = capsys.readouterr().err.splitlines()
-    assert all(
-        re.fullmatch(r"\[[12]/2\] 0[12]_[ab]: cell \d/[45], \d\d:\d\d", line) for line in lines
-    )
-    assert lines[1] in ("[1/2] 01_a: cell 0/4, 00:00", "[2/2] 02_b: cell 0/5, 00:00")
+    assert all(re.fullmatch(r"\[[12]/2\] 0[12]_[ab]: cell \d/4, \d\d:\d\d", line) for line in lines)
+    assert {line.split(",")[0] for line in lines} >= {
+        "[1/2] 01_a: cell 0/4",
+        "[2/2] 02_b: cell 4/4",
+    }
 
     for file in project.glob("*.here"):
         file.unlink()

@@ -56,8 +56,8 @@ def side_by_side(
     Yields
     ------
     tuple
-        Name, seconds, and error or None of each task when it has ended. A task that was not
-        called, since one that it needs failed, comes last.
+        Name, seconds and error (or None) of each task when it has ended. Tasks that were not
+        called, since one that they need failed, come last.
     """
     waiting = list(tasks)
     if jobs > 1:
@@ -81,8 +81,9 @@ def side_by_side(
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     name, start = running.pop(future)
-                    unfinished -= set() if future.exception() else {name}
-                    yield name, round(monotonic() - start, 1), future.exception()
+                    error = future.exception()
+                    unfinished -= set() if error else {name}
+                    yield name, round(monotonic() - start, 1), error
         except BaseException:
             while wait(running, timeout=0.2).not_done:  # a kernel may be just starting
                 Kernel.end_all()

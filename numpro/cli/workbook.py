@@ -54,8 +54,7 @@ def readme(check) -> None:
     if check and (stale := stale_files()):
         raise ValueError(f"{' and '.join(stale)}: stale; run numpro readme")
     changed = [] if check else write_files()
-    told = [f"wrote {name}" for name in changed] or ["nothing is stale"]
-    say({"changed": changed}, *told)
+    say({"changed": changed}, *([f"wrote {name}" for name in changed] or ["nothing is stale"]))
 
 
 @main.command()
@@ -73,10 +72,8 @@ def compare(folders, metric, out) -> None:
 
     results = [runs.Run(Path(folder).absolute()).results() for folder in folders]
     rows = comparison.compare(results, metric)
-    names, told = [Path(folder).name for folder in folders], [f"picture: {out}"] * bool(out)
+    names, lines = [Path(folder).name for folder in folders], comparison.lines(results, rows)
     if out:
         run_scores(rows, names).savefig(out)
-    differs = comparison.differing(results)
-    say(
-        {"runs": names, "differs": differs, "scores": rows}, *comparison.lines(results, rows), *told
-    )
+        lines = [*lines, f"picture: {out}"]
+    say({"runs": names, "differs": comparison.differing(results), "scores": rows}, *lines)

@@ -1,4 +1,8 @@
-"""Scores one can trust: with how many, how many unparsed, the interval, floor and ceiling."""
+"""Scores one can trust: with how many, how many unparsed, the interval, floor and ceiling.
+
+In come answers and truth: spans or clip scores in the flat order of a dataset, or files of them,
+one's own and others'. Out come scores in percent with 95 % intervals, score rows and their tables.
+"""
 
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval, paired_difference
@@ -12,7 +16,6 @@ from numpro.metrics.tables import group_scores, headline, table_cells
 
 __all__ = ["CONVENTIONS", "PAPER_ROWS", "PAPER_STUDIES", "baselines", "beside_paper"]
 __all__ += ["bootstrap_interval", "breakdown", "evaluate_highlight_predictions"]
-__all__ += ["evaluate_moment_predictions"]
-__all__ += ["highlight_detection", "highlight_values", "moment_ious", "moment_retrieval"]
-__all__ += ["paired_difference", "write_moment_detr"]
-__all__ += ["group_scores", "headline", "table_cells"]
+__all__ += ["evaluate_moment_predictions", "group_scores", "headline", "highlight_detection"]
+__all__ += ["highlight_values", "moment_ious", "moment_retrieval", "paired_difference"]
+__all__ += ["table_cells", "write_moment_detr"]

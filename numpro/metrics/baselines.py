@@ -84,12 +84,9 @@ def random_moment(
 
 
 def frame_grid(
-    videos: Sequence[VideoQueries],
-    fps: float = 1.0,
-    rounding: str = "nearest",
-    end: str = "instant",
-    past_end: bool = False,
-) -> list[Span]:
+    videos: Sequence[VideoQueries], fps: float = 1.0, rounding: str = "nearest",
+    end: str = "instant", past_end: bool = False,
+) -> list[Span]:  # fmt: skip
     """Answer the truth as well as sampled frames can say it: the ceiling of frame numbers.
 
     Frames are taken at 0, 1/fps, ... before the end of the video. Of several true spans the
@@ -109,7 +106,7 @@ def frame_grid(
     """
     if not fps > 0:
         raise ValueError(f"fps must be above 0; got {fps!r}")
-    said = []
+    answers = []
     for video, query in flat(videos):
         # 1e-9: a frame at the very end of the video is not there
         frames = max(int(np.ceil(video.duration * fps - 1e-9)), 1)
@@ -121,8 +118,8 @@ def frame_grid(
         labels = [seconds_to_labels(span, seconds, rounding) for span in query.spans]
         snapped = [labels_to_seconds(x, seconds, None, end, video.duration) for x in labels]
         ious = [temporal_iou(s, t) for s, t in zip(snapped, query.spans, strict=True)]
-        said.append(snapped[int(np.argmax(ious))])
-    return said
+        answers.append(snapped[int(np.argmax(ious))])
+    return answers
 
 
 def unparsed(videos: Sequence[VideoQueries]) -> list[None]:
@@ -142,9 +139,9 @@ def centre_prior(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
 
 def perfect_windows(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
     """Score the clips of the true spans 1 and all others 0: perfect windows, flat scores."""
-    said = []
+    scores = []
     for video, query in flat(videos):
         starts = CLIP_SECONDS * _clips(video)[:, None]
         first, last = np.array(query.spans).reshape(-1, 2).T
-        said.append(((starts < last) & (starts + CLIP_SECONDS > first)).any(axis=1).astype(float))
-    return said
+        scores.append(((starts < last) & (starts + CLIP_SECONDS > first)).any(axis=1).astype(float))
+    return scores

@@ -75,7 +75,7 @@ def score_table(predicted: Sequence[Any], columns: dict[str, np.ndarray], *boots
     values = 100 * np.column_stack(list(columns.values()))
     interval = bootstrap_interval(values, *bootstrap)
     scores = np.column_stack([values.mean(axis=0), interval]).tolist()
-    unparsed = sum(said is None for said in predicted)
+    unparsed = sum(answer is None for answer in predicted)
     return {"n": len(values), "unparsed": unparsed, **dict(zip(columns, scores, strict=True))}
 
 

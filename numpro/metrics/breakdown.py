@@ -15,11 +15,9 @@ _EDGES = {"span length (s)": _DOUBLING, "position of its middle": (0.0, 1 / 3, 2
 
 
 def breakdown(
-    videos: Sequence[VideoQueries],
-    predicted: Sequence[Span | None],
-    resamples: int = 500,
+    videos: Sequence[VideoQueries], predicted: Sequence[Span | None], resamples: int = 500,
     seed: int = 0,
-) -> list[dict]:
+) -> list[dict]:  # fmt: skip
     """Score moment retrieval apart by what the question was like.
 
     Parameters
@@ -50,11 +48,9 @@ def breakdown(
         places = np.clip(np.searchsorted(edges, value), 1, len(edges) - 1)
         for place in np.unique(places):
             here = np.flatnonzero(places == place)
-            said, truth = (
-                [part[i] for i in here] for part in (predicted, [q.spans for _, q in pairs])
-            )
+            answers, truth = [predicted[i] for i in here], [pairs[i][1].spans for i in here]
             names = [pairs[i][0].video for i in here]
-            scores = moment_retrieval(said, truth, names, resamples=resamples, seed=seed)
-            told = {"by": name, "above": float(edges[place - 1]), "to": float(edges[place])}
-            rows.append(told | scores)
+            scores = moment_retrieval(answers, truth, names, resamples=resamples, seed=seed)
+            rows.append({"by": name, "above": float(edges[place - 1]), "to": float(edges[place])})
+            rows[-1] |= scores
     return rows

@@ -13,13 +13,13 @@ from numpro.datasets import Query, VideoQueries, load_dataset, loader
 from numpro.datasets.rows import naming, number, row_name
 from numpro.metrics import baselines
 from numpro.metrics.moment_retrieval import moment_retrieval
-from numpro.metrics.read import check_same_queries, is_object, read_file, reasons, windows_of
+from numpro.metrics.read import check_same_queries, count_kinds, is_object, read_file, windows_of
 from numpro.paths import resolve
 from numpro.spans import Span, one_of
 
 CONVENTIONS = ("default", "published", "published-strict", "vtimellm")
 # where a row may have its windows, the best place first: ours, moment_detr's, TimeChat's
-_SAID = ("pred", "pred_relevant_windows", "timestamp")
+_PREDICTED = ("pred", "pred_relevant_windows", "timestamp")
 _TRUE = ("truth", "relevant_windows")
 # and a span in two values, as the NumPro repository's test JSON and its result files have it
 _ENDS = (("start_time", "end_time"), ("gt_start", "gt_end"))
@@ -34,11 +34,11 @@ class _Row(NamedTuple):
     query: str
     duration: float | None
     spans: Any
-    reason: str | None = None  # why nothing is predicted, where the row tells it
+    reason: str | None = None  # why nothing is predicted, where the row gives one
 
 
 def _row(name: Any, row: dict, spans: Any) -> _Row:
-    """Return a row with its video, query and duration, as far as it tells them."""
+    """Return a row with its video, query and duration, as far as it has them."""
     duration = row.get("duration")
     if duration is not None and number(duration, "duration") <= 0:
         raise ValueError(f"duration must be above 0; got {duration!r}")
@@ -61,11 +61,12 @@ def _true_row(name: Any, row: dict) -> _Row:
     return _row(name, row, tuple(Span(*span[:2]) for span in spans))
 
 
-def _said_row(name: Any, row: dict, convention: str) -> _Row:
+def _predicted_row(name: Any, row: dict, convention: str) -> _Row:
     """Return a row with what is predicted: windows, or for others' scorers the raw response."""
-    key = next((k for k in _SAID if k in row and convention == "default"), "response")
+    keys = _PREDICTED if convention == "default" else ()
+    key = next((k for k in keys if k in row), "response")
     if key not in row:
-        windows = f"{', '.join(_SAID)} or " if convention == "default" else ""
+        windows = f"{', '.join(keys)} or " if keys else ""
         raise ValueError(f"has no {windows}response")
     if row[key] is None:
         return _row(name, row, ())
@@ -93,49 +94,49 @@ def _truth(path: Path, dataset: str | None) -> dict[str, _Row]:
 
 def _by_text(rows: Iterable[tuple[str, _Row]]) -> dict[tuple, str]:
     """Return the qids by video and query (of equal ones by their place); none if one lacks them."""
-    seen, found = Counter(), {}
+    counts, found = Counter(), {}
     for qid, row in rows:
         text = _VIDEO.sub("", row.video), " ".join(row.query.casefold().split()).rstrip(".")
         if not all(text):
             return {}
-        seen[text] += 1
-        found[*text, seen[text]] = qid
+        counts[text] += 1
+        found[*text, counts[text]] = qid
     return found
 
 
-def _paired(said: dict, true: dict, said_path: Path, true_path: Path) -> list[tuple[_Row, _Row]]:
-    """Pair rows by video and query where both files tell the same ones, else by qid."""
-    order = sorted if said.keys() == true.keys() else list  # makes the places of equal ones agree
-    texts, others = (_by_text(order(rows.items())) for rows in (said, true))
+def _paired(predicted: dict, true: dict, path: Path, true_path: Path) -> list[tuple[_Row, _Row]]:
+    """Pair rows by video and query where both files have the same ones, else by qid."""
+    order = sorted if predicted.keys() == true.keys() else list  # places of equal ones then agree
+    texts, others = (_by_text(order(rows.items())) for rows in (predicted, true))
     if texts and texts.keys() == others.keys():
-        return [(said[qid], true[others[text]]) for text, qid in texts.items()]
-    check_same_queries(said, true, said_path, true_path)
+        return [(predicted[qid], true[others[text]]) for text, qid in texts.items()]
+    check_same_queries(predicted, true, path, true_path)
     names = {qid: _VIDEO.sub("", row.video) for qid, row in true.items()}
     known = set(names.values()) - {""}
-    for qid, row in said.items():  # files may call videos differently, but not mix them up
+    for qid, row in predicted.items():  # files may call videos differently, but not mix them up
         if (video := _VIDEO.sub("", row.video)) != names[qid] and video in known:
-            told = f"is of video {video!r}, in {true_path} of {names[qid]!r}"
-            raise ValueError(f"{said_path}, {row_name(row.name)}: qid {qid!r} {told}")
-    return [(said[qid], true[qid]) for qid in said]
+            mixed = f"is of video {video!r}, in {true_path} of {names[qid]!r}"
+            raise ValueError(f"{path}, {row_name(row.name)}: qid {qid!r} {mixed}")
+    return [(predicted[qid], true[qid]) for qid in predicted]
 
 
 def _span(
-    said: _Row, duration: float | None, convention: str, step: float | None
+    row: _Row, duration: float | None, convention: str, step: float | None
 ) -> tuple[Span | None, str | None]:
     """Return the first span predicted, in seconds; or None and, where it is known, the reason."""
-    if not isinstance(said.spans, str):
-        return (said.spans[0], None) if said.spans else (None, said.reason)
+    if not isinstance(row.spans, str):
+        return (row.spans[0], None) if row.spans else (None, row.reason)
     from numpro.prompting.answers import parse_moment
 
-    answer = parse_moment(said.spans, None if convention == "default" else convention)
+    answer = parse_moment(row.spans, None if convention == "default" else convention)
     if not answer.spans:
-        return None, said.reason or answer.reason
+        return None, row.reason or answer.reason
     unit = answer.unit or "frame"
     whole, parts = {"frame": (step, 1), "percent": (duration, 100)}.get(unit, (1, 1))
     ends = answer.spans[0]
     if whole is None or (duration is None and None in ends):
         needed = "label_seconds" if unit == "frame" and step is None else "a duration"
-        raise ValueError(f"needs {needed} to be read in seconds: {said.spans!r:.60}")
+        raise ValueError(f"needs {needed} to be read in seconds: {row.spans!r:.60}")
     start, end = (duration if t is None else t * whole / parts for t in ends)
     if convention == "default" and duration is not None:
         start, end = (min(max(t, 0.0), duration) for t in (start, end))
@@ -145,8 +146,8 @@ def _span(
 def _known(rows: Sequence[_Row], path: Path, needed: int = 1) -> list[_Row]:
     """Return the rows whose video has a known duration, which floors are fractions of."""
     if len(known := [row for row in rows if row.duration]) < needed:
-        told = f"floors need durations; {len(rows) - len(known)} of {len(rows)} queries have none"
-        raise ValueError(f"{path}: {told}")
+        lack = f"{len(rows) - len(known)} of {len(rows)} queries have none"
+        raise ValueError(f"{path}: floors need durations; {lack}")
     return known
 
 
@@ -164,16 +165,15 @@ def _guesses(rows: Sequence[_Row], train: Sequence[_Row], step: float | None) ->
     The labels are those of sampled frames, times between two of them rounded half to even.
     """
     videos, fitted = _videos(rows), _videos(train)
-    said = {"whole-video": baselines.whole_video(videos)}
+    guesses = {"whole-video": baselines.whole_video(videos)}
     if train:
-        said["best-fixed-window"] = baselines.fixed_window(
-            videos, baselines.best_fixed_window(fitted)
-        )
-        said["random-moment"] = baselines.random_moment(videos, fitted)
+        window = baselines.best_fixed_window(fitted)
+        guesses["best-fixed-window"] = baselines.fixed_window(videos, window)
+        guesses["random-moment"] = baselines.random_moment(videos, fitted)
     if step:
-        said["frame-grid"] = baselines.frame_grid(videos, 1 / step, "half_even")
+        guesses["frame-grid"] = baselines.frame_grid(videos, 1 / step, "half_even")
     truth = [row.spans for row in rows]
-    scores = {name: moment_retrieval(spans, truth, resamples=1) for name, spans in said.items()}
+    scores = {name: moment_retrieval(spans, truth, resamples=1) for name, spans in guesses.items()}
     return {name: _split(score)[0] for name, score in scores.items()}
 
 
@@ -184,13 +184,9 @@ def _split(scores: dict) -> tuple[dict[str, float], dict[str, list[float]]]:
 
 
 def evaluate_moment_predictions(
-    path: str | Path,
-    annotations: str | Path | None = None,
-    convention: str = "default",
-    label_seconds: float | None = None,
-    train: str | Path | None = None,
-    dataset: str | None = None,
-) -> dict:
+    path: str | Path, annotations: str | Path | None = None, convention: str = "default",
+    label_seconds: float | None = None, train: str | Path | None = None, dataset: str | None = None,
+) -> dict:  # fmt: skip
     """Score a file of predictions for moment retrieval, one's own or another's.
 
     A row (of JSON Lines, or of one list or object in a ``.json`` file) has its windows in
@@ -206,7 +202,7 @@ def evaluate_moment_predictions(
         Where the truth is, if not in the same rows (``truth``, ``gt_start`` and ``gt_end``):
         rows of any form (``relevant_windows``, ``start_time`` and ``end_time``), Charades-STA's
         text lines, JSON grouped by video, or what `dataset` says. Rows are paired by video and
-        query where both files tell the same ones, else by qid.
+        query where both files have the same ones, else by qid.
     convention
         "default": spans as `numpro.prompting.parse_moment` reads them, clipped to the video; of
         several true spans the one that fits best. The others take the raw response as others'
@@ -239,9 +235,9 @@ def evaluate_moment_predictions(
     if label_seconds is not None and not 0 < label_seconds < np.inf:
         raise ValueError(f"label_seconds must be above 0; got {label_seconds!r}")
     path, true_path = resolve(path), resolve(annotations or path)
-    said = read_file(path, partial(_said_row, convention=convention))
+    predicted = read_file(path, partial(_predicted_row, convention=convention))
     true = _truth(true_path, dataset) if annotations else read_file(path, _true_row)
-    pairs = _paired(said, true, path, true_path)
+    pairs = _paired(predicted, true, path, true_path)
     rows = [true._replace(duration=true.duration or row.duration) for row, true in pairs]
     parts = convention == "vtimellm"  # it counts in parts of the video, from 0 to 1
     answers, truth = [], []
@@ -257,15 +253,15 @@ def evaluate_moment_predictions(
     videos = [row.video or true.video or f"query {row.name}" for row, true in pairs]
     scores = moment_retrieval(spans, truth, videos, decimals=2 if parts else None)
     values, intervals = _split(scores)
-    told = {"n": scores["n"], "unparsed": scores["unparsed"], **values, "intervals": intervals}
-    told["convention"] = convention
-    told["reversed_truth"] = sum(span[0] > span[1] for row in rows for span in row.spans)
-    told["reasons"] = reasons(reason for span, reason in answers if span is None)
+    found = {"n": scores["n"], "unparsed": scores["unparsed"], **values, "intervals": intervals}
+    found["convention"] = convention
+    found["reversed_truth"] = sum(span[0] > span[1] for row in rows for span in row.spans)
+    found["reasons"] = count_kinds(reason for span, reason in answers if span is None)
     fitted = [*_truth(resolve(train), dataset).values()] if train else []
     if fitted:
         _known(rows, true_path, len(rows))
         known = _known(fitted, resolve(train))
-        told["train"], fitted = {"n": len(known), "of": len(fitted)}, known
+        found["train"], fitted = {"n": len(known), "of": len(fitted)}, known
     if all(row.duration for row in rows):
-        told["beside"] = _guesses(rows, fitted, label_seconds)
-    return told
+        found["beside"] = _guesses(rows, fitted, label_seconds)
+    return found

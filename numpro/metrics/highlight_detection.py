@@ -64,12 +64,12 @@ def matrix_values(
 ) -> dict[str, np.ndarray]:
     """Return `highlight_values` for truth given by `saliency_matrix`."""
     values = {level: np.zeros((len(predicted), 2)) for level in LEVELS}
-    said = [np.zeros(1) if scores is None else np.asarray(scores, float) for scores in predicted]
+    given = [np.zeros(1) if scores is None else np.asarray(scores, float) for scores in predicted]
     alike: dict[tuple, list[int]] = {}  # queries that can be scored at once
-    for i, (scores, matrix) in enumerate(zip(said, matrices, strict=True)):
+    for i, (scores, matrix) in enumerate(zip(given, matrices, strict=True)):
         alike.setdefault((scores.shape, len(matrix)), []).append(i)
     for (shape, clips), index in alike.items():
-        scores, stacked = (np.array([part[i] for i in index]) for part in (said, matrices))
+        scores, stacked = (np.array([part[i] for i in index]) for part in (given, matrices))
         if len(shape) != 1 or not scores.size or not np.isfinite(scores).all():
             accepted = "a non-empty list of finite numbers, or None"
             raise ValueError(f"query {index[0]} or one like it: scores must be {accepted}")
@@ -95,13 +95,9 @@ def highlight_values(
 
 
 def highlight_detection(
-    predicted: Sequence[np.ndarray | None],
-    truth: Sequence[Any],
-    durations: Sequence[float],
-    videos: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict:
+    predicted: Sequence[np.ndarray | None], truth: Sequence[Any], durations: Sequence[float],
+    videos: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0,
+) -> dict:  # fmt: skip
     """Score one saliency score per 2-second clip for each query, as the official scorer does.
 
     Parameters

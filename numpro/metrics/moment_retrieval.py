@@ -32,23 +32,19 @@ def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]
         raise ValueError(f"query {empty[0]} has no true span")
     counts = [len(spans) for spans in truth]
     true = np.array([tuple(span) for spans in truth for span in spans], float).reshape(-1, 2)
-    said = [_NOTHING if span is None else tuple(span) for span in predicted]
-    if not np.isfinite(true).all() or not np.isfinite(said).all():
+    found = [_NOTHING if span is None else tuple(span) for span in predicted]
+    found = np.repeat(np.array(found, float).reshape(-1, 2), counts, axis=0)
+    if not np.isfinite(true).all() or not np.isfinite(found).all():
         raise ValueError("spans must be finite numbers of seconds; an unparsed answer is None")
-    ious = temporal_iou(np.repeat(np.array(said, float).reshape(-1, 2), counts, axis=0), true)
-    starts = np.cumsum([0, *counts[:-1]])
+    ious, starts = temporal_iou(found, true), np.cumsum([0, *counts[:-1]])
     return np.maximum.reduceat(ious, starts) if counts else ious
 
 
 def moment_retrieval(
-    predicted: Sequence[Span | None],
-    truth: Sequence[Sequence[Span]],
-    videos: Sequence[str] | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
-    resamples: int = 2000,
-    seed: int = 0,
-    decimals: int | None = None,
-) -> dict:
+    predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]],
+    videos: Sequence[str] | None = None, thresholds: Sequence[float] = THRESHOLDS,
+    resamples: int = 2000, seed: int = 0, decimals: int | None = None,
+) -> dict:  # fmt: skip
     """Score one predicted span per query.
 
     A query with several true spans is scored against the one that fits best, as the official

@@ -18,7 +18,7 @@ from numpro.datasets.rows import need, number
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
 from numpro.metrics.highlight_detection import CLIP_SECONDS, matrix_values, saliency_matrix
-from numpro.metrics.read import array_of, check_same_queries, read_file, reasons, windows_of
+from numpro.metrics.read import array_of, check_same_queries, count_kinds, read_file, windows_of
 from numpro.paths import resolve, write_whole
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -37,15 +37,15 @@ def _padded(windows: Sequence[np.ndarray], width: int) -> np.ndarray:
     return stacked
 
 
-def _overlaps(said: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _overlaps(windows: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the IoU ``[N, P, G]`` by the sum of lengths, and by the hull, as the script has both.
 
     Padding overlaps nothing: -1.
     """
-    said, true = said[:, :, None, :2], true[:, None]
-    low, high = np.minimum(said, true), np.maximum(said, true)
+    windows, true = windows[:, :, None, :2], true[:, None]
+    low, high = np.minimum(windows, true), np.maximum(windows, true)
     shared = np.maximum(low[..., 1] - high[..., 0], 0)
-    union = (said[..., 1] - said[..., 0]) + (true[..., 1] - true[..., 0]) - shared
+    union = (windows[..., 1] - windows[..., 0]) + (true[..., 1] - true[..., 0]) - shared
     wholes = union, high[..., 1] - low[..., 0]
     return tuple(np.divide(shared, w, out=np.full_like(w, -1), where=w > 0) for w in wholes)
 
@@ -67,11 +67,11 @@ def _matched(ious: np.ndarray) -> np.ndarray:
     return found
 
 
-def _window_values(said: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _window_values(windows: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return AP and R@1 ``[N, 2, T]`` of windows ``[N, P, 3]`` against `counts` ``[N, G, 2]``."""
-    sums, hulls = _overlaps(said, true)
+    sums, hulls = _overlaps(windows, true)
     first = np.take_along_axis(hulls[:, 0], sums[:, 0].argmax(axis=1)[:, None], axis=1)
-    order = np.argsort(-said[..., 2], axis=1, kind="stable")  # NaN, the padding, comes last
+    order = np.argsort(-windows[..., 2], axis=1, kind="stable")  # NaN, the padding, comes last
     found = _matched(np.take_along_axis(sums, order[..., None], axis=1))
     precision = found.cumsum(axis=2) / np.arange(1, found.shape[2] + 1)
     best = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
@@ -79,13 +79,13 @@ def _window_values(said: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np
     return np.stack([ap, first >= THRESHOLDS], axis=1)
 
 
-def detection_values(said: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> dict:
+def detection_values(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> dict:
     """Return average precision and R@1 of every query for each range of window lengths.
 
     Parameters
     ----------
-    said
-        Predicted windows of each query ``[P, 3]``: start, end, score; the first ten count, and
+    predicted
+        Windows of each query ``[P, 3]``: start, end, score; the first ten count, and
         the first one for R@1. None predicted scores 0.
     true
         True windows of each query ``[G, 2]``.
@@ -96,7 +96,7 @@ def detection_values(said: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> 
         By name of `RANGES` the values ``[N, 2, 10]`` at `THRESHOLDS`, 0 to 1; NaN for queries
         without a true window in the range.
     """
-    padded, values = _padded([w[:MOST_WINDOWS] for w in said], 3), {}
+    padded, values = _padded([w[:MOST_WINDOWS] for w in predicted], 3), {}
     stacked = _padded(true, 2)
     lengths = stacked[..., 1] - stacked[..., 0]
     for name, (low, high) in RANGES.items():
@@ -146,13 +146,13 @@ def official_scores(
     """
     columns: dict[str, np.ndarray] = {}
     scores: dict[str, Any] = {}
+    marks = [f"{t:g}" for t in THRESHOLDS]
     for name, values in (detection_values(*windows) if windows else {}).items():
-        columns[f"MR-{name}-mAP"] = values[:, 0].mean(axis=1)
-        ap, r1 = ([*map(_percent, x.T)] for x in (values[:, 0], values[:, 1]))
-        marks = [f"{t:g}" for t in THRESHOLDS]
-        average = {"average": _percent(columns[f"MR-{name}-mAP"])}
-        scores[name] = {"MR-mAP": dict(zip(marks, ap, strict=True)) | average}
-        scores[name]["MR-R1"] = dict(zip(marks, r1, strict=True))
+        columns[f"MR-{name}-mAP"] = average = values[:, 0].mean(axis=1)
+        ap, r1 = (
+            dict(zip(marks, map(_percent, part.T), strict=True)) for part in values.swapaxes(0, 1)
+        )
+        scores[name] = {"MR-mAP": ap | {"average": _percent(average)}, "MR-R1": r1}
         if name == "full":
             columns |= {f"MR-full-mAP@{marks[t]}": values[:, 0, t] for t in (0, 5)}
             columns |= {f"MR-full-R1@{marks[t]}": values[:, 1, t] for t in (0, 4)}
@@ -162,17 +162,17 @@ def official_scores(
             scores.setdefault(f"HL-min-{level}", {})[f"HL-{name}"] = _percent(values[:, i])
     brief = {name: _percent(column) for name, column in columns.items()}
     ends = 100 * bootstrap_interval(np.column_stack(list(columns.values())), *bootstrap)
-    told = [None if np.isnan(pair).any() else pair.tolist() for pair in ends]
-    return {"brief": brief, **scores, "intervals": dict(zip(columns, told, strict=True))}
+    ends = [None if np.isnan(pair).any() else pair.tolist() for pair in ends]
+    return {"brief": brief, **scores, "intervals": dict(zip(columns, ends, strict=True))}
 
 
 # --- files ---
 
 
 def _submitted(name: Any, row: dict, parts: list[str]) -> tuple:
-    """Return windows ``[P, 3]``, clip scores and what a row says of why there are none.
+    """Return windows ``[P, 3]``, clip scores, and the reason a row gives for having none.
 
-    The first row tells the parts.
+    The first row fills `parts` with the keys that all rows must have.
     """
     row = moment_detr_row(row)
     if not parts:
@@ -200,8 +200,8 @@ def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray,
         ids = array_of(ids, "relevant_clip_ids", "whole numbers")
         scores = array_of(scores, "saliency_scores", "three scores for each relevant clip", 3)
         if (ids % 1).any() or len(ids) != len(scores):
-            told = f"got {len(ids)} for {len(scores)}"
-            raise ValueError(f"relevant_clip_ids must be whole, one for each three scores; {told}")
+            got = f"got {len(ids)} for {len(scores)}"
+            raise ValueError(f"relevant_clip_ids must be whole, one for each three scores; {got}")
         matrix = saliency_matrix(Saliency(ids, scores), number(duration, "duration"))
     return str(row.get("vid") or name), windows, matrix
 
@@ -212,18 +212,15 @@ def _guesses(true: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str, di
         VideoQueries(name, Path(), CLIP_SECONDS * len(matrix), (Query("", "", windows),), "", "")
         for name, windows, matrix in true
     ]
-    said = {"unparsed": baselines.unparsed(videos), "centre-prior": baselines.centre_prior(videos)}
+    guesses = {"unparsed": baselines.unparsed(videos)}
+    guesses["centre-prior"] = baselines.centre_prior(videos)
     if all(len(windows) for _, windows, _ in true):
-        said["perfect-windows"] = baselines.perfect_windows(videos)
-    matrices, found = [matrix for *_, matrix in true], {}
-    for name, scores in said.items():
-        values = matrix_values(scores, matrices).items()
-        found[name] = {
-            f"HL-min-{level}-{metric}": _percent(column)
-            for level, both in values
-            for metric, column in zip(("mAP", "Hit1"), both.T, strict=True)
-        }
-    return found
+        guesses["perfect-windows"] = baselines.perfect_windows(videos)
+    matrices = [matrix for *_, matrix in true]
+    return {
+        name: official_scores(None, (scores, matrices), None, 1)["brief"]
+        for name, scores in guesses.items()
+    }
 
 
 def evaluate_highlight_predictions(
@@ -235,7 +232,7 @@ def evaluate_highlight_predictions(
     ----------
     predictions
         JSON Lines with qid and what is to be scored: ``pred_relevant_windows`` ([start, end,
-        score] in seconds; ours, ``pred``, are taken in the order said) and
+        score] in seconds; ours, ``pred``, are taken in their order) and
         ``pred_saliency_scores``, one per 2-second clip. Empty or null is an unparsed answer: no
         window, all zeros.
     annotations
@@ -260,26 +257,24 @@ def evaluate_highlight_predictions(
         For a malformed file, named with its row; for queries missing on either side.
     """
     path, true_path, parts = resolve(predictions), resolve(annotations), []
-    said = read_file(path, partial(_submitted, parts=parts))
+    submitted = read_file(path, partial(_submitted, parts=parts))
     true = read_file(true_path, partial(_annotated, parts=parts))
-    check_same_queries(said, true, path, true_path)
-    windows, scores, why = zip(*said.values(), strict=True)
-    rows = [true[qid] for qid in said]
+    check_same_queries(submitted, true, path, true_path)
+    windows, scores, given = zip(*submitted.values(), strict=True)
+    rows = [true[qid] for qid in submitted]
     videos, true_windows, matrices = zip(*rows, strict=True)
-    moments, saliency = WINDOWS in parts, SALIENCY in parts
-    found = official_scores(
-        (windows, true_windows) if moments else None, (scores, matrices) if saliency else None,
-        videos, resamples,
-    )  # fmt: skip
+    moments = (windows, true_windows) if WINDOWS in parts else None
+    saliency = (scores, matrices) if SALIENCY in parts else None
+    found = official_scores(moments, saliency, videos, resamples)
     silent = [
         reason
-        for w, s, reason in zip(windows, scores, why, strict=True)
+        for w, s, reason in zip(windows, scores, given, strict=True)
         if (moments and not len(w)) or (saliency and s is None)
     ]
-    found |= {"reasons": reasons(silent)} | (
-        {"beside": _guesses(rows)} if beside and saliency else {}
-    )
-    return {"n": len(said), "unparsed": len(silent), **found}
+    found["reasons"] = count_kinds(silent)
+    if beside and saliency:
+        found["beside"] = _guesses(rows)
+    return {"n": len(submitted), "unparsed": len(silent), **found}
 
 
 def moment_detr_row(row: dict) -> dict:

@@ -58,8 +58,8 @@ def beside_paper(scores: Sequence[dict], model: str = "LongVA-7B-DPO") -> list[d
             differs = ", ".join(f"{key} {mine[key]} for {row[key]}" for key in keys)
             for metric in (name for name in _METRICS if name in mine and name in row):
                 ours, theirs = mine[metric][0], row[metric]
-                told = {"arm": row["method"], "metric": metric, "ours": ours, "paper": theirs}
-                told |= {"difference": ours - theirs, "differs": differs}
-                told["where"] = f"{row['dataset']} {row['split']}"
-                rows.append(told | {"note": row["note"]})
+                beside = {"arm": row["method"], "metric": metric, "ours": ours, "paper": theirs}
+                beside |= {"difference": ours - theirs, "differs": differs}
+                where = f"{row['dataset']} {row['split']}"
+                rows.append(beside | {"where": where, "note": row["note"]})
     return rows

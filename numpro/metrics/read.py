@@ -60,18 +60,18 @@ def windows_of(value: Any, key: str, ordered: bool = True) -> np.ndarray:
     return windows
 
 
-def reasons(told: Iterable[str | None]) -> dict[str, int]:
+def count_kinds(reasons: Iterable[str | None]) -> dict[str, int]:
     """Count the kinds of reasons of unparsed answers, the most frequent first.
 
     Of "video: a.mp4: no such file" the kind is "video"; an answer may have no reason.
     """
-    kinds = (str(reason).partition(":")[0] for reason in told if reason)
+    kinds = (str(reason).partition(":")[0] for reason in reasons if reason)
     return dict(Counter(kinds).most_common())
 
 
-def check_same_queries(said: dict, true: dict, said_path: Path, true_path: Path) -> None:
+def check_same_queries(predicted: dict, true: dict, path: Path, true_path: Path) -> None:
     """Refuse predictions that leave out queries or bring others."""
-    for there, others, path in ((true, said, said_path), (said, true, true_path)):
+    for there, others, file in ((true, predicted, path), (predicted, true, true_path)):
         if missing := [qid for qid in there if qid not in others]:
             count = f"{len(missing)} of {len(there)} queries"
-            raise ValueError(f"{path}: has no row for {count}, first qid {missing[0]!r}")
+            raise ValueError(f"{file}: has no row for {count}, first qid {missing[0]!r}")

@@ -26,7 +26,7 @@ def check_score_row(row: Mapping) -> None:
     Raises
     ------
     ValueError
-        Saying which part is missing or wrong, and what was seen.
+        Saying which part is missing or wrong, and what was given.
     """
     if missing := [key for key in KEYS if key not in row]:
         raise ValueError(f"a score row lacks {', '.join(missing)}: {dict(row)}")
@@ -86,9 +86,10 @@ def _group(dataset: str, split: str, task: str, rows: list) -> dict:
             shared[key] = values.pop()
         elif values:
             columns.append(key)
-    told = {"title": f"{dataset} {split}: {TASKS[task]}", "split": f"{dataset} {split}"}
-    told |= {"shared": shared, "columns": [*columns, "unparsed"], "metrics": metric_names(rows)}
-    return told | {"task": task, "rows": rows}
+    names = {"title": f"{dataset} {split}: {TASKS[task]}", "split": f"{dataset} {split}"}
+    columns.append("unparsed")
+    found = {"shared": shared, "columns": columns, "metrics": metric_names(rows)}
+    return names | found | {"task": task, "rows": rows}
 
 
 def format_score(score: Sequence[float] | None) -> str:
@@ -104,9 +105,9 @@ def table_cells(group: Mapping, metrics: Sequence[str]) -> list[list[str]]:
     """Return the head and the rows of a group of scores as text, the role first."""
     cells = [["", "method", *(c.replace("_", " ") for c in group["columns"]), *metrics]]
     for row in group["rows"]:
-        told = ("-" if row[c] is None else f"{row[c]}" for c in group["columns"])
+        values = ("-" if row[c] is None else f"{row[c]}" for c in group["columns"])
         scores = (format_score(row.get(m)) for m in metrics)
-        cells.append([role(row["method"]), row["method"], *told, *scores])
+        cells.append([role(row["method"]), row["method"], *values, *scores])
     return cells
 
 
@@ -116,19 +117,18 @@ def shared_text(group: Mapping) -> str:
     return f" ({shared})" if shared else ""
 
 
-def score_table(rows: Sequence[Mapping]) -> str:
+def score_text(rows: Sequence[Mapping]) -> str:
     """Return the scores as plain text, one table for each dataset, split and task.
 
     Intervals are 95 %; what is not a model is marked as floor or ceiling.
     """
-    return "\n\n".join(map(_text_table, group_scores(rows))) or "no scores"
-
-
-def _text_table(group: dict) -> str:
-    cells = table_cells(group, group["metrics"])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-    return "\n".join([group["title"] + shared_text(group), *lines])
+    tables = []
+    for group in group_scores(rows):
+        cells = table_cells(group, group["metrics"])
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+        tables.append("\n".join([group["title"] + shared_text(group), *lines]))
+    return "\n\n".join(tables) or "no scores"
 
 
 def headline(rows: Sequence[Mapping]) -> str:
@@ -173,10 +173,10 @@ def paper_table(rows: Sequence[Mapping]) -> dict:
     kept = [row for row in models if (row["dataset"], row["split"]) == first[row["task"]]]
     beside = [row for row in beside_paper(kept) if row["metric"] in ("mIoU", "mAP")]
     where = list(dict.fromkeys(row["where"] for row in beside))
-    found: dict[tuple, dict] = {}
+    lines: dict[tuple, dict] = {}
     for row in beside:
-        told = {key: row[key] for key in ("arm", "metric", "ours")} | {"paper": [None] * len(where)}
-        line = found.setdefault((row["arm"], row["metric"]), told)
+        line = {key: row[key] for key in ("arm", "metric", "ours")} | {"paper": [None] * len(where)}
+        line = lines.setdefault((row["arm"], row["metric"]), line)
         line["paper"][where.index(row["where"])] = row["paper"]
     notes = list(dict.fromkeys(row["note"] for row in beside if row["note"]))
-    return {"where": where, "rows": list(found.values()), "notes": notes}
+    return {"where": where, "rows": list(lines.values()), "notes": notes}

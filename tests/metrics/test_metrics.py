@@ -29,9 +29,9 @@ def made(*spans, video="a", duration=10.0, saliency=None):
 
 # --- moments ---
 def test_moment_retrieval_by_hand():
-    said = [Span(0, 4), Span(0, 10), None, Span(5, 5)]
+    predicted = [Span(0, 4), Span(0, 10), None, Span(5, 5)]
     true = [[(0, 5)], [(8, 9), (0, 6)], [(0, 1)], [(4, 6)]]
-    scores = moment_retrieval(said, true, ["a", "a", "b", "b"])
+    scores = moment_retrieval(predicted, true, ["a", "a", "b", "b"])
     assert (scores["n"], scores["unparsed"]) == (4, 1)
     values = {k: v[0] for k, v in scores.items() if isinstance(v, list)}
     assert values == pytest.approx({"mIoU": 35.0, "R@0.3": 50.0, "R@0.5": 50.0, "R@0.7": 25.0})
@@ -40,17 +40,17 @@ def test_moment_retrieval_by_hand():
 
 
 def test_thresholds_and_seed():
-    said, true = [Span(0, 5)] * 9, [[(0, t)] for t in range(1, 10)]
-    scores = moment_retrieval(said, true, thresholds=(0.2, 1))
+    predicted, true = [Span(0, 5)] * 9, [[(0, t)] for t in range(1, 10)]
+    scores = moment_retrieval(predicted, true, thresholds=(0.2, 1))
     assert scores["R@0.2"][0] == 100.0 and scores["R@1"][0] == pytest.approx(100 / 9)
-    assert scores == moment_retrieval(said, true, thresholds=(0.2, 1))
-    assert scores["mIoU"] != moment_retrieval(said, true, seed=1)["mIoU"]
+    assert scores == moment_retrieval(predicted, true, thresholds=(0.2, 1))
+    assert scores["mIoU"] != moment_retrieval(predicted, true, seed=1)["mIoU"]
     value, low, high = scores["mIoU"]
     assert low < value < high
 
 
 @pytest.mark.parametrize(
-    ("said", "true", "videos", "says"),
+    ("predicted", "true", "videos", "says"),
     [
         pytest.param([], [], None, "no queries", id="none"),
         pytest.param([None], [], None, "1 predictions for 0 queries", id="lengths"),
@@ -60,9 +60,9 @@ def test_thresholds_and_seed():
         pytest.param([None], [[(0, 1)]], ["a", "b"], "2 groups, 1 values", id="videos"),
     ],
 )
-def test_bad_moments(said, true, videos, says):
+def test_bad_moments(predicted, true, videos, says):
     with pytest.raises(ValueError, match=says):
-        moment_retrieval(said, true, videos)
+        moment_retrieval(predicted, true, videos)
 
 
 # --- intervals ---
@@ -115,21 +115,23 @@ CLIPS = st.integers(1, 12)
 @given(st.data())
 def test_highlights_follow_the_official_rule(data):
     clips = data.draw(CLIPS)
-    said = data.draw(st.lists(st.integers(0, 4), min_size=clips, max_size=clips))
+    predicted = data.draw(st.lists(st.integers(0, 4), min_size=clips, max_size=clips))
     rated = data.draw(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=clips, max_size=clips))
     truth = Saliency(tuple(range(clips)), tuple(rated))
-    scores = highlight_detection([said], [truth], [2.0 * clips], resamples=1)
+    scores = highlight_detection([predicted], [truth], [2.0 * clips], resamples=1)
     for level, least in {"Fair": 2, "Good": 3, "VeryGood": 4}.items():
         positive = np.array(rated) >= least
-        expected = np.mean([plain_scorer.clip_ap(said, positive[:, k].tolist()) for k in range(3)])
+        expected = np.mean(
+            [plain_scorer.clip_ap(predicted, positive[:, k].tolist()) for k in range(3)]
+        )
         assert scores[f"mAP@{level}"][0] == pytest.approx(100 * expected)
-        assert scores[f"HIT@1@{level}"][0] == 100.0 * positive[int(np.argmax(said))].any()
+        assert scores[f"HIT@1@{level}"][0] == 100.0 * positive[int(np.argmax(predicted))].any()
 
 
 def test_highlights_by_hand():
     truth = [Saliency((1, 2), ((4, 4, 0), (4, 2, 0)))] * 4
-    said = [[0.0, 3.0, 2.0], [1.0, 0.0], None, [0.0, 0.0, 0.0, 9.0]]
-    scores = highlight_detection(said, truth, [6.0, 6.0, 6.0, 7.9], ["a", "b", "c", "c"])
+    predicted = [[0.0, 3.0, 2.0], [1.0, 0.0], None, [0.0, 0.0, 0.0, 9.0]]
+    scores = highlight_detection(predicted, truth, [6.0, 6.0, 6.0, 7.9], ["a", "b", "c", "c"])
     assert (scores["n"], scores["unparsed"]) == (4, 1)
     # first: AP 1, 1, 0; the others rank all clips alike, or clip 0 first: 2/3, 1/3 or 2/3, 1/3, 0
     assert scores["mAP"][0] == pytest.approx(100 * np.mean([2 / 3, 1 / 3, 1 / 3, 1 / 3]))
@@ -140,7 +142,7 @@ def test_highlights_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("said", "truth", "duration", "says"),
+    ("predicted", "truth", "duration", "says"),
     [
         pytest.param([math.nan], Saliency((), ()), 4.0, "finite", id="nan"),
         pytest.param([], Saliency((), ()), 4.0, "non-empty", id="empty"),
@@ -149,11 +151,11 @@ def test_highlights_by_hand():
         pytest.param([1.0], Saliency((), ()), 1.0, "no 2-s clip", id="short"),
     ],
 )
-def test_bad_highlights(said, truth, duration, says):
+def test_bad_highlights(predicted, truth, duration, says):
     with pytest.raises(ValueError, match=says):
-        highlight_detection([said], [truth], [duration])
+        highlight_detection([predicted], [truth], [duration])
     with pytest.raises(ValueError, match="2 predictions, 1 truths and 1 durations"):
-        highlight_detection([said, said], [truth], [duration])
+        highlight_detection([predicted, predicted], [truth], [duration])
 
 
 # --- floors and ceilings ---
@@ -197,14 +199,14 @@ def test_frame_grid():
 
 def test_centre_prior():
     scores = baselines.centre_prior([made(((0, 1),), duration=7.0)])
-    assert [said.tolist() for said in scores] == [[-1.0, 0.0, -1.0]]
+    assert [predicted.tolist() for predicted in scores] == [[-1.0, 0.0, -1.0]]
 
 
 def test_perfect_windows():
     # a window that only touches a clip is not in it
     films = [made(((2.0, 4.0),), ((0.5, 1.0), (5.5, 7.9)), duration=9.0)]
-    said = [scores.tolist() for scores in baselines.perfect_windows(films)]
-    assert said == [[0, 1, 0, 0], [1, 0, 1, 1]]
+    predicted = [scores.tolist() for scores in baselines.perfect_windows(films)]
+    assert predicted == [[0, 1, 0, 0], [1, 0, 1, 1]]
     assert baselines.unparsed(films) == [None, None]
 
 
@@ -217,8 +219,8 @@ SCORED = st.tuples(WINDOW, st.sampled_from([0.1, 0.5, 0.5, 0.9])).map(lambda w: 
 @given(st.lists(st.tuples(st.lists(SCORED, max_size=12), st.lists(WINDOW, min_size=1, max_size=5)),
                 min_size=1, max_size=4))  # fmt: skip
 def test_windows_follow_the_official_rule(rows):
-    said = [np.array(windows).reshape(-1, 3) for windows, _ in rows]
-    scores = official_scores((said, [np.array(true) for _, true in rows]), None, None, 1)
+    predicted = [np.array(windows).reshape(-1, 3) for windows, _ in rows]
+    scores = official_scores((predicted, [np.array(true) for _, true in rows]), None, None, 1)
     plain = plain_scorer.moment_scores(rows)
     got = json_normalize({name: scores[name] for name in plain}).astype(float)
     # both sum in another order: a mean that ends in a 5 may be rounded to either side
@@ -227,9 +229,11 @@ def test_windows_follow_the_official_rule(rows):
 
 def test_windows_by_hand():
     # the second window by score fits only what the first has taken; of 12 windows 10 count
-    said = [(0, 10, 0.9), (1, 10, 0.5), (40, 60, 0.1)] + [(70, 80, 0.01)] * 7 + [(100, 140, 0.99)]
+    predicted = (
+        [(0, 10, 0.9), (1, 10, 0.5), (40, 60, 0.1)] + [(70, 80, 0.01)] * 7 + [(100, 140, 0.99)]
+    )
     true = [(0, 10), (40, 60), (100, 140)]
-    scores = official_scores(([np.array(said)], [np.array(true)]), None, None, 1)
+    scores = official_scores(([np.array(predicted)], [np.array(true)]), None, None, 1)
     assert scores["full"]["MR-mAP"]["0.5"] == pytest.approx(100 * (1 + 2 / 3) / 3, abs=0.005)
     assert scores["full"]["MR-R1"]["0.95"] == 100.0 and scores["long"]["MR-mAP"]["0.5"] == 0.0
     assert scores["short"]["MR-mAP"]["average"] == 100.0
@@ -355,10 +359,10 @@ def test_charades_floors_and_ceilings(charades):
 @reference
 def test_timechat_spans_score_as_published(charades):
     spans = json.loads((REFERENCE / "charades_sta" / "timechat_spans.json").read_text())
-    said = [Span(*row["timestamp"][0]) if row["timestamp"] else None for row in spans.values()]
+    predicted = [Span(*row["timestamp"][0]) if row["timestamp"] else None for row in spans.values()]
     lines = (REFERENCE / "charades_sta" / "charades_sta_test.txt").read_text().splitlines()
     truth = [[tuple(map(float, line.partition("##")[0].split()[1:]))] for line in lines]
-    scores = moment_retrieval(said, truth, resamples=1)
+    scores = moment_retrieval(predicted, truth, resamples=1)
     published = (REFERENCE / "charades_sta" / "timechat_scores.txt").read_text()
     for line in published.splitlines()[1:]:
         name, _, value = line.removeprefix("IOU ").partition(": ")
@@ -381,11 +385,11 @@ def test_qvhighlights_floors():
     videos = grouped(load_lines("qvhighlights", "highlight_val_release.jsonl"))
     truth = [query.saliency for video in videos for query in video.queries]
     durations = [video.duration for video in videos for _ in video.queries]
-    for said, expected in [
+    for predicted, expected in [
         (baselines.unparsed(videos), [24.78, 21.10, 19.45, 19.74, 11.04, 14.97]),
         (baselines.centre_prior(videos), [38.07, 28.39, 31.10, 26.77, 18.45, 21.81]),
         (baselines.perfect_windows(videos), [88.34, 97.94, 68.71, 87.74, 37.66, 63.48]),
     ]:
-        scores = highlight_detection(said, truth, durations, resamples=1)
+        scores = highlight_detection(predicted, truth, durations, resamples=1)
         names = [f"{m}@{level}" for level in ("Fair", "Good", "VeryGood") for m in ("mAP", "HIT@1")]
         assert [round(scores[name][0], 2) for name in names] == expected

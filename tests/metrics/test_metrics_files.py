@@ -1,4 +1,4 @@
-"""Prediction files, one's own and others': what they score, and what is said of malformed ones."""
+"""Prediction files, one's own and others': what they score, and how malformed ones are named."""
 
 import json
 import math
@@ -38,9 +38,9 @@ def score(path, *arguments, **options):
 # --- moments ---
 def test_why_answers_are_unparsed_is_counted_by_kind(tmp_path):
     # as `predict` has it for films that are not there, and as a raw response is read
-    told = ["video: /films/a.mp4: no such file", "video: /films/b.mp4: no such file", None]
+    reasons = ["video: /films/a.mp4: no such file", "video: /films/b.mp4: no such file", None]
     silent = MOMENTS[1] | {"response": ""}
-    rows = [silent | {"qid": i, "reason": reason} for i, reason in enumerate(told)]
+    rows = [silent | {"qid": i, "reason": reason} for i, reason in enumerate(reasons)]
     raw = {"qid": 9, "response": "It is not present.", "duration": 9, "truth": [[1, 2]]}
     path = jsonl(tmp_path / "predictions.jsonl", [*rows, raw])
     scores = score(path, label_seconds=1)
@@ -135,13 +135,13 @@ DETR = [
 ]
 
 
-@pytest.mark.parametrize("said", [TIMED, DETR], ids=["timechat", "moment_detr"])
+@pytest.mark.parametrize("predicted", [TIMED, DETR], ids=["timechat", "moment_detr"])
 @pytest.mark.parametrize("true", ["grouped", "charades", "rows"])
-def test_formats_of_others(tmp_path, said, true):
-    if said is TIMED:
-        path = write(tmp_path / "said.json", said)
+def test_formats_of_others(tmp_path, predicted, true):
+    if predicted is TIMED:
+        path = write(tmp_path / "predicted.json", predicted)
     else:
-        path = jsonl(tmp_path / "said.jsonl", said)
+        path = jsonl(tmp_path / "predicted.jsonl", predicted)
     lines = "a 2.0 8.0##a dog runs.\na 0.0 20.0##it sleeps.\n"
     named = {"video": "a", "duration": 20}
     rows = [
@@ -159,12 +159,12 @@ def test_formats_of_others(tmp_path, said, true):
 def test_a_named_dataset(tmp_path):
     row = {"annotation_id": 5, "description": "a dog", "video": "v.avi", "num_segments": 6}
     write(tmp_path / "didemo.json", [row | {"times": [[1, 1], [1, 1], [1, 1], [1, 1]]}])
-    said = jsonl(tmp_path / "said.jsonl", [{"qid": 5, "pred": [[5, 10]]}])
-    assert score(said, tmp_path / "didemo.json", dataset="didemo")["mIoU"] == 100.0
+    predicted = jsonl(tmp_path / "predicted.jsonl", [{"qid": 5, "pred": [[5, 10]]}])
+    assert score(predicted, tmp_path / "didemo.json", dataset="didemo")["mIoU"] == 100.0
     write(tmp_path / "val_2.json", {"v_a": GROUPED["a"]})  # a dataset without a split "test"
     rows = [{"qid": f"v_a_{i}", "pred": [[2, 8]]} for i in (0, 1)]
-    said = jsonl(tmp_path / "said.jsonl", rows)
-    assert score(said, tmp_path / "val_2.json", dataset="activitynet-captions")["mIoU"] == 65.0
+    predicted = jsonl(tmp_path / "predicted.jsonl", rows)
+    assert score(predicted, tmp_path / "val_2.json", dataset="activitynet-captions")["mIoU"] == 65.0
 
 
 def test_equal_numbers_of_other_queries_are_not_mixed_up(tmp_path):
@@ -172,26 +172,34 @@ def test_equal_numbers_of_other_queries_are_not_mixed_up(tmp_path):
             [(0, "a", 1), (1, "b", 2)]]  # fmt: skip
     true = [{"qid": i, "vid": v, "query": "q", "relevant_windows": [[0, e]]} for i, v, e in
             [(0, "b", 2), (1, "a", 1)]]  # fmt: skip
-    said, truth = jsonl(tmp_path / "said.jsonl", rows), jsonl(tmp_path / "true.jsonl", true)
-    assert score(said, truth)["mIoU"] == 100.0
+    predicted, truth = (
+        jsonl(tmp_path / "predicted.jsonl", rows),
+        jsonl(tmp_path / "true.jsonl", true),
+    )
+    assert score(predicted, truth)["mIoU"] == 100.0
     jsonl(truth, [row | {"query": ""} for row in true])
-    with pytest.raises(ValueError, match=r"said.jsonl, row 1: qid '0' is of video 'a', .* 'b'"):
-        score(said, truth)
+    with pytest.raises(
+        ValueError, match=r"predicted.jsonl, row 1: qid '0' is of video 'a', .* 'b'"
+    ):
+        score(predicted, truth)
 
 
 def test_equal_queries_of_one_video_are_told_apart_by_qid(tmp_path):
     rows = [{"qid": i, "vid": "a", "query": "q", "pred": [[i, 9]]} for i in (0, 1)]
     true = [{"qid": i, "vid": "a", "query": "q", "relevant_windows": [[i, 9]]} for i in (1, 0)]
-    said, truth = jsonl(tmp_path / "said.jsonl", rows), jsonl(tmp_path / "true.jsonl", true)
-    assert score(said, truth)["mIoU"] == 100.0
+    predicted, truth = (
+        jsonl(tmp_path / "predicted.jsonl", rows),
+        jsonl(tmp_path / "true.jsonl", true),
+    )
+    assert score(predicted, truth)["mIoU"] == 100.0
 
 
 def test_floors_and_the_ceiling(tmp_path):
     rows = [{"qid": 1, "vid": "a", "duration": 10, "pred": [[0, 5]], "truth": [[0, 5]]}]
-    said = jsonl(tmp_path / "said.jsonl", rows)
+    predicted = jsonl(tmp_path / "predicted.jsonl", rows)
     train = [{"qid": 9, "vid": "t", "duration": 20, "relevant_windows": [[0, 8]]}]
     train += [{"qid": 10, "vid": "u", "relevant_windows": [[0, 2]]}]  # of a film that is not there
-    scores = score(said, train=jsonl(tmp_path / "train.jsonl", train), label_seconds=2)
+    scores = score(predicted, train=jsonl(tmp_path / "train.jsonl", train), label_seconds=2)
     assert scores["train"] == {"n": 1, "of": 2}
     assert {name: row["mIoU"] for name, row in scores["beside"].items()} == {
         "whole-video": 50.0,
@@ -201,21 +209,24 @@ def test_floors_and_the_ceiling(tmp_path):
     }
     jsonl(tmp_path / "train.jsonl", train[1:])
     with pytest.raises(ValueError, match="train.jsonl: floors need durations; 1 of 1 queries"):
-        score(said, train=tmp_path / "train.jsonl")
-    jsonl(said, [rows[0] | {"duration": None}])
-    with pytest.raises(ValueError, match="said.jsonl: floors need durations; 1 of 1 queries"):
-        score(said, train=tmp_path / "train.jsonl")
+        score(predicted, train=tmp_path / "train.jsonl")
+    jsonl(predicted, [rows[0] | {"duration": None}])
+    with pytest.raises(ValueError, match="predicted.jsonl: floors need durations; 1 of 1 queries"):
+        score(predicted, train=tmp_path / "train.jsonl")
 
 
 def test_durations_may_come_from_the_predictions(tmp_path):
     row = {"qid": 0, "video": "a.mp4", "query": "a dog", "duration": 20, "pred": [[2, 8]]}
-    said, true = jsonl(tmp_path / "said.jsonl", [row]), write(tmp_path / "true.txt", "a 2 8##a dog")
-    assert score(said, true)["beside"]["whole-video"]["mIoU"] == pytest.approx(30.0)
+    predicted, true = (
+        jsonl(tmp_path / "predicted.jsonl", [row]),
+        write(tmp_path / "true.txt", "a 2 8##a dog"),
+    )
+    assert score(predicted, true)["beside"]["whole-video"]["mIoU"] == pytest.approx(30.0)
 
 
 def test_reversed_truth_is_counted(tmp_path):
     rows = [MOMENTS[0], MOMENTS[0] | {"qid": 3, "truth": [[5, 0]]}]
-    scores = score(jsonl(tmp_path / "said.jsonl", rows))
+    scores = score(jsonl(tmp_path / "predicted.jsonl", rows))
     assert (scores["mIoU"], scores["reversed_truth"]) == (40.0, 1)
 
 
@@ -275,9 +286,9 @@ def test_an_endless_line_is_refused_unread(tmp_path):
     ],
 )
 def test_malformed_files_of_others_are_named(tmp_path, name, content, says):
-    path, said = write(tmp_path / name, content), jsonl(tmp_path / "said.jsonl", MOMENTS)
+    path, predicted = write(tmp_path / name, content), jsonl(tmp_path / "predicted.jsonl", MOMENTS)
     with pytest.raises(ValueError, match=says):
-        score(*((path,) if name == "p.json" else (said, path)))
+        score(*((path,) if name == "p.json" else (predicted, path)))
 
 
 def test_files_must_hold_the_same_queries(tmp_path):
@@ -294,8 +305,10 @@ def test_files_must_hold_the_same_queries(tmp_path):
 
 # --- QVHighlights ---
 def test_highlight_files(tmp_path):
-    said = jsonl(tmp_path / "said.jsonl", HIGHLIGHTS)
-    scores = metrics.evaluate_highlight_predictions(said, jsonl(tmp_path / "true.jsonl", TRUTHS))
+    predicted = jsonl(tmp_path / "predicted.jsonl", HIGHLIGHTS)
+    scores = metrics.evaluate_highlight_predictions(
+        predicted, jsonl(tmp_path / "true.jsonl", TRUTHS)
+    )
     assert (scores["n"], scores["unparsed"], scores["reasons"]) == (2, 1, {"video": 1})
     assert scores["HL-min-VeryGood"] == {"HL-mAP": 66.67, "HL-Hit1": 50.0}
     assert scores["brief"]["HL-min-Fair-Hit1"] == 50.0
@@ -309,7 +322,7 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
             for row, w in zip(TRUTHS, windows, strict=True)
         ]
         true = jsonl(tmp_path / "true.jsonl", rows)
-        scores = metrics.evaluate_highlight_predictions(said, true, beside=True)["beside"]
+        scores = metrics.evaluate_highlight_predictions(predicted, true, beside=True)["beside"]
         assert all(len(row) == 6 for row in scores.values())
         return {
             name: (row["HL-min-VeryGood-mAP"], row["HL-min-Fair-Hit1"])
@@ -317,20 +330,22 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
         }
 
     # three clips, the one in the middle is a highlight for all
-    said = jsonl(tmp_path / "said.jsonl", HIGHLIGHTS)
+    predicted = jsonl(tmp_path / "predicted.jsonl", HIGHLIGHTS)
     blind = {"unparsed": (33.33, 0.0), "centre-prior": (100.0, 100.0)}
     assert beside([2, 4], [0, 6]) == blind | {"perfect-windows": (66.67, 50.0)}
     assert beside([2, 4], None) == blind
 
 
 @pytest.mark.parametrize(
-    ("said", "true", "says"),
+    ("predicted", "true", "says"),
     [
-        pytest.param([{"qid": 1}], TRUTHS, "said.*row 1: has no pred_relevant", id="no-scores"),
+        pytest.param(
+            [{"qid": 1}], TRUTHS, "predicted.*row 1: has no pred_relevant", id="no-scores"
+        ),
         pytest.param(
             [HIGHLIGHTS[0], {"qid": 2}],
             TRUTHS,
-            "said.*row 2: has no pred_saliency",
+            "predicted.*row 2: has no pred_saliency",
             id="one-without",
         ),
         pytest.param(
@@ -351,7 +366,9 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
             "true.*row 1: has no relevant_w",
             id="no-windows",
         ),
-        pytest.param(HIGHLIGHTS[:1], TRUTHS, "said.*1 of 2 queries, first qid '2'", id="missing"),
+        pytest.param(
+            HIGHLIGHTS[:1], TRUTHS, "predicted.*1 of 2 queries, first qid '2'", id="missing"
+        ),
         pytest.param(HIGHLIGHTS, TRUTHS[:1], "true.*1 of 2 queries, first qid '2'", id="unknown"),
         pytest.param(
             HIGHLIGHTS, [TRUTHS[0] | {"duration": 2}], "true.*row 1: .*inside the", id="clip"
@@ -369,8 +386,8 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
         pytest.param(HIGHLIGHTS, [{"qid": 1}], "row 1: has no relevant_clip_ids", id="keys"),
     ],
 )
-def test_malformed_highlight_files_are_named(tmp_path, said, true, says):
-    paths = jsonl(tmp_path / "said.jsonl", said), jsonl(tmp_path / "true.jsonl", true)
+def test_malformed_highlight_files_are_named(tmp_path, predicted, true, says):
+    paths = jsonl(tmp_path / "predicted.jsonl", predicted), jsonl(tmp_path / "true.jsonl", true)
     with pytest.raises(ValueError, match=says):
         metrics.evaluate_highlight_predictions(*paths)
 
@@ -379,8 +396,8 @@ def test_predictions_are_written_for_the_official_script(tmp_path):
     moments = [{"qid": "1", "query": "q", "video": "v", "duration": 9.0, "pred": [[0, 4], [2, 6]]},
                {"qid": "x", "query": "q", "video": "v", "duration": 9.0, "pred": []}]  # fmt: skip
     path = metrics.write_moment_detr(moments, tmp_path / "moments.jsonl")
-    told = [json.loads(line) for line in path.read_text().splitlines()]
-    assert told == [
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert written == [
         {"qid": 1, "query": "q", "vid": "v", "pred_relevant_windows": [[0, 4, 1], [2, 6, 0.5]]},
         {"qid": "x", "query": "q", "vid": "v", "pred_relevant_windows": [[0.0, 0.0, 0.0]]},
     ]
@@ -406,12 +423,12 @@ def figures(scores, path=()):
 @reference
 def test_qvhighlights_as_the_official_scorer():
     folder = REFERENCE / "qvhighlights"
-    said, true = folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl"
-    scores = metrics.evaluate_highlight_predictions(said, true)
+    predicted, true = folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl"
+    scores = metrics.evaluate_highlight_predictions(predicted, true)
     official = json.loads((folder / "sample_val_preds_metrics_raw.json").read_text())
     assert (scores["n"], scores["unparsed"]) == (1550, 0)
-    told = dict(figures(official))
-    assert len(told) == 104 and told.items() <= dict(figures(scores)).items()
+    published = dict(figures(official))
+    assert len(published) == 104 and published.items() <= dict(figures(scores)).items()
 
 
 @reference
@@ -448,8 +465,8 @@ def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(tmp_path.parent))
     monkeypatch.setitem(__import__("sys").modules, "plain_scorer", benchmark("plain_scorer"))
     module, out = benchmark("scorer"), tmp_path / "scorer.json"
-    said, true = module.made_up(tmp_path, queries=6, clips=40)
-    monkeypatch.setattr("sys.argv", ["scorer", str(said), str(true), "--out", str(out),
+    predicted, true = module.made_up(tmp_path, queries=6, clips=40)
+    monkeypatch.setattr("sys.argv", ["scorer", str(predicted), str(true), "--out", str(out),
                                      "--resamples", "20"])  # fmt: skip
     module.main()
     report = json.loads(out.read_text())

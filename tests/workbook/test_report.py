@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from score_rows import RESULTS, ROWS, floor, make_row
 
-from numpro.metrics.tables import check_score_row, headline, paper_table, score_table
+from numpro.metrics.tables import check_score_row, headline, paper_table, score_text
 from numpro.workbook.report import render_report, rerun_command
 
 
@@ -41,7 +41,7 @@ def test_a_broken_row_is_refused(row, says):
 
 
 def test_the_text_table_puts_floors_first_and_the_ceiling_last():
-    tables = score_table(ROWS).split("\n\n")
+    tables = score_text(ROWS).split("\n\n")
     assert [table.splitlines()[0].split(" (")[0] for table in tables] == [
         "flipbook test: moment retrieval",
         "flipbook test_long: moment retrieval",
@@ -63,12 +63,12 @@ def test_the_text_table_puts_floors_first_and_the_ceiling_last():
 
 
 def test_columns_appear_only_where_rows_differ():
-    table = score_table([make_row(), make_row(model="other", fps=0.5)])
+    table = score_text([make_row(), make_row(model="other", fps=0.5)])
     assert table.splitlines()[1].split()[:5] == ["method", "time", "encoding", "model", "fps"]
 
 
 def test_no_rows_say_so():
-    assert score_table([]) == "no scores"
+    assert score_text([]) == "no scores"
     assert headline([]) == headline([floor("whole-video", 20.0)]) == ""
 
 

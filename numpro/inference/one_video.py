@@ -2,23 +2,20 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numpro.models.question import Question
-from numpro.prompting.answers import MomentAnswer
-from numpro.prompting.prompts import Prompt, asked_unit
+from numpro.models import Question, VideoModel
+from numpro.prompting import MomentAnswer, Prompt, asked_unit
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, Sampling, probe, read_clip, write_video
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from numpro.models.base import VideoModel
 
 _AT_ONCE = 64  # frames read together while cutting
 
@@ -66,7 +63,7 @@ class Found:
 def find_moment(
     video: str | os.PathLike,
     query: str,
-    model: "VideoModel",
+    model: VideoModel,
     sampling: Sampling = Sampling(),
     question: Question = Question(),
     tell: Callable[[object], None] | None = None,
@@ -124,9 +121,6 @@ def cut_out(video: str | os.PathLike, span: tuple[float, float], out: str | os.P
         raise ValueError(f"span must be start < end in 0..{info.duration:.2f} s; got {tuple(span)}")
     rate = min(30.0, info.fps)
     seconds = start + np.arange(max(1, round((end - start) * rate))) / rate
-
-    def frames() -> Iterator[np.ndarray]:
-        for first in range(0, len(seconds), _AT_ONCE):
-            yield from read_clip(video, times=seconds[first : first + _AT_ONCE]).frames
-
-    return write_video(out, frames(), fps=rate)
+    parts = np.split(seconds, range(_AT_ONCE, len(seconds), _AT_ONCE))
+    frames = (frame for part in parts for frame in read_clip(video, times=part).frames)
+    return write_video(out, frames, fps=rate)

@@ -19,27 +19,14 @@ from pathlib import Path
 from numpro import __version__
 from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.datasets.check import other_duration
-from numpro.inference.prediction_files import (
-    RowsFile,
-    answered,
-    begin_session,
-    check_config,
-    check_questions,
-    read_rows,
-    shard_path,
-    write_config,
-    write_rows,
-)
-from numpro.models.base import VideoModel
-from numpro.models.question import Question
-from numpro.numbers.controls import disturb
-from numpro.prompting.answers import HighlightAnswer, MomentAnswer
-from numpro.prompting.prompts import asked_unit, render_prompt
+from numpro.inference import prediction_files as files
+from numpro.models import Question, VideoModel
+from numpro.numbers import disturb
+from numpro.prompting import HighlightAnswer, MomentAnswer, asked_unit, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import highlight_scores, to_seconds
-from numpro.video import Clip, Sampling, VideoError
-from numpro.video.cache import ClipCache
-from numpro.video.workers import LIMIT, Request, read_many
+from numpro.video import Clip, ClipCache, Request, Sampling, VideoError, read_many
+from numpro.video.workers import LIMIT
 
 
 @dataclass(frozen=True)
@@ -118,20 +105,18 @@ def predict(
     OSError
         When a row cannot be written (a full disk); all rows before it are kept.
     """
-    from filelock import FileLock
-
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
-        out, videos = shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
+        out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
     size = list(sampling.size) if sampling.size else None
     config = asdict(question) | asdict(sampling) | {"size": size, "style": question.style.as_dict()}
     config |= {"end": end, "control": control, "seed": execution.seed, "model": model.name}
     config |= {"adapter": model.adapter, "weights": model.fingerprint, "state": model.state()}
-    config |= {"numpro": __version__}
-    config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
+    dataset = sorted({f"{v.dataset}/{v.split}" for v in whole})
+    config |= {"numpro": __version__, "dataset": dataset}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out.with_name(f".{out.name}.lock")):  # two writers: one waits, then reads
+    with files.locked(out):  # two writers: one waits, then reads
         session = _Session(out, model, config, sampling, question, execution)
         return session.run(videos, about)
 
@@ -150,16 +135,16 @@ class _Session:
 
     def run(self, videos: Sequence[VideoQueries], about: dict) -> list[dict]:
         """Ask what is open; return all rows of these videos."""
-        done = {row["qid"]: row for row in read_rows(self.out) if answered(row)}
+        done = {row["qid"]: row for row in files.read_rows(self.out) if files.answered(row)}
         todo = [(v, [q for q in v.queries if q.qid not in done]) for v in videos]
         todo = [(video, queries) for video, queries in todo if queries]
-        stored = check_config(self.out, self.config, asking=bool(todo))
-        check_questions(self.out, done.values(), videos)
+        stored = files.check_config(self.out, self.config, asking=bool(todo))
+        files.check_questions(self.out, done.values(), videos)
         if todo:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self.about = begin_session(stored, now, provenance()) | about
-            write_config(self.out, self.config, self.about)
-            write_rows(self.out, done.values())  # without what failed and what a kill cut
+            self.about = files.begin_session(stored, now, provenance()) | about
+            files.write_config(self.out, self.config, self.about)
+            files.write_rows(self.out, done.values())  # without what failed and what a kill cut
             try:
                 self._ask_open(todo, done)
             except BaseException:
@@ -168,7 +153,7 @@ class _Session:
                 raise
             self._write_counts()
         rows = [done.pop(q.qid) for v in videos for q in v.queries]
-        write_rows(self.out, [*rows, *done.values()])  # in the order of the dataset
+        files.write_rows(self.out, [*rows, *done.values()])  # in the order of the dataset
         return rows
 
     def _ask_open(self, todo: list[tuple], done: dict) -> None:
@@ -184,12 +169,12 @@ class _Session:
             disable=None if how.progress is None else not how.progress,
             total=len(done) + total, initial=len(done),
         )  # fmt: skip
-        with bar, RowsFile(self.out) as file, closing(clips):
+        with bar, files.RowsFile(self.out) as file, closing(clips):
             for (video, queries), (_, clip) in zip(todo, clips, strict=True):
                 for row in self._rows(video, queries, clip):
                     file.add(row)
                     done[row["qid"]] = row
-                    self.failed += not answered(row)
+                    self.failed += not files.answered(row)
                 file.sync()
                 self.queries += len(queries)
                 bar.set_postfix_str(self._progress(), refresh=False)
@@ -213,10 +198,7 @@ class _Session:
         unit = asked_unit(self.question.time_encoding)
         for query, answer in zip(queries, answers, strict=True):
             row = _row(video, query, task, answer.text, answer.reason)
-            if isinstance(answer, HighlightAnswer):
-                row |= _highlights(answer, clip, labels, unit)
-            else:
-                row |= _moments(answer, clip, labels, unit, self.config["end"])
+            row |= _read_off(answer, clip, labels, unit, self.config["end"])
             yield row | ({"warnings": notices} if notices else {})
 
     def _note_cost(self, clip: Clip, texts: list[str], labels: list[int] | None) -> None:
@@ -232,7 +214,7 @@ class _Session:
         self.about.setdefault("prompt", render_prompt(prompts[0], len(clip)))
         if written := getattr(self.model, "written", None):
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))
-        write_config(self.out, self.config, self.about)
+        files.write_config(self.out, self.config, self.about)
         if session["cost"] and self.execution.tell:
             self.execution.tell(f"first video: {session['cost']}")
 
@@ -251,7 +233,7 @@ class _Session:
         counts = {"asked": self.queries, "failed": self.failed, "usage": self._usage()}
         counts["seconds"] = round(time.monotonic() - self.began, 1)
         self.about["sessions"][-1] |= counts
-        write_config(self.out, self.config, self.about)
+        files.write_config(self.out, self.config, self.about)
 
 
 def _seed_torch(seed: int, name: str) -> None:
@@ -262,35 +244,24 @@ def _seed_torch(seed: int, name: str) -> None:
 
 def _row(video: VideoQueries, query: Query, task: str, response: str, reason: str | None) -> dict:
     """Return the row of a query, without a prediction yet."""
-    row = {
-        "qid": query.qid,
-        "video": video.video,
-        "vid": video.video,
-        "query": query.text,
-        "duration": video.duration,
-        "dataset": video.dataset,
-        "split": video.split,
-        "task": task,
-        "response": response,
-        "reason": reason,
-        "unit": None,
-        "truth": [list(span) for span in query.spans],
-    }
-    moments = task == "moment_retrieval"
-    return row | ({"pred": []} if moments else {"pred_saliency_scores": None})
+    row = {"qid": query.qid, "video": video.video, "vid": video.video, "query": query.text}
+    row |= {"duration": video.duration, "dataset": video.dataset, "split": video.split}
+    row |= {"task": task, "response": response, "reason": reason, "unit": None}
+    row |= {"truth": [list(span) for span in query.spans]}
+    return row | ({"pred": []} if task == "moment_retrieval" else {"pred_saliency_scores": None})
 
 
-def _highlights(answer: HighlightAnswer, clip: Clip, labels: list[int] | None, unit: str) -> dict:
-    """Return what a row says of highlights."""
+def _read_off(
+    answer: MomentAnswer | HighlightAnswer,
+    clip: Clip,
+    labels: list[int] | None,
+    unit: str,
+    end: str,
+) -> dict:
+    """Return what a row says of an answer: as the model gave it, and in seconds or 2-s clips."""
+    if isinstance(answer, MomentAnswer):
+        pred = [list(span) for span in to_seconds(answer, clip, labels, end, unit)]
+        return {"unit": answer.unit, "spans": [list(span) for span in answer.spans], "pred": pred}
     scores = None if answer.reason else highlight_scores(answer, clip, labels, unit=unit).tolist()
     row = {"unit": answer.unit, "labels": list(answer.labels), "scores": list(answer.scores)}
     return row | {"pred_saliency_scores": scores}
-
-
-def _moments(
-    answer: MomentAnswer, clip: Clip, labels: list[int] | None, unit: str, end: str
-) -> dict:
-    """Return what a row says of moments."""
-    pred = () if answer.reason else to_seconds(answer, clip, labels, end, unit)
-    row = {"unit": answer.unit, "spans": [list(span) for span in answer.spans]}
-    return row | {"pred": [list(span) for span in pred]}

@@ -7,12 +7,15 @@ annotations, and each session with its versions, machine, time and counts.
 """
 
 import glob
+import io
 import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from numpro.datasets import VideoQueries
 from numpro.paths import write_whole
@@ -57,34 +60,32 @@ def answered(row: dict) -> bool:
     return row["reason"] is None or bool(row["response"])
 
 
-class RowsFile:
+class RowsFile(io.FileIO):
     """An open file of rows: one that is added is there in full, whatever happens next."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-
-    def __enter__(self) -> "RowsFile":
-        return self
-
-    def __exit__(self, *_) -> None:
-        os.close(self.file)
+        super().__init__(path, "a")
 
     def add(self, row: dict) -> None:
         """Append a row; on a full disk nothing of it, and what was there stays."""
-        line, end = (json.dumps(row) + "\n").encode(), os.fstat(self.file).st_size
+        line, end = (json.dumps(row) + "\n").encode(), os.fstat(self.fileno()).st_size
         try:
             while line:
-                line = line[os.write(self.file, line) :]
+                line = line[self.write(line) :]
         except OSError as error:
             with suppress(OSError):  # half a line at the end is asked again, too
-                os.ftruncate(self.file, end)
+                self.truncate(end)
             advice = "the rows so far are kept: run it again when there is room"
-            raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.path)) from error
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.name)) from error
 
     def sync(self) -> None:
         """Wait until all rows are on the disk."""
-        os.fsync(self.file)
+        os.fsync(self.fileno())
+
+
+def locked(out: Path) -> FileLock:
+    """Return the lock of a file of rows, which one process holds at a time."""
+    return FileLock(out.with_name(f".{out.name}.lock"))
 
 
 # --- what the answers depend on ------------------------------------------------------------------
@@ -140,14 +141,11 @@ def check_questions(out: Path, rows: Iterable[dict], videos: Sequence[VideoQueri
     ValueError
         With the first query that differs.
     """
-    annotated = {q.qid: (v, q) for v in videos for q in v.queries}
-    for row in rows:
-        if row["qid"] not in annotated:
-            continue
-        video, query = annotated[row["qid"]]
+    there = {row["qid"]: row for row in rows}
+    for video, query in ((v, q) for v in videos for q in v.queries):
+        row, truth = there.get(query.qid, {}), [list(span) for span in query.spans]
         now = {"video": video.video, "query": query.text, "duration": video.duration}
-        now["truth"] = [list(span) for span in query.spans]
-        for key, value in now.items():
+        for key, value in (now | {"truth": truth}).items():
             if row.get(key, value) != value:
                 raise ValueError(
                     f"{out}, qid {row['qid']!r}: {key} was {row[key]!r} and is {value!r} in the "
@@ -237,10 +235,8 @@ def merge_shards(videos: Sequence[VideoQueries], out: str | os.PathLike) -> list
     ValueError
         When queries have no row yet, or rows are of different configurations or annotations.
     """
-    from filelock import FileLock
-
     out = Path(out)
-    with FileLock(out.with_name(f".{out.name}.lock")):
+    with locked(out):
         if not (paths := _shards(out)):
             wanted = shard_path(out, (1, 2)).name
             raise FileNotFoundError(f"no shards of {out} are there, such as {wanted}")

@@ -37,7 +37,7 @@ def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
     results, where = runs.Run(folder).results(), paths.relative(folder)
     lines = [f"{len(results['notebooks'])} notebooks in {results['seconds']:.0f} s"]
     lines += [f"results: {where}/results.json", f"report:  {where}/report.html"]
-    say(results | {"folder": where}, tables.score_table(results["scores"]), "", *lines)
+    say(results | {"folder": where}, tables.score_text(results["scores"]), "", *lines)
 
 
 @main.command()

@@ -180,7 +180,7 @@ def run(name, preset, variant):
 
     import numpro.models.longva.video_model  # noqa: F401
     from numpro.training.memory import give_back_freed, predict_memory, trainable_parameters
-    from numpro.training.samples import Collator, Samples
+    from numpro.training.samples import Samples, collate
     from numpro.training.trainer import lora_config
 
     shape, device = SHAPES[name], "cuda" if name == "7b" else "cpu"
@@ -197,7 +197,7 @@ def run(name, preset, variant):
         video = make_video(Path(folder), config.batch_size)
         samples = Samples([video], model, config)
         tokens = max(samples.lengths)
-        longest = samples.learned(samples.lengths.index(tokens))
+        longest = samples.learned(samples.items[samples.lengths.index(tokens)])
         answers = tokens if variant == "all logits" else longest
         foretold = sum(predict_memory(model, config, tokens, answers).values())
         tuned = get_peft_model(model.model, lora_config(config, model))
@@ -216,9 +216,7 @@ def run(name, preset, variant):
                 samples._features = type(samples._features)(0)
             began = clock(device)
             batch = [samples[n] for n in range(config.batch_size)]
-            batch = (
-                model.collate(batch) if variant == "all logits" else Collator(model=model)(batch)
-            )
+            batch = model.collate(batch) if variant == "all logits" else collate(model, batch)
             batch = {key: value.to(device) for key, value in batch.items()}
             fetched = clock(device)
             with casts:

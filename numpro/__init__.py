@@ -35,8 +35,8 @@ _MOVED = {
     "models": "adapters merging",
     "models.longva": "convert",
     "inference": "own=one_video predict=prediction predictions=prediction_files",
-    "training": "ahead checkpoints features finetune=finetuning items memory presets samples "
-    "trainer training_run=launch validation",
+    "training": "ahead=prefetch checkpoints features finetune=finetuning items=samples memory "
+    "presets samples trainer training_run=finetuning validation",
     "studies": "arms design",
     "workbook": "compare=comparison notebooks readme report runs widgets",
 }

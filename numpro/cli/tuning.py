@@ -10,8 +10,8 @@ from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.datasets import instructions as teaching
 from numpro.prompting.prompts import TASKS
 from numpro.spans import ROUNDINGS
-from numpro.training import finetuning as training
-from numpro.training.presets import parse_values
+from numpro.training.presets import PRESETS, FinetuneConfig, parse_values
+from numpro.training.processes import rank
 
 _FORMS, _RULES = click.Choice(tuple(teaching.FORMATS)), click.Choice(ROUNDINGS)
 
@@ -55,7 +55,7 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
     say({"out": out, "format": form} | report, *lines)
 
 
-_PRESETS = click.Choice(tuple(training.PRESETS))
+_PRESETS = click.Choice(tuple(PRESETS))
 
 
 @main.command()
@@ -88,27 +88,29 @@ def finetune(
       numpro finetune --dataset flipbook --out adapters/mine --steps 50
       numpro finetune --preset paper -p learning_rate 5e-5 --validation val --out a --dry-run
     """
-    from numpro.training.launch import finished, first_process, prepare, train
+    from numpro.training.finetuning import finished, prepare, train
 
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
     name, root, out = here(model), here(data_root), Path(out).absolute()
     videos = datasets.load_dataset(dataset, split, root, limit=limit)
-    watched = validation and datasets.load_dataset(dataset, validation, root, validation_limit)
-    config = training.TrainingConfig.of(training.PRESETS[preset], **changes | parse_values(pairs))
-    arguments = videos, out, config, watched or ()
-    if not (dry_run or overwrite) and (done := finished(name, *arguments)):
+    watched = ()
+    if validation:
+        watched = datasets.load_dataset(dataset, validation, root, validation_limit)
+    config = FinetuneConfig.of(PRESETS[preset], **changes | parse_values(pairs))
+    again = not (dry_run or overwrite)
+    if again and (done := finished(name, videos, out, config, watched)):
         done |= {"out": str(out), "config": config.as_json(), "finished": True}
         line = f"{out} is finished, with these values and data: nothing to do; --overwrite trains"
-        if first_process():
+        if rank() == 0:
             say(done, f"{line} it anew")
         return
-    model, samples, facts = prepare(name, videos, config)
-    for title, values in facts.items() if first_process() else ():
+    samples, facts = prepare(name, videos, config)
+    for title, values in facts.items() if rank() == 0 else ():
         tell(f"{title}: " + ", ".join(f"{k} {v}" for k, v in values.items()))
     if dry_run:
         return say(facts, *(f"{k}: {v}" for k, v in facts["plan"].items()))
-    made = train(model, *arguments, samples)
+    made = train(samples, out, watched)
     if made is not None:  # of several processes one speaks
         say({"out": str(out)} | facts | made, f"wrote {out}: adapter, log.csv and log.png")
 

@@ -9,10 +9,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "samples": ["IGNORED", "FinetuneConfig", "Samples"],
-        "finetuning": ["finetune", "plan", "read_log"],
-        "presets": ["PRESETS", "TrainingConfig"],
-        "launch": ["train_or_take"],
+        "samples": ["IGNORED", "Samples"],
+        "finetuning": ["finetune", "plan", "read_log", "train_or_take"],
+        "presets": ["PRESETS", "FinetuneConfig"],
         "memory": ["predict_memory", "trainable_parameters"],
     },
 )

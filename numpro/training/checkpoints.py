@@ -2,24 +2,23 @@
 
 A checkpoint is the Trainer's own folder (adapter, optimizer, scheduler, random state of each
 process, trainer state), the best validation so far, and last a mark that says of which run it is.
-One without a mark was broken while it was written; it is not taken up.
+One without a mark was broken while it was written; no run is resumed from it.
 """
 
 import errno
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from transformers import TrainerCallback
+from accelerate.utils import wait_for_everyone
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from numpro.models import read_notes
+from numpro.models.adapters import LOG_COLUMNS, write_log
 from numpro.paths import write_whole
-
-if TYPE_CHECKING:
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+from numpro.training.validation import Validation
 
 MARK = "numpro_run.json"
 # values that change neither what is learned nor what is logged
@@ -34,17 +33,13 @@ def run_facts(settings: Mapping, data: str, validation: str, base: str, processe
     settings
         Every value of the run, as JSON holds them; those that change no result are left out.
     data, validation, base
-        Fingerprints of what is learned, of what is held out, and of the base model.
+        Fingerprints of what is learned, of what it is validated on, and of the base model.
     processes
         How many train together: each has a random state of its own.
     """
-    kept = {name: value for name, value in settings.items() if name not in _FREE}
-    return kept | {
-        "training data": data,
-        "validation data": validation,
-        "base model": base,
-        "processes": processes,
-    }
+    facts = {name: value for name, value in settings.items() if name not in _FREE}
+    keys = ("training data", "validation data", "base model", "processes")
+    return facts | dict(zip(keys, (data, validation, base, processes), strict=True))
 
 
 def _differing(there: Mapping, here: Mapping) -> str:
@@ -57,8 +52,8 @@ def _differing(there: Mapping, here: Mapping) -> str:
     )
 
 
-def is_finished(out: Path, facts: Mapping) -> bool:
-    """Tell whether `out` holds the finished adapter of the run that `facts` tell of.
+def is_finished(out: Path, facts: Mapping, replace: bool = False) -> bool:
+    """Tell whether `out` holds the finished adapter of this very run.
 
     A run that has checkpoints in `out` is not finished, whatever adapter is there beside them.
 
@@ -67,7 +62,9 @@ def is_finished(out: Path, facts: Mapping) -> bool:
     out
         The folder of an adapter.
     facts
-        As `run_facts` gives them.
+        Of the run, as `run_facts` gives them.
+    replace
+        Whether another run's adapter may be replaced: then it is no error.
 
     Raises
     ------
@@ -76,37 +73,19 @@ def is_finished(out: Path, facts: Mapping) -> bool:
     """
     if last_checkpoint(out / "checkpoints", facts):
         return False
-    there = _adapter_facts(out)
-    if there and (differ := _differing(there, facts)):
-        raise ValueError(
-            f"{out} holds the finished adapter of another run: {differ}; choose another folder, "
-            "or say --overwrite to train anew and replace it"
-        )
-    return bool(there)
-
-
-def holds_adapter_of(out: Path, facts: Mapping) -> bool:
-    """Tell whether `out` holds the finished adapter of this very run, and nothing half done.
-
-    As `is_finished`, for where another run's adapter may be replaced.
-    """
-    there = None if last_checkpoint(out / "checkpoints", facts) else _adapter_facts(out)
-    return bool(there) and not _differing(there, facts)
-
-
-def _adapter_facts(out: Path) -> dict | None:
-    """Return `run_facts` of the adapter in `out`; None where there is none."""
     notes = read_notes(out)
     if not notes or not (out / "adapter_model.safetensors").is_file():
-        return None
-    data = notes.get("data", {})
-    return run_facts(
-        notes.get("config", {}),
-        data.get("fingerprint"),
-        data.get("validation", "none"),
-        notes.get("base_fingerprint"),
-        notes.get("processes", 1),
-    )
+        return False
+    data, base = notes.get("data", {}), notes.get("base_fingerprint")
+    fingerprints = data.get("fingerprint"), data.get("validation", "none"), base
+    there = run_facts(notes.get("config", {}), *fingerprints, notes.get("processes", 1))
+    differing = _differing(there, facts)
+    if differing and not replace:
+        raise ValueError(
+            f"{out} holds the finished adapter of another run: {differing}; choose another "
+            "folder, or say --overwrite to train anew and replace it"
+        )
+    return not differing
 
 
 def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
@@ -117,15 +96,20 @@ def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
     ValueError
         When it is another run's; what differs is named.
     """
-    found = sorted(folder.glob("checkpoint-*/" + MARK), key=lambda p: int(p.parent.name[11:]))
-    if not found:
+    if not (whole := _whole_checkpoints(folder)):
         return None
-    if differ := _differing(json.loads(found[-1].read_text(encoding="utf-8")), facts):
+    if differing := _differing(json.loads((whole[-1] / MARK).read_text("utf-8")), facts):
         raise ValueError(
-            f"{folder} holds checkpoints of another run: {differ}; choose another "
+            f"{folder} holds checkpoints of another run: {differing}; choose another "
             "folder for the adapter, or delete the checkpoints"
         )
-    return found[-1].parent
+    return whole[-1]
+
+
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints that were written to their end, by step."""
+    whole = (mark.parent for mark in folder.glob(f"checkpoint-*/{MARK}"))
+    return sorted(whole, key=lambda path: int(path.name[11:]))
 
 
 def drop_broken(folder: Path) -> None:
@@ -136,43 +120,41 @@ def drop_broken(folder: Path) -> None:
 
 
 class Bookkeeper(TrainerCallback):
-    """Marks whole checkpoints, logs wherever one is written, and hands on what was logged.
+    """Marks whole checkpoints, asks for a row of the log wherever one is written, and writes it.
 
     The Trainer's loss is a mean since the row before. A row at each checkpoint makes the curve of
-    a run that was taken up the same as that of one that never broke.
+    a run that was resumed the same as that of one that never broke.
     """
 
-    def __init__(self, facts: Mapping, held_out=None, told: Callable = lambda history: None):
-        self.facts, self.held_out, self.told = facts, held_out, told
+    def __init__(self, out: Path, facts: Mapping, validation: Validation):
+        self.out, self.facts, self.validation = out, facts, validation
 
-    def on_step_end(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
-    ) -> None:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_) -> None:
         """Ask for a row where a checkpoint is due; called by the Trainer."""
-        due = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
+        every = self.validation.config.save_every
+        due = every and state.global_step % every == 0
         control.should_log |= bool(due or control.should_training_stop)
 
-    def on_log(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
-    ) -> None:
-        """Hand on the history so far."""
+    def on_log(self, args: object, state: TrainerState, control: object, **_) -> None:
+        """Write the log so far."""
         if state.is_world_process_zero:
-            self.told(state.log_history)
+            write_log(self.out, log_rows(state.log_history, self.validation.scores))
 
-    def on_save(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs
-    ) -> None:
+    def on_save(self, args: object, state: TrainerState, control: object, **_) -> None:
         """Finish the checkpoint that was just written."""
-        import torch.distributed as dist
+        wait_for_everyone()  # each process writes its own random state
+        if state.is_world_process_zero:
+            folder = self.out / "checkpoints" / f"checkpoint-{state.global_step}"
+            self.validation.save(folder)
+            write_whole(folder / MARK, json.dumps(self.facts, indent=1) + "\n")
 
-        if dist.is_available() and dist.is_initialized():
-            dist.barrier()  # each process writes its own random state
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self.held_out:
-            self.held_out.save(folder)
-        write_whole(folder / MARK, json.dumps(self.facts, indent=1) + "\n")
+
+def log_rows(history: list[dict], scores: Mapping[int, float]) -> list[dict]:
+    """Return the rows of ``log.csv``: what the Trainer logged, and the validations, by step."""
+    rows = {h["step"]: {k: h.get(k) for k in LOG_COLUMNS} for h in history if "loss" in h}
+    for step, score in scores.items():
+        rows.setdefault(step, dict.fromkeys(LOG_COLUMNS) | {"step": step})["val_mIoU"] = score
+    return [rows[step] for step in sorted(rows)]
 
 
 @contextmanager
@@ -184,16 +166,15 @@ def one_line_when_full(folder: Path) -> Iterator[None]:
     OSError
         When the disk, a quota or a limit on file sizes stopped the writing.
     """
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         if not _is_full(error):
             raise
         drop_broken(folder / "checkpoints")
-        whole = sorted(int(p.name[11:]) for p in (folder / "checkpoints").glob("checkpoint-*"))
-        left = f"the checkpoint of step {whole[-1]} is whole" if whole else "no checkpoint is left"
+        left, whole = "no checkpoint is left", _whole_checkpoints(folder / "checkpoints")
+        if whole:
+            left = f"the checkpoint of step {whole[-1].name[11:]} is whole"
         raise OSError(
             errno.ENOSPC,
             f"no room to write to {folder}: {left}; make room and run the same again to go on",

@@ -1,13 +1,13 @@
 """What a training will hold in memory, counted from shapes before; and how it holds no more."""
 
 import ctypes
-import re
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from numpro.models.local import LocalModel
-    from numpro.training.presets import TrainingConfig
+from peft.tuners.tuners_utils import check_target_module_exists
+
+from numpro.models.local import LocalModel
+from numpro.training.presets import FinetuneConfig
+from numpro.training.trainer import lora_config
 
 GIB = 2**30
 ANSWER_TOKENS = 24  # about; logits are made for these only
@@ -22,30 +22,24 @@ def give_back_freed() -> None:
     pages of their own, which costs time: only for training on a CPU with checkpointing, which asks
     for less memory at the cost of time. Where the C library is another one, nothing is changed.
     """
-    if sys.platform.startswith("linux"):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_MMAP_THRESHOLD, _LARGE)
+    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt"):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
-def trainable_parameters(model: "LocalModel", config: "TrainingConfig") -> dict[str, int]:
+def trainable_parameters(model: LocalModel, config: FinetuneConfig) -> dict[str, int]:
     """Count what is trained: ``lora`` and ``projector``.
 
     Parameters
     ----------
     model : numpro.models.VideoModel
         The base, without adapter.
-    config : numpro.training.presets.TrainingConfig
+    config : numpro.training.presets.FinetuneConfig
     """
-    from numpro.training.trainer import lora_config
-
     peft = lora_config(config, model)
-    wanted = peft.target_modules
     counts = {"lora": 0, "projector": 0}
     for name, module in model.model.named_modules():
         last = name.rpartition(".")[2]
-        hit = re.fullmatch(wanted, name) if isinstance(wanted, str) else last in wanted
-        if hit and hasattr(module, "in_features"):
+        if check_target_module_exists(peft, name) and hasattr(module, "in_features"):
             counts["lora"] += peft.r * (module.in_features + module.out_features)
         if last in (peft.modules_to_save or ()):
             counts["projector"] += sum(p.numel() for p in module.parameters())
@@ -53,7 +47,7 @@ def trainable_parameters(model: "LocalModel", config: "TrainingConfig") -> dict[
 
 
 def predict_memory(
-    model: "LocalModel", config: "TrainingConfig", tokens: int, answers: int = ANSWER_TOKENS
+    model: LocalModel, config: FinetuneConfig, tokens: int, answers: int = ANSWER_TOKENS
 ) -> dict[str, float]:
     """Predict the memory of a training step on one device, in GiB, by part.
 
@@ -68,18 +62,17 @@ def predict_memory(
     ----------
     model : numpro.models.VideoModel
         The base, loaded as it will be trained.
-    config : numpro.training.presets.TrainingConfig
+    config : numpro.training.presets.FinetuneConfig
     tokens
         Of the longest sample.
     answers
         Of these the tokens that are learned.
     """
-    whole = config.precision == "float32"
-    size = 4 if whole else 2
-    weights = sum(p.numel() * (4 if whole else p.element_size()) for p in model.model.parameters())
+    size = 4 if config.precision == "float32" else 2
+    sizes = ((p.numel(), 4 if size == 4 else p.element_size()) for p in model.model.parameters())
     trained = sum(trainable_parameters(model, config).values())
     parts = {
-        "weights": weights,
+        "weights": sum(count * each for count, each in sizes),
         "trained weights, gradients, AdamW": 16 * trained,
         "activations": config.batch_size * _activations(model, config, tokens, answers, size),
     }
@@ -93,11 +86,9 @@ def _activations(model, config, tokens: int, answers: int, size: int) -> float:
     # norms keep their input in float32; LoRA keeps the inputs of all linear layers
     norms = width * (16 if size == 2 else 8)
     layer = tokens * (norms + size * (8 * width + 4 * inner + 7 * config.lora_rank))
-    layers = text.num_hidden_layers
+    language = text.num_hidden_layers * layer
     if config.gradient_checkpointing:  # every layer's input, and one layer as it is run again
-        language = layers * tokens * width * size + layer
-    else:
-        language = layers * layer
+        language = text.num_hidden_layers * tokens * width * size + layer
     # gradients on their way back through one layer's MLP: of what gate and up gave
     language += tokens * size * 2 * inner
     # a batch has logits wherever any of its sequences is learned, seldom at the same places
@@ -108,6 +99,6 @@ def _activations(model, config, tokens: int, answers: int, size: int) -> float:
         language += tokens**2 * (1 + size)
     # LongVA projects every patch before it pools them
     patches = tokens * getattr(model.model.config, "pool_stride", 1) ** 2
-    seen = getattr(model.model.config, "vision_config", None)
-    projector = patches * size * (getattr(seen, "hidden_size", width) + 3 * width)
+    vision = getattr(model.model.config, "vision_config", None)
+    projector = patches * size * (getattr(vision, "hidden_size", width) + 3 * width)
     return language + logits + (projector if config.train_projector else 0)

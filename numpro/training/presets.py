@@ -1,4 +1,4 @@
-"""The named recipes of fine-tuning: on a laptop, on one 24 GB card, and the paper's."""
+"""Every value of a fine-tuning, and the presets: a laptop's, one 24 GB card's, the paper's."""
 
 import json
 import re
@@ -6,18 +6,39 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import ceil
 
+from numpro.datasets.instructions import InstructionConfig
 from numpro.parameters import Parameter, parse_pairs
-from numpro.training.samples import FinetuneConfig
+from numpro.spans import one_of
 
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class TrainingConfig(FinetuneConfig):
-    """A `FinetuneConfig` and what only the trainer asks for.
+class FinetuneConfig(InstructionConfig):
+    """Every value of a fine-tuning run; the defaults are the laptop preset without checkpoints.
+
+    LoRA rank, alpha, targets, scheduler, warm-up and what is trained are the paper's
+    (section 4.1) in every preset.
 
     Attributes
     ----------
+    largest_first : int
+        The numbers of every second film start at a random one up to this.
+    feature_cache_gib : float
+        Vision features that are kept in memory (LongVA).
+    cache : str or None
+        Folder for what is computed once: vision features, or decoded clips where the model's
+        features are not kept. `cache_gib` bounds it.
+    workers : int
+        Processes that decode videos ahead of use; 0: the training process decodes.
+    video_limit : float
+        Seconds after which a worker gives a video up; without workers there is no limit.
+    max_tokens : int or None
+        Of a sequence. A video that needs more is shown with fewer frames, further apart in time.
+    validate_every : int
+        Steps from one validation to the next.
+    patience : int
+        Validations without a new best that end the training; 0: it runs to its last step.
     total_batch : int or None
         Samples a step over all processes; `accumulation` then follows from it. None: it is
         ``batch_size * accumulation * processes``.
@@ -29,11 +50,34 @@ class TrainingConfig(FinetuneConfig):
     train_projector : bool
         Train the projector in full, as the paper does. Without, an adapter is LoRA on the
         language model only, which is what vLLM serves.
-    weight_decay : float
     report_to : tuple of str
         Where the Trainer reports beside ``log.csv``, such as ``("tensorboard",)``.
     """
 
+    tasks: tuple[str, ...] = ("moment_retrieval",)
+    lora_rank: int = 64
+    lora_alpha: int = 128
+    lora_dropout: float = 0.0
+    learning_rate: float = 5e-4
+    warmup: float = 0.05
+    epochs: float = 3.0
+    steps: int | None = None
+    batch_size: int = 8
+    accumulation: int = 1
+    gradient_checkpointing: bool = False
+    share_frames: bool = False
+    seed: int = 0
+    largest_first: int = 0
+    log_every: int = 10
+    save_every: int | None = None
+    feature_cache_gib: float = 1.0
+    cache: str | None = None
+    cache_gib: float = 20.0
+    workers: int = 0
+    video_limit: float = 300.0
+    max_tokens: int | None = None
+    validate_every: int = 25
+    patience: int = 0
     total_batch: int | None = None
     precision: str = "float32"
     quantization: str | None = None
@@ -42,31 +86,24 @@ class TrainingConfig(FinetuneConfig):
     report_to: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ValueError(f"precision must be one of {known}; got {self.precision!r}")
+        one_of("precision", self.precision, PRECISIONS)
         if self.quantization and self.precision != "bfloat16":
-            raise ValueError(
-                f"precision must be bfloat16 with quantization {self.quantization!r}; "
-                f"got {self.precision!r}"
-            )
+            found = f"quantization {self.quantization!r}; got {self.precision!r}"
+            raise ValueError(f"precision must be bfloat16 with {found}")
 
     @classmethod
-    def of(cls, config: FinetuneConfig | None, **changes) -> "TrainingConfig":
-        """Return `config` (default: the laptop preset) with `changes`, the trainer's values added.
+    def of(cls, config: "FinetuneConfig | None", **changes) -> "FinetuneConfig":
+        """Return `config` (default: the laptop preset) with `changes`.
 
         Raises
         ------
         ValueError
             For a value that there is not.
         """
-        config = PRESETS["laptop"] if config is None else config
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(changes) - known):
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"no such value: {', '.join(unknown)}; there are {', '.join(known)}")
-        if not isinstance(config, cls):
-            config = cls(**{f.name: getattr(config, f.name) for f in fields(config)})
-        return replace(config, **changes)
+        return replace(config or PRESETS["laptop"], **changes)
 
     def accumulation_on(self, processes: int = 1) -> int:
         """Return how many batches of each process make a step.
@@ -78,18 +115,22 @@ class TrainingConfig(FinetuneConfig):
         """
         if self.total_batch is None:
             return self.accumulation
-        at_once = self.batch_size * processes
-        if self.total_batch % at_once:
-            raise ValueError(
-                f"total_batch must be a multiple of batch_size x processes = {self.batch_size} x "
-                f"{processes}; got {self.total_batch}"
-            )
-        return self.total_batch // at_once
+        if self.total_batch % (self.batch_size * processes):
+            at_once = f"batch_size x processes = {self.batch_size} x {processes}"
+            raise ValueError(f"total_batch must be a multiple of {at_once}; got {self.total_batch}")
+        return self.total_batch // (self.batch_size * processes)
+
+    def batch_on(self, processes: int = 1) -> int:
+        """Return how many samples make a step."""
+        return self.batch_size * self.accumulation_on(processes) * processes
 
     def steps_for(self, samples: int, processes: int = 1) -> int:
         """Return the number of optimiser steps."""
-        batch = self.batch_size * self.accumulation_on(processes) * processes
-        return self.steps or max(1, ceil(self.epochs * samples / batch))
+        return self.steps or max(1, ceil(self.epochs * samples / self.batch_on(processes)))
+
+    def warmup_steps(self, steps: int) -> int:
+        """Return how many of the steps warm up."""
+        return ceil(self.warmup * steps)
 
     def as_json(self) -> dict:
         """Return the values as JSON holds them (a tuple becomes a list)."""
@@ -101,7 +142,7 @@ class TrainingConfig(FinetuneConfig):
 # frames a second at 336 x 336, at most 240 frames, 4,096 tokens, bfloat16, checkpointed.
 # LongVA takes 144 tokens a frame, so 4,096 have room for about 27: a video of more than 54 s is
 # shown with fewer than 0.5 a second, spread over all of it. 36,000 tokens would take all 240.
-_PAPER = TrainingConfig(
+_PAPER = FinetuneConfig(
     fps=0.5,
     learning_rate=1e-4,
     batch_size=1,
@@ -114,25 +155,17 @@ _PAPER = TrainingConfig(
     validate_every=200,
 )
 PRESETS = {
-    "laptop": TrainingConfig(save_every=25),
+    "laptop": FinetuneConfig(save_every=25),
     "24gb": replace(_PAPER, quantization="4bit", max_tokens=None, max_frames=64),
     "paper": _PAPER,
 }
 
 
-def values() -> dict[str, Parameter]:
-    """Return the values that a command line may set by name (``-p NAME VALUE``)."""
-    found = {}
-    for field in fields(TrainingConfig):
-        kind = str(field.type).removeprefix("<class '").removesuffix("'>")
-        kind = re.sub(r"tuple\[(\w+), [\w.]+\]", r"list[\1]", kind)
-        if field.name not in ("style", "templates"):  # these have options of their own
-            found[field.name] = Parameter(field.name, kind, field.default)
-    return found
+TrainingConfig = FinetuneConfig  # its name in version 0.1
 
 
 def parse_values(pairs: Sequence[tuple[str, str]]) -> dict:
-    """Turn pairs of a name and its text into values of a `TrainingConfig`.
+    """Turn pairs of a name and its text (``-p NAME VALUE``) into values of a `FinetuneConfig`.
 
     Examples
     --------
@@ -144,5 +177,11 @@ def parse_values(pairs: Sequence[tuple[str, str]]) -> dict:
     ValueError
         For a name there is not, or a text that says no value of its type.
     """
-    parsed = parse_pairs(pairs, values())
+    known = {}
+    for field in fields(FinetuneConfig):
+        kind = str(field.type).removeprefix("<class '").removesuffix("'>")
+        kind = re.sub(r"tuple\[(\w+), [\w.]+\]", r"list[\1]", kind)
+        if field.name not in ("style", "templates"):  # these have options of their own
+            known[field.name] = Parameter(field.name, kind, field.default)
+    parsed = parse_pairs(pairs, known)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in parsed.items()}

@@ -1,81 +1,65 @@
-"""What fine-tuning learns from: samples of numbered clips, encoded when asked for, in batches."""
+"""What fine-tuning learns from: questions with answers about numbered clips, encoded on demand."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from numpro.datasets import VideoQueries
-from numpro.datasets.instructions import InstructionConfig, Shown, question
-from numpro.models.training_batches import IGNORED, answers_only, pad_batch
+from numpro.datasets import Query, VideoQueries
+from numpro.datasets.instructions import Shown, answer_text, question, unlearnable
+from numpro.models.local import LocalModel
+from numpro.models.training_batches import IGNORED, answers_only
 from numpro.numbers.overlay import number_frames
+from numpro.paths import relative
 from numpro.prompting.prompts import Prompt
-from numpro.training.ahead import Ahead, ByLength
 from numpro.training.features import FeatureCache, feature_key, tower_fingerprint
-from numpro.training.items import Item, Items
-from numpro.video import VideoError
+from numpro.training.prefetch import Prefetcher
+from numpro.training.presets import FinetuneConfig
+from numpro.training.processes import rank
+from numpro.video import VideoError, VideoInfo, probe, sampling_times
 from numpro.video.cache import ClipCache
-from numpro.video.workers import Request
+from numpro.video.workers import Request, run_many
 
-__all__ = ["IGNORED", "ByLength", "Collator", "FinetuneConfig", "Samples"]
-
-
-@dataclass(frozen=True)
-class FinetuneConfig(InstructionConfig):
-    """Every value of a fine-tuning run; the defaults are the laptop preset.
-
-    LoRA rank, alpha, targets, scheduler, warm-up and what is trained are the paper's
-    (section 4.1) in every preset.
-    """
-
-    tasks: tuple[str, ...] = ("moment_retrieval",)
-    lora_rank: int = 64
-    lora_alpha: int = 128
-    lora_dropout: float = 0.0
-    learning_rate: float = 5e-4
-    warmup: float = 0.05
-    epochs: float = 3.0
-    steps: int | None = None
-    batch_size: int = 8
-    accumulation: int = 1
-    gradient_checkpointing: bool = False
-    share_frames: bool = False
-    seed: int = 0
-    largest_first: int = 0  # every second film's numbers start at a random one up to this
-    log_every: int = 10
-    save_every: int | None = None
-    feature_cache_gib: float = 1.0  # of vision features in memory (LongVA)
-    cache: str | None = None  # folder for what is computed once: features, else decoded clips
-    cache_gib: float = 20.0  # of it
-    workers: int = 0  # processes that decode ahead of use; 0: decoded when asked for
-    video_limit: float = 300.0  # seconds until a worker gives a video up; none without workers
-    # of a sequence; a video that needs more is shown with fewer frames, further apart in time
-    max_tokens: int | None = None
-    validate_every: int = 25
-    patience: int = 0
+Videos = Sequence[VideoQueries]
+NUMBERED = ("overlay-index", "text-index")  # time encodings that show each frame's number
+_PRINTED = 20  # lines of what is left out; `Samples.skipped` has them all
 
 
-class Samples(Items):
-    """Fine-tuning samples: one per query and task, encoded when asked for.
+class Item(NamedTuple):
+    """One sequence: the questions that are asked of one video, and how it is sampled for them."""
+
+    video: VideoQueries
+    queries: list[Query]
+    task: str
+    shown: Shown
+    sampling: dict
+    size: tuple[int, int]  # width and height of the frames
+
+
+class Samples:
+    """Fine-tuning samples: one per query and task, encoded when they are used.
 
     With ``share_frames`` one per video and task: its questions follow each other in one
     sequence, and each attends to the video and to itself only, at the positions it would have
     alone. The loss is that of separate samples; the frames are run once.
 
-    What cannot be learned is left out and listed (see `Items`). A video that turns out to be
-    broken only when it is decoded is a black frame and a question without labels: the batch keeps
-    its shape, and nothing is learned of it.
+    What cannot be learned is left out, printed to stderr and listed in `skipped` (rows ``video,
+    qid, reason``, no qid where the video is at fault); nothing is put in its place. A video that
+    turns out to be broken only when it is decoded is a black frame and a question without labels:
+    the batch keeps its shape, and nothing is learned of it.
 
     Parameters
     ----------
     videos
-        From `numpro.datasets.load_dataset`.
+        From `numpro.datasets.load_dataset`; each file is looked into, none is decoded.
     model : numpro.models.local.LocalModel
         With ``prompt_ids``, ``training_example`` and ``collate``.
     config
-        How the videos are shown, and what is kept.
+        How the videos are shown and asked about, and what is kept.
 
     Raises
     ------
@@ -83,163 +67,253 @@ class Samples(Items):
         When nothing is left to learn from, or the model cannot be trained, or not so.
     """
 
-    def __init__(self, videos: Sequence[VideoQueries], model, config: FinetuneConfig):
-        self.epoch = 0
-        self._features, clips = None, None
+    def __init__(self, videos: Videos, model, config: FinetuneConfig):
+        self.videos, self.model, self.config, self.epoch = videos, model, config, 0
         _check(model, config)
+        self._features, clips = None, None
         if hasattr(model, "patch_features"):
             folder = Path(config.cache) / "features" if config.cache else None
             self._features = FeatureCache(config.feature_cache_gib, folder, config.cache_gib)
         elif config.cache:
             clips = ClipCache(Path(config.cache) / "clips", int(config.cache_gib * 2**30))
+        self._clips = Prefetcher(self, clips)
         self._unread: dict[str, str] = {}  # what failed once is not tried in every epoch
         self._coming: set[str] = set()  # keys of features whose clips are being decoded
-        workers, limit = config.workers, config.video_limit
-        self._clips = Ahead(self._request, self._needed, workers, limit, config.batch_size, clips)
-        super().__init__(videos, model, config)
+        self.items: list[Item] = []
+        self.skipped: list[dict] = []
+        self._left_out: set[tuple] = set()
+        self._find_items()
+
+    def _find_items(self) -> None:
+        """Look into the videos, and list what can be learned of them and what is left out."""
+        self._quiet = rank() != 0  # of several processes one prints
+        requests = (Request(video.path) for video in self.videos)
+        found = run_many(probe, requests, self.config.workers, self.config.video_limit)
+        for video, (_, info) in zip(self.videos, found, strict=True):
+            if isinstance(info, VideoError):
+                # a wrong source shows in where the file was looked for
+                where = "" if video.path.exists() else f" at {relative(video.path)}"
+                self._leave_out(video.video, None, info.reason, where)
+            else:
+                self.items += self._of(video, info)
+        if len(self.skipped) > _PRINTED and not self._quiet:
+            print(f"left out: {len(self.skipped)} in all, listed in the notes", file=sys.stderr)
+        if not self.items:
+            unread = sum(row["qid"] is None for row in self.skipped)
+            raise ValueError(
+                f"nothing to learn from: {len(self.videos)} videos, {unread} unreadable, "
+                f"{len(self.skipped) - unread} queries left out"
+            )
+        self._quiet = False
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def thinned(self) -> int:
+        """How many are shown with fewer frames than the rate asks for, to fit `max_tokens`."""
+        return sum(item.sampling["max_frames"] != self.config.max_frames for item in self.items)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each sample, known before anything is decoded."""
+        return [self._length(item) for item in self.items]
+
+    def _of(self, video: VideoQueries, info: VideoInfo) -> Iterator[Item]:
+        """Yield what can be learned of a video."""
+        size = self.config.size or (info.width, info.height)
+        for task in self.config.tasks:
+            queries, sampling = [], self.config.sampling(task)
+            for query in video.queries:
+                if reason := unlearnable(query, task, info.duration):
+                    self._leave_out(video.video, query.qid, reason)
+                else:
+                    queries.append(query)
+            first = self._first_number(video.video, task)
+            shown = Shown(sampling_times(info.duration, **sampling), info.duration, first)
+            groups = [queries] if self.config.share_frames else [[query] for query in queries]
+            for group in filter(None, groups):
+                item = self._fitted(Item(video, group, task, shown, sampling, size))
+                if item and (graded := self._graded(item)):
+                    yield item._replace(queries=graded)
+
+    def _first_number(self, video: str, task: str) -> int:
+        """Return the number of a video's first frame: 0, or for every second one up to the largest.
+
+        Numbers start at 0, too, where none are shown. The draw is the same in every epoch, and
+        another with another seed.
+        """
+        if not self.config.largest_first or self.config.time_encoding not in NUMBERED:
+            return 0
+        draw = f"{video} {task} first {self.config.seed}".encode()
+        rng = np.random.default_rng(list(hashlib.sha256(draw).digest()))
+        return int(rng.integers(1, self.config.largest_first + 1)) * int(rng.integers(2))
+
+    def _fitted(self, item: Item) -> Item | None:
+        """Return an item with as many frames as fit into `max_tokens`; None where not one does."""
+        most = self.config.max_tokens
+        while most and (length := self._length(item)) > most:
+            count = len(item.shown.seconds)
+            # never too few: the text is counted as if frames made it, too
+            fewer = min(count - 1, count - (length - most) * count // length)
+            if fewer < 1:
+                for query in item.queries:
+                    reason = f"needs {length} tokens with one frame, max_tokens is {most}"
+                    self._leave_out(item.video.video, query.qid, reason)
+                return None
+            sampling = item.sampling | {"max_frames": fewer}
+            seconds = sampling_times(item.shown.duration, **sampling)
+            item = item._replace(shown=item.shown._replace(seconds=seconds), sampling=sampling)
+        return item
+
+    def _graded(self, item: Item) -> list[Query]:
+        """Return an item's queries without those whose answer would name no frame."""
+        graded, clips = [], {int(second // 2) for second in item.shown.seconds}
+        for query in item.queries:
+            if item.task == "moment_retrieval" or clips & set(query.saliency.clip_ids):
+                graded.append(query)
+            else:
+                reason = "has no saliency at any of the sampled frames"
+                self._leave_out(item.video.video, query.qid, reason)
+        return graded
+
+    def _leave_out(self, video: str, qid: str | None, reason: str, where: str = "") -> None:
+        """List what is left out, once, and print it, with the file's place."""
+        if (video, qid, reason) in self._left_out:
+            return
+        self._left_out.add((video, qid, reason))
+        self.skipped.append({"video": video, "qid": qid, "reason": reason})
+        if len(self.skipped) <= _PRINTED and not self._quiet:
+            which = f"{video}, query {qid}" if qid else video
+            print(f"left out: {which}: {reason}{where}", file=sys.stderr)
+
+    def _prompts(self, item: Item) -> list[Prompt]:
+        return [question(query, item.shown, item.task, self.config) for query in item.queries]
+
+    def _answers(self, item: Item) -> list[str]:
+        return [answer_text(query, item.shown, item.task, self.config) for query in item.queries]
+
+    def _length(self, item: Item) -> int:
+        """Return the tokens of an item, known without its frames."""
+        prompts, shape = self._prompts(item), (len(item.shown.seconds), *item.size[::-1], 3)
+        length = sum(len(self.model.prompt_ids(shape, prompt)) for prompt in prompts)
+        if len(prompts) > 1:  # they share the video's tokens
+            video = self.model.video_ids(shape[0], prompts[0].frame_texts)
+            length -= len(video) * (len(prompts) - 1)
+        return length + self.learned(item)
 
     def __getitem__(self, index: int) -> dict:
-        item = self.items[index]
-        try:
-            frames, patches = self._seen(index)
-        except VideoError as error:
-            self._leave_out(item.video.video, None, error.reason)
-            return self._blank(item)
-        return self._encode(frames, *self._turns(item), patches)
+        item, key = self.items[index], self._key(index)
+        if key not in self._unread:
+            try:
+                frames, patches = self._visible(index, key)
+                return self._encode(frames, self._prompts(item), self._answers(item), patches)
+            except VideoError as error:
+                self._unread[key] = error.reason
+            finally:
+                self._coming.discard(key)
+        self._leave_out(item.video.video, None, self._unread[key])
+        return self._blank(item)
 
-    def learned(self, index: int) -> int:
-        """Return how many of a sample's tokens are learned."""
-        _, answers = self._turns(self.items[index])
-        return sum(len(self.model.encode(answer)) + 1 for answer in answers)
+    def learned(self, item: Item) -> int:
+        """Return how many of an item's tokens are learned: its answers' and those that end them."""
+        return sum(len(self.model.encode(answer)) + 1 for answer in self._answers(item))
 
     def set_epoch(self, epoch: int) -> None:
-        """Hear of the next epoch, from accelerate's data loader: it has another order."""
+        """Take the number of the next epoch from accelerate's data loader: it has another order."""
         self.epoch = epoch
 
     def look_ahead(self, order: Sequence[int]) -> None:
-        """Hear in which order samples will be asked for, so that clips are decoded ahead of use."""
+        """Take the order in which samples will be used, to decode their clips ahead of use."""
         self._coming.clear()
         self._clips.begin(order)
 
     def close(self) -> None:
         """End the worker processes."""
-        self._clips.close()
+        self._clips.begin([])
 
     def _encode(self, frames, prompts: list[Prompt], answers: list[str], patches=None) -> dict:
-        more = {} if self._features is None else {"patches": patches}
+        options = {} if self._features is None else {"patches": patches}
         if self.config.share_frames:
-            return self.model.training_example(frames, prompts, answers, **more)
-        return self.model.training_example(frames, prompts[0], answers[0], **more)
+            return self.model.training_example(frames, prompts, answers, **options)
+        return self.model.training_example(frames, prompts[0], answers[0], **options)
 
     def _blank(self, item: Item) -> dict:
         """Return an item as one black frame, of which nothing is learned."""
-        width, height = item.size
-        shown = Shown(np.zeros(1), item.shown.duration)
-        prompts = self._prompts(item.queries, item.task, shown)
-        black = np.zeros((1, height, width, 3), np.uint8)
+        prompts = self._prompts(item._replace(shown=Shown(np.zeros(1), item.shown.duration)))
+        black = np.zeros((1, *item.size[::-1], 3), np.uint8)
         sample = self._encode(black, prompts, [""] * len(prompts))
-        labels = sample["labels"]
-        ignored = [IGNORED] * len(labels) if isinstance(labels, list) else labels * 0 + IGNORED
-        return sample | {"labels": ignored}
+        return sample | {"labels": [IGNORED] * len(sample["labels"])}
 
-    def _seen(self, index: int) -> tuple:
-        """Return an item's frames as the model sees them, and their features where it has any."""
-        item, key = self.items[index], self._key(index)
-        if key in self._unread:
-            raise VideoError(item.video.path, self._unread[key])
-        patches = None if self._features is None else self._features.get(key)
+    def _visible(self, index: int, key: str) -> tuple:
+        """Return an item's frames as the model sees them, and their features.
+
+        Features are None where the model has none; with them, times stand for the frames: only
+        how many there are counts.
+        """
+        if self._features is None:
+            return self._numbered(index), None
+        patches = self._features.get(key)
         if patches is None:
-            try:
-                frames = self._numbered(index)
-            except VideoError as error:
-                self._unread[key] = error.reason
-                raise
-            finally:
-                self._coming.discard(key)
-            if self._features is None:
-                return frames, None
-            patches = self.model.patch_features(frames).cpu()
+            patches = self.model.patch_features(self._numbered(index)).cpu()
             self._features.put(key, patches)
-        return item.shown.seconds, patches
+        return self.items[index].shown.seconds, patches
 
     def _numbered(self, index: int) -> np.ndarray:
         """Return an item's frames with what is drawn on them."""
         item, clip = self.items[index], self._clips.clip(index)
         if len(clip) != len(item.shown.seconds):
             raise VideoError(item.video.path, "was changed after training began")
-        labels = self._labels(item)
+        labels = self._prompts(item)[0].frame_labels
         if labels is None:
             return clip.frames
         return number_frames(clip.frames, style=self.config.style, labels=labels)
 
-    def _labels(self, item: Item) -> tuple[str, ...] | None:
-        return question(item.queries[0], item.shown, item.task, self.config).frame_labels
-
     def _key(self, index: int) -> str:
         """Return what tells an item's frames, and the features of them, from all others."""
         item = self.items[index]
-        shown = item.sampling | {"size": self.config.size, "labels": self._labels(item)}
+        shown = item.sampling | {
+            "size": self.config.size,
+            "labels": self._prompts(item)[0].frame_labels,
+        }
         if shown["labels"] is not None:
             shown["style"] = repr(self.config.style)
         return feature_key(item.video.path, self._tower, **shown)
 
     @cached_property
     def _tower(self) -> str:
-        """What tells the tower from others on disk; in memory there is but one."""
-        kept = self._features is not None and self.config.cache
-        return tower_fingerprint(self.model) if kept else ""
+        """The tower's fingerprint, for features on disk; those in memory are all of one tower."""
+        return tower_fingerprint(self.model) if self._features and self.config.cache else ""
 
-    def _request(self, index: int) -> Request:
+    def request(self, index: int) -> Request:
         """Return what is to be read for a sample."""
         item = self.items[index]
         return Request(item.video.path, {"size": self.config.size, **item.sampling})
 
-    def _needed(self, index: int) -> bool:
+    def needs_clip(self, index: int) -> bool:
         """Tell whether a sample's clip has to be decoded, and will not be for another one."""
         key = self._key(index)
-        if key in self._unread:
+        if key in self._unread or key in self._coming or key in (self._features or ()):
             return False
-        if self._features is None:
-            return True
-        if key in self._coming or key in self._features:
-            return False
-        self._coming.add(key)
+        if self._features:
+            self._coming.add(key)
         return True
 
 
 def _check(model, config: FinetuneConfig) -> None:
     """Raise a ValueError for a model that cannot be trained as it is asked."""
-    kind = type(model).__name__
+    kind, reason = type(model).__name__, None
     if not hasattr(model, "training_example"):
-        raise ValueError(f"{kind} cannot be fine-tuned here: its weights are elsewhere")
-    if not config.share_frames:
-        return
-    if not hasattr(model, "patch_features"):
-        raise ValueError(
-            f"share_frames is for LongVA; {kind} takes one question a sequence: leave it off"
-        )
-    if (attention := model.model.config._attn_implementation) != "sdpa":
-        raise ValueError(
-            f"share_frames needs a model loaded with attention='sdpa', which takes a mask of "
-            f"who sees whom; got {attention!r}"
-        )
+        reason = f"{kind} cannot be fine-tuned here: its weights are elsewhere"
+    elif config.share_frames and not hasattr(model, "patch_features"):
+        reason = f"share_frames is for LongVA; {kind} takes one question a sequence: leave it off"
+    elif config.share_frames and (attention := model.model.config._attn_implementation) != "sdpa":
+        reason = "share_frames needs a model loaded with attention='sdpa', which takes a mask of "
+        reason += f"who sees whom; got {attention!r}"
+    if reason:
+        raise ValueError(reason)
 
 
-class Collator:
-    """Makes batches as a model wants them.
-
-    Parameters
-    ----------
-    pad
-        The token to fill up with; not asked where the model pads by itself.
-    model
-        A model with ``collate``; without one LongVA's samples are padded.
-    """
-
-    def __init__(self, pad: int = 0, model=None):
-        self.pad, self.model = pad, model
-
-    def __call__(self, samples: list[dict]) -> dict:
-        """Return the batch of samples, with logits only where the loss needs them."""
-        found = self.model.collate(samples) if self.model else pad_batch(samples, self.pad)
-        return answers_only(found)
+def collate(model: LocalModel, samples: Sequence[dict]) -> dict:
+    """Return a model's batch of samples, with logits only where the loss needs them."""
+    return answers_only(model.collate(samples))

@@ -1,172 +1,137 @@
-"""The Trainer of a fine-tuning: what is trained, its arguments, and who looks on."""
+"""The Trainer of a fine-tuning: what is trained, and its arguments."""
 
 import os
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
+from peft import LoraConfig, PeftModel
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from numpro.models.files import weights_folder
 from numpro.models.loading import PROJECTORS
-from numpro.training.ahead import ByLength
-from numpro.training.presets import TrainingConfig
-from numpro.training.samples import Collator, FinetuneConfig
-
-if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
-    from transformers import Trainer, TrainingArguments
-
-    from numpro.models.local import LocalModel
-    from numpro.training.samples import Samples
+from numpro.models.local import LORA_TARGETS, LocalModel
+from numpro.training.prefetch import ByLength
+from numpro.training.presets import FinetuneConfig
+from numpro.training.processes import world_size
+from numpro.training.samples import Samples, collate
 
 
-def lora_config(config: FinetuneConfig, model: "LocalModel | None" = None) -> "LoraConfig":
+def lora_config(config: FinetuneConfig, model: LocalModel) -> LoraConfig:
     """Return peft's configuration: LoRA on the language model's linear layers, projector whole.
 
     Parameters
     ----------
     config
-    model : numpro.models.VideoModel, optional
-        Whose modules are meant; default: LongVA's.
+    model : numpro.models.VideoModel
+        Whose modules are meant.
     """
-    from peft import LoraConfig
-
-    from numpro.models.local import LORA_TARGETS
-    from numpro.models.longva.modeling import PROJECTOR
-
-    projector = [PROJECTOR]
-    if model is not None:
-        names = {name.rpartition(".")[2] for name, _ in model.model.named_modules()}
-        projector = [name for name in PROJECTORS if name in names]
-    whole = projector and getattr(config, "train_projector", True)
+    names = {name.rpartition(".")[2] for name, _ in model.model.named_modules()}
+    projector = [name for name in PROJECTORS if name in names]
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=model.lora_targets() if hasattr(model, "lora_targets") else LORA_TARGETS,
-        modules_to_save=projector if whole else None,
+        modules_to_save=projector if projector and config.train_projector else None,
         task_type="CAUSAL_LM",
     )
 
 
+class LengthGroupedTrainer(Trainer):
+    """The Trainer, with batches of like length."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        batch = self.args.per_device_train_batch_size * max(1, self.args.world_size)
+        return ByLength(self.train_dataset, batch, self.args.seed)
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        count = super()._get_num_items_in_batch(batch_samples, device)
+        # a step in which every video broke has nothing to learn, and must not divide by it
+        return count if count is None else count.clamp(min=1)
+
+
 def make_trainer(
-    model: "LocalModel",
-    peft_model: "PeftModel",
-    samples: "Samples",
-    config: TrainingConfig,
-    args: "TrainingArguments",
-) -> "Trainer":
+    peft_model: PeftModel, samples: Samples, out: Path, progress: bool | None
+) -> Trainer:
     """Return the Trainer of a model wrapped by peft.
 
     Parameters
     ----------
-    model : numpro.models.VideoModel
-        Whose `collate` makes the batches.
     peft_model
         What is trained.
-    samples : numpro.training.samples.Samples
-    config, args
-        `args` as `trainer_arguments` gives them.
-    """
-    from transformers import Trainer
-
-    class LikeLengths(Trainer):
-        """The Trainer, batches of like length."""
-
-        def _get_train_sampler(self, train_dataset=None):
-            together = config.batch_size * max(1, self.args.world_size)
-            return ByLength(self.train_dataset, together, config.seed)
-
-        def _get_num_items_in_batch(self, batch_samples, device):
-            count = super()._get_num_items_in_batch(batch_samples, device)
-            # a step in which every video broke has nothing to learn, and must not divide by it
-            return count if count is None else count.clamp(min=1)
-
-    # where its configuration lies: peft looks there, and else on the hub, at each checkpoint
-    folder = str(weights_folder(model.name))
-    peft_model.peft_config["default"].base_model_name_or_path = folder
-    trainer = LikeLengths(
-        model=peft_model, args=args, train_dataset=samples, data_collator=Collator(model=model)
-    )
-    # all batches of a step are fetched before it: they wait on the host, not on the GPU
-    trainer.accelerator.device_placement = False
-    for callback in ("PrinterCallback", "ProgressCallback")[: 2 if args.disable_tqdm else 1]:
-        _drop_callback(trainer, callback)
-    return trainer
-
-
-def is_sharded(trainer: "Trainer") -> bool:
-    """Tell whether each process holds but a piece of the model (FSDP)."""
-    return bool(getattr(trainer, "is_fsdp_enabled", False))
-
-
-def trainer_arguments(
-    config: TrainingConfig, count: int, out: Path, device: str, progress: bool | None = None
-) -> "TrainingArguments":
-    """Return the Trainer's arguments for so many samples.
+    samples
+        What it learns, with the base model (its ``collate`` makes the batches) and the
+        configuration.
+    out
+        The adapter's folder.
+    progress
+        Show a bar; default: when stderr is a terminal.
 
     Raises
     ------
     ValueError
         For a place to report to that is not installed, or a `total_batch` that cannot be.
     """
-    from transformers import TrainingArguments
+    # where its configuration lies: peft looks there, and else on the hub, at each checkpoint
+    folder = weights_folder(samples.model.name)
+    peft_model.peft_config["default"].base_model_name_or_path = str(folder)
+    trainer = LengthGroupedTrainer(
+        model=peft_model,
+        args=_arguments(samples, out, progress),
+        train_dataset=samples,
+        data_collator=partial(collate, samples.model),
+    )
+    # all batches of a step are fetched before it: they wait on the host, not on the GPU
+    trainer.accelerator.device_placement = False
+    trainer.remove_callback(PrinterCallback)  # there where no bar is shown
+    return trainer
 
-    processes = processes_together()
-    steps = config.steps_for(count, processes)
-    progress = sys.stderr.isatty() if progress is None else progress
+
+def _arguments(samples: Samples, out: Path, progress: bool | None) -> TrainingArguments:
+    config, on_cpu = samples.config, samples.model.device.type == "cpu"
+    steps = config.steps_for(len(samples), world_size())
     _check_reports(config.report_to, out)
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    name = next(n for n in names if n in TrainingArguments.__dataclass_fields__)
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation_on(processes),
+        gradient_accumulation_steps=config.accumulation_on(world_size()),
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(np.ceil(config.warmup * steps)),
+        warmup_steps=config.warmup_steps(steps),
         weight_decay=config.weight_decay,
         bf16=config.precision == "bfloat16",
-        **_optional(config, TrainingArguments.__dataclass_fields__),
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 1,
+        save_total_limit=2,
         logging_steps=config.log_every,
         logging_first_step=True,
-        logging_nan_inf_filter=False,  # a training that broke down must be seen in its log
+        logging_nan_inf_filter=False,  # a training that broke down must be visible in its log
         remove_unused_columns=False,
         report_to=list(config.report_to),
         seed=config.seed,
         data_seed=config.seed,
-        disable_tqdm=not progress,
+        disable_tqdm=not (sys.stderr.isatty() if progress is None else progress),
         dataloader_pin_memory=False,
         label_names=["labels"],
-        use_cpu=device == "cpu",
-        ddp_backend="gloo" if device == "cpu" and processes > 1 else None,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and world_size() > 1 else None,
         ddp_find_unused_parameters=False,
+        # activations that are computed anew: renamed between transformers 5.17 and 5.23
+        **{name: config.gradient_checkpointing, f"{name}_kwargs": {"use_reentrant": False}},
     )
-    if arguments.n_gpu > 1:
-        # otherwise DataParallel would cut each batch, and frames and questions differently
-        arguments._n_gpu = 1
+    # with more DataParallel would cut each batch, and frames and questions differently
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-def _optional(config: TrainingConfig, known: Container[str]) -> dict:
-    """Return the arguments of checkpoints and of activations that are computed anew."""
-    options = {"save_strategy": "no"}
-    if config.save_every:
-        options = {"save_strategy": "steps", "save_steps": config.save_every, "save_total_limit": 2}
-    # renamed between transformers 5.17 and 5.23
-    names = ("activation_checkpointing", "gradient_checkpointing")
-    name = next(n for n in names if n in known)
-    options[name] = config.gradient_checkpointing
-    if config.gradient_checkpointing:
-        options[f"{name}_kwargs"] = {"use_reentrant": False}
-    return options
 
 
 def _check_reports(names: Sequence[str], out: Path) -> None:
     """Raise a ValueError for a place to report to that is not installed."""
-    from importlib.util import find_spec
-
     if names:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     for name in names:
@@ -175,14 +140,3 @@ def _check_reports(names: Sequence[str], out: Path) -> None:
                 f"report_to: {name} is not installed; pip install {name}, or leave it out: "
                 "log.csv holds the same figures"
             )
-
-
-def _drop_callback(trainer, name: str) -> None:
-    for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ == name:
-            trainer.remove_callback(callback)
-
-
-def processes_together() -> int:
-    """Return how many processes train together (accelerate and torchrun say it so)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -179,22 +179,20 @@ class ClipCache:
         return Clip(*arrays, {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 
-def closed_with(owner: object, store: "Cache") -> "Cache":
-    """Return a store whose database is closed when its owner is no more: it does not do it itself.
-
-    From Python 3.13 on each one that is left open is warned of.
-    """
-    weakref.finalize(owner, store.close)
-    return store
-
-
-def _key(path: str | os.PathLike, sampling: dict) -> str | None:
-    """Return what a clip is found by; None for a file that is not there."""
+def file_state(path: str | os.PathLike) -> list | None:
+    """Return what tells a file from others and from itself before a change; None without it."""
     try:
         file = Path(path).resolve(strict=True)
         stat = file.stat()
     except OSError:
+        return None
+    return [str(file), stat.st_size, stat.st_mtime_ns]
+
+
+def _key(path: str | os.PathLike, sampling: dict) -> str | None:
+    """Return what a clip is found by; None for a file that is not there."""
+    if (file := file_state(path)) is None:
         return None  # read_clip says why
     given = {k: np.asarray(v, float).tolist() for k, v in sampling.items() if v is not None}
-    parts = [str(file), stat.st_size, stat.st_mtime_ns, sorted(given.items()), __version__]
+    parts = [*file, sorted(given.items()), __version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -22,7 +22,8 @@ from numpro.datasets.instructions import (
 )
 from numpro.prompting.answers import parse_highlights, parse_moment
 from numpro.spans import ROUNDINGS, Span
-from numpro.training.samples import FinetuneConfig, Samples
+from numpro.training.presets import FinetuneConfig
+from numpro.training.samples import Samples
 
 MOMENTS = "moment_retrieval"
 

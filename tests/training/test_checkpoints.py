@@ -19,9 +19,8 @@ from numpro.models import load_model
 from numpro.models.adapters import read_log
 from numpro.training import finetuning as training
 from numpro.training.checkpoints import MARK, Bookkeeper, is_finished, run_facts
-from numpro.training.finetuning import finetune
-from numpro.training.launch import train_or_take
-from numpro.training.samples import FinetuneConfig
+from numpro.training.finetuning import finetune, train_or_take
+from numpro.training.presets import FinetuneConfig
 from numpro.training.validation import Validation
 
 RUN = {"steps": 6, "save_every": 2, "validate_every": 2, "log_every": 4, "batch_size": 2}
@@ -79,8 +78,8 @@ def broken(longva_dir, films, tmp_path_factory):
     """Four runs, each killed at its place, and what they left."""
     out = tmp_path_factory.mktemp("broken")
     root = films[0].path.parents[2]
-    told = [str(longva_dir), str(root), str(out), json.dumps(RUN), json.dumps(SCORES), *PLACES]
-    command = [sys.executable, "-W", "ignore", "-c", BREAK, *told]
+    arguments = [str(longva_dir), str(root), str(out), json.dumps(RUN), json.dumps(SCORES), *PLACES]
+    command = [sys.executable, "-W", "ignore", "-c", BREAK, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.stdout.split() == [str(int(signal.SIGKILL))] * len(PLACES), done.stderr
     return out
@@ -164,7 +163,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
             limit.enter_context(files_of_at_most(size))
 
     monkeypatch.setattr(Bookkeeper, "on_step_begin", fill, raising=False)
-    monkeypatch.setattr("numpro.training.finetuning.write_log", lambda folder, log: None)
+    monkeypatch.setattr("numpro.training.checkpoints.write_log", lambda folder, log: None)
     with limit, pytest.raises(OSError, match="no room to write") as caught:
         train(longva_dir, films, tmp_path, steps=4)
     assert "the checkpoint of step 2 is whole" in str(caught.value)
@@ -226,20 +225,20 @@ def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
     assert "finished" not in first
     before = files()
     with monkeypatch.context() as patched:  # for this nothing is loaded
-        patched.setattr("numpro.training.launch.load_model", None)
+        patched.setattr("numpro.training.finetuning.load_model", None)
         again = json.loads(run("--json", "-p", "workers", "1").stdout)
         assert again["finished"] and again["notes"] == first["notes"]
         assert [row["loss"] for row in again["log"]] == [row["loss"] for row in first["log"]]
-        told = run().stdout
-        assert "is finished, with these values and data: nothing to do; --overwrite" in told
-        for changes, said in {
+        line = run().stdout
+        assert "is finished, with these values and data: nothing to do; --overwrite" in line
+        for changes, difference in {
             ("-p", "learning_rate", "1e-3"): "learning_rate is 0.0005 there and 0.001 here;",
             ("--limit", "1"): "training data is '",
             ("--validation", "test"): "validation data is 'none' there and '",
         }.items():
             done = run(*changes)
             assert done.exit_code == 1 and done.stderr.count("\n") == 1
-            assert f"holds the finished adapter of another run: {said}" in done.stderr
+            assert f"holds the finished adapter of another run: {difference}" in done.stderr
             assert "choose another folder, or say --overwrite" in done.stderr
         (out / "log.png").unlink()
         assert not run().exit_code and files().keys() == before.keys()
@@ -253,16 +252,16 @@ def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
 def test_an_adapter_that_is_there_is_taken_where_it_was_made_the_same_way(
     longva_dir, films, tmp_path
 ):
-    told = (str(longva_dir), films[:2], tmp_path / "out", FinetuneConfig(steps=1, lora_rank=2))
-    _, log = train_or_take(*told)
-    made = (told[2] / "adapter_model.safetensors").stat()
-    model, again = train_or_take(*told)
-    assert (told[2] / "adapter_model.safetensors").stat() == made, "nothing was trained"
+    run = (str(longva_dir), films[:2], tmp_path / "out", FinetuneConfig(steps=1, lora_rank=2))
+    _, log = train_or_take(*run)
+    made = (run[2] / "adapter_model.safetensors").stat()
+    model, again = train_or_take(*run)
+    assert (run[2] / "adapter_model.safetensors").stat() == made, "nothing was trained"
     assert again == log and model.notes["config"]["lora_rank"] == 2
     assert model.model.dtype == torch.float32
-    train_or_take(*told, resume=False)
-    assert (told[2] / "adapter_model.safetensors").stat() != made
-    model, _ = train_or_take(*told[:3], replace(told[3], seed=1))
+    train_or_take(*run, resume=False)
+    assert (run[2] / "adapter_model.safetensors").stat() != made
+    model, _ = train_or_take(*run[:3], replace(run[3], seed=1))
     assert model.notes["config"]["seed"] == 1, "another run's is replaced"
 
 

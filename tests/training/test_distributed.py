@@ -50,8 +50,8 @@ def test_two_processes_give_the_loss_of_one(longva_dir, films, tmp_path):
     two = json.loads(done.stdout)  # one process speaks, once
     assert two["plan"]["batch"] == 14 and two["notes"]["processes"] == 2
     for key in ("loss", "grad_norm", "learning_rate", "val_mIoU"):
-        said, wanted = ([r[key] for r in log if r[key] is not None] for log in (two["log"], alone))
-        assert said == pytest.approx(wanted, rel=1e-3) and wanted, key
+        found, wanted = ([r[key] for r in log if r[key] is not None] for log in (two["log"], alone))
+        assert found == pytest.approx(wanted, rel=1e-3) and wanted, key
     one, other = (load_file(tmp_path / n / "adapter_model.safetensors") for n in ("one", "two"))
     assert max((one[k].float() - other[k].float()).abs().max() for k in one) < 1e-3
     assert (tmp_path / "two" / "log.png").is_file()
@@ -63,7 +63,7 @@ import os, sys
 from numpro.datasets import load_dataset
 from numpro.training.finetuning import finetune
 from numpro.models import load_model
-from numpro.training.presets import TrainingConfig
+from numpro.training.presets import FinetuneConfig
 from numpro.training.samples import Samples
 from numpro.training.validation import Validation
 
@@ -76,7 +76,7 @@ def score(self):
     return 1.0
 
 Validation.score = score
-config = TrainingConfig.of(None, steps=1, batch_size=1, lora_rank=2)
+config = FinetuneConfig.of(None, steps=1, batch_size=1, lora_rank=2)
 model = load_model(folder, device="cpu", dtype="float32")
 samples = Samples(videos, model, config)
 samples.skipped += [both, mine]
@@ -89,8 +89,8 @@ def test_what_any_process_left_out_is_listed_once(longva_dir, films, tmp_path):
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     place |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    told = [str(longva_dir), str(films[0].path.parents[2]), str(tmp_path)]
-    command, ranks = [sys.executable, "-W", "ignore", "-c", APART, *told], ("0", "1")
+    arguments = [str(longva_dir), str(films[0].path.parents[2]), str(tmp_path)]
+    command, ranks = [sys.executable, "-W", "ignore", "-c", APART, *arguments], ("0", "1")
     both = [
         subprocess.Popen(command, env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank})
         for rank in ranks

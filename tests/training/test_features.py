@@ -13,7 +13,8 @@ import torch
 
 from numpro import NumberStyle
 from numpro.training.features import FeatureCache, feature_key, tower_fingerprint
-from numpro.training.samples import Collator, FinetuneConfig, Samples
+from numpro.training.presets import FinetuneConfig
+from numpro.training.samples import Samples, collate
 
 MB = 2**20
 
@@ -21,18 +22,20 @@ MB = 2**20
 @pytest.fixture
 def runs(longva, monkeypatch):
     """How many frames the tower was run on, one entry for each time."""
-    seen, run = [], type(longva).patch_features
+    counts, run = [], type(longva).patch_features
     monkeypatch.setattr(
-        type(longva), "patch_features", lambda self, f: seen.append(len(f)) or run(self, f)
+        type(longva), "patch_features", lambda self, f: counts.append(len(f)) or run(self, f)
     )
-    return seen
+    return counts
 
 
 def loss(longva, videos, **config):
     """The loss over all samples of an epoch, without dropout."""
     samples = Samples(videos, longva, FinetuneConfig(**config))
     with torch.no_grad():
-        return longva.model(**Collator()([samples[i] for i in range(len(samples))])).loss.item()
+        return longva.model(
+            **collate(longva, [samples[i] for i in range(len(samples))])
+        ).loss.item()
 
 
 def test_a_second_run_finds_them_on_disk_and_has_the_same_loss(films, longva, runs, tmp_path):
@@ -83,7 +86,7 @@ def test_memory_and_disk_are_bounded_and_the_latest_is_kept(tmp_path):
     cache = FeatureCache(2.5 / 1024, tmp_path, disk_gib=8 / 1024)
     for n in range(30):
         cache.put(str(n), torch.full((MB // 4,), float(n)))
-    assert len(cache) == 2 and cache.get("29")[0] == 29 and cache.get("0") is None
+    assert len(cache._memory) == 2 and cache.get("29")[0] == 29 and cache.get("0") is None
     on_disk = sum(file.stat().st_size for file in tmp_path.rglob("*.val"))
     assert 4 * MB < on_disk <= 9 * MB
 
@@ -106,7 +109,7 @@ def test_a_full_disk_costs_a_warning_and_nothing_else(films, longva, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     with torch.no_grad():
-        assert longva.model(**Collator()(found)).loss.item() == plain
+        assert longva.model(**collate(longva, found)).loss.item() == plain
 
 
 WRITER = """

@@ -1,4 +1,4 @@
-"""Fine-tuning learns the answers only, touches what it may, resumes, and says what it did."""
+"""Fine-tuning learns the answers only, changes the weights it may, resumes, and notes it all."""
 
 import csv
 import json
@@ -20,8 +20,8 @@ from numpro.prompting.prompts import build_prompt
 from numpro.training.checkpoints import Bookkeeper
 from numpro.training.finetuning import finetune, plan
 from numpro.training.memory import GIB, predict_memory
-from numpro.training.presets import PRESETS, TrainingConfig
-from numpro.training.samples import FinetuneConfig, Samples
+from numpro.training.presets import PRESETS, FinetuneConfig
+from numpro.training.samples import Samples
 from numpro.training.trainer import lora_config
 
 STEPS = {"steps": 2, "learning_rate": 5e-3, "batch_size": 8, "log_every": 1}
@@ -46,32 +46,32 @@ def trained(films, longva_dir, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("time_encoding", "said"),
+    ("time_encoding", "answer"),
     [
         ("overlay-index", "From Frame {} to Frame {}."),
         ("none", "From Frame {} to Frame {}."),
         ("text-seconds", "From {:.1f} seconds to {:.1f} seconds."),
     ],
 )
-def test_labels_are_the_answer_and_nothing_else(films, longva, clip, time_encoding, said):
+def test_labels_are_the_answer_and_nothing_else(films, longva, clip, time_encoding, answer):
     config = FinetuneConfig(time_encoding=time_encoding)
     samples = Samples(films, longva, config)
     assert len(samples) == sum(len(v.queries) for v in films)
     query, sample = films[0].queries[0], samples[0]
     ids, labels = sample["input_ids"], sample["labels"]
     answered = [i for i in labels if i != IGNORED]
-    told = longva.tokenizer.decode(answered)
+    learned = longva.tokenizer.decode(answered)
     start, end = query.spans[0]
     if time_encoding != "text-seconds":
         start, end = (int(np.abs(clip.seconds - t).argmin()) for t in query.spans[0])
-    assert told == said.format(start, end) + "<|im_end|>"
-    assert parse_moment(told.removesuffix("<|im_end|>")).reason is None
-    # the rest is the prompt, just as the model is asked
+    assert learned == answer.format(start, end) + "<|im_end|>"
+    assert parse_moment(learned.removesuffix("<|im_end|>")).reason is None
+    # the rest is the prompt, just as the model gets it
     prompt = build_prompt(
         query.text, clip.seconds, time_encoding=time_encoding, duration=clip.duration
     )
-    asked = longva.video_ids(len(clip), prompt.frame_texts) + longva.question_ids(prompt.text)
-    assert ids == asked + answered and labels == [IGNORED] * len(asked) + answered
+    prompt_ids = longva.video_ids(len(clip), prompt.frame_texts) + longva.question_ids(prompt.text)
+    assert ids == prompt_ids + answered and labels == [IGNORED] * len(prompt_ids) + answered
     frames = clip.frames
     if prompt.frame_labels:
         frames = number_frames(frames, labels=prompt.frame_labels)
@@ -82,8 +82,8 @@ def test_style_and_template_are_those_of_the_run(films, longva, clip):
     style = NumberStyle("top_left", 60, "blue")
     config = FinetuneConfig(style=style, templates={"moment_retrieval": "When {query}?"})
     sample = Samples(films, longva, config)[0]
-    told = longva.tokenizer.decode(sample["input_ids"])
-    assert "The blue numbers" in told and f"When {films[0].queries[0].text}?" in told
+    text = longva.tokenizer.decode(sample["input_ids"])
+    assert "The blue numbers" in text and f"When {films[0].queries[0].text}?" in text
     numbered = number_frames(clip.frames, style=style)
     torch.testing.assert_close(sample["image_patches"], longva.patch_features(numbered))
 
@@ -110,8 +110,8 @@ def test_highlights_are_learned_as_graded(films, longva):
 )
 def test_true_spans_are_rounded_as_asked(films, clip, rounding, labels):
     query = replace(films[0].queries[0], spans=((0.7, 5.2),))
-    told = answer_text(query, clip, "moment_retrieval", FinetuneConfig(rounding=rounding))
-    assert told == "From Frame {} to Frame {}.".format(*labels)
+    answer = answer_text(query, clip, "moment_retrieval", FinetuneConfig(rounding=rounding))
+    assert answer == "From Frame {} to Frame {}.".format(*labels)
 
 
 @pytest.mark.parametrize("time_encoding", ["overlay-index", "text-index", "none"])
@@ -127,12 +127,12 @@ def test_numbers_that_start_elsewhere_are_shown_and_answered(films, longva, time
         for item, plain in zip(samples.items, usual.items, strict=True):
             first, count = item.shown.first, len(item.shown.seconds)
             starts.add(first)
-            (prompt, *_), (said, *_) = samples._turns(item)
+            (prompt, *_), (answer, *_) = samples._prompts(item), samples._answers(item)
             marks = prompt.frame_labels or prompt.frame_texts or ()
             numbers = [int(re.search(r"\d+", mark)[0]) for mark in marks]
             assert numbers == list(range(first, first + count))[: len(marks)]
-            at_zero = parse[item.task](usual._turns(plain)[1][0])
-            assert parse[item.task](said) == tuple(number + first for number in at_zero)
+            at_zero = parse[item.task](usual._answers(plain)[0])
+            assert parse[item.task](answer) == tuple(number + first for number in at_zero)
     assert max(starts) <= 90
     assert (len(starts) > 3 and 0 in starts) if time_encoding != "none" else starts == {0}
 
@@ -148,18 +148,20 @@ def test_a_query_without_truth_is_no_sample(films, longva, clip):
 
 
 def test_a_video_is_run_through_the_tower_once(films, longva, monkeypatch):
-    seen = []
+    counts = []
     run = type(longva).patch_features
     monkeypatch.setattr(
-        type(longva), "patch_features", lambda self, f: seen.append(len(f)) or run(self, f)
+        type(longva), "patch_features", lambda self, f: counts.append(len(f)) or run(self, f)
     )
     samples = Samples(films, longva, FinetuneConfig())
     first = [samples[i]["image_patches"] for i in range(len(samples))]
-    assert len(seen) == 2
+    assert len(counts) == 2
     narrow = Samples(films, longva, FinetuneConfig(feature_cache_gib=0.0))
     for i, patches in enumerate(first):
         assert torch.equal(narrow[i]["image_patches"], patches)
-    assert len(seen) == 4 and len(narrow._features) == 1, "kept up to a bound, the latest first"
+    assert len(counts) == 4 and len(narrow._features._memory) == 1, (
+        "kept up to a bound, the latest first"
+    )
 
 
 def test_padding_is_ignored(films, longva):
@@ -213,8 +215,8 @@ def test_an_adapter_reloaded_is_the_adapter_trained(trained, longva_dir, clip, f
     base = load_model(str(longva_dir), device="cpu", dtype="float32")
     assert again.notes == json.loads(json.dumps(model.notes)) and model.adapter == str(out)
     queries = [q.text for q in films[0].queries]
-    said = [m.answer(clip, queries, max_new_tokens=8) for m in (model, again, base)]
-    assert said[0] == said[1] != said[2]
+    answers = [m.answer(clip, queries, max_new_tokens=8) for m in (model, again, base)]
+    assert answers[0] == answers[1] != answers[2]
     ids = torch.tensor([model.video_ids(len(clip)) + model.question_ids("When?")])
     with torch.no_grad():
         one, two = (
@@ -270,8 +272,8 @@ def test_the_name_of_an_embedded_base_is_kept_not_its_folder(films, longva, tmp_
     longva.name = "flipbook/longva"
     finetune(longva, films[:1], tmp_path, **{**QUICK, "steps": 1})
     for file in ("adapter_config.json", "README.md", "numpro.json"):
-        told = (tmp_path / file).read_text()
-        assert "flipbook/longva" in told and str(tmp_path.parent) not in told
+        text = (tmp_path / file).read_text()
+        assert "flipbook/longva" in text and str(tmp_path.parent) not in text
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(films, longva, tmp_path):
@@ -364,7 +366,7 @@ def test_a_video_that_cannot_be_read_is_left_out_and_listed(films, longva, tmp_p
 def test_a_step_in_which_every_video_broke_teaches_nothing(films, longva, tmp_path):
     film = tmp_path / "film.mp4"
     film.write_bytes(films[0].path.read_bytes())
-    videos, config = [replace(films[0], path=film)], TrainingConfig.of(None, **STEPS)
+    videos, config = [replace(films[0], path=film)], FinetuneConfig.of(None, **STEPS)
     samples = Samples(videos, longva, config)
     film.write_bytes(film.read_bytes()[:300])  # it could be read when it was looked into
     log = finetune(longva, videos, tmp_path / "out", config, progress=False, samples=samples)
@@ -389,7 +391,7 @@ def test_an_adapter_is_not_trained_on_an_adapter(trained, films, tmp_path):
 # --- its values ---------------------------------------------------------------------------------
 
 
-def test_the_presets_are_the_papers_where_it_says():
+def test_the_presets_are_the_papers_where_it_says(longva):
     for config in PRESETS.values():
         assert (config.lora_rank, config.lora_alpha, config.warmup) == (64, 128, 0.05)
         assert config.time_encoding == "overlay-index" and config.style == NumberStyle()
@@ -401,12 +403,12 @@ def test_the_presets_are_the_papers_where_it_says():
         assert config.gradient_checkpointing and config.weight_decay == 0
     assert (paper.max_frames, paper.max_tokens, paper.quantization) == (240, 4096, None)
     assert (card.max_frames, card.quantization) == (64, "4bit")
-    peft = lora_config(FinetuneConfig())
+    peft = lora_config(FinetuneConfig(), longva)
     assert (peft.r, peft.lora_alpha, peft.modules_to_save) == (64, 128, ["projector"])
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"precision": "half"}, "precision must be one of float32, bfloat16; got 'half'"),
         ({"quantization": "4bit"}, "precision must be bfloat16 with quantization '4bit'"),
@@ -415,8 +417,8 @@ def test_the_presets_are_the_papers_where_it_says():
         ({"total_batch": 3, "batch_size": 2}, "multiple of batch_size x processes = 2 x 1; got 3"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_in_one_line(films, longva, tmp_path, changes, told):
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_a_value_that_cannot_be_is_reported_in_one_line(films, longva, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         finetune(longva, films, tmp_path / "out", **{**QUICK, **changes})
     assert not (tmp_path / "out").exists()
 
@@ -431,9 +433,14 @@ def test_the_samples_of_a_step_are_the_same_on_any_number_of_gpus():
 def test_a_plan_says_what_a_run_will_do(films):
     count = sum(len(v.queries) for v in films)
     config = FinetuneConfig(epochs=3, batch_size=4, accumulation=1)
-    told = plan(films, config)
-    assert told["samples"] == count == 7
-    assert (told["steps"], told["batch"], told["warm-up steps"], told["epochs"]) == (6, 4, 1, 3.43)
+    planned = plan(films, config)
+    assert planned["samples"] == count == 7
+    assert (planned["steps"], planned["batch"], planned["warm-up steps"], planned["epochs"]) == (
+        6,
+        4,
+        1,
+        3.43,
+    )
     assert plan(films, replace(config, steps=40, accumulation=2)) == {
         "samples": 7,
         "steps": 40,
@@ -445,11 +452,11 @@ def test_a_plan_says_what_a_run_will_do(films):
 
 def test_a_plan_says_how_many_videos_are_shown_with_fewer_frames(films, longva):
     longest = max(Samples(films, longva, FinetuneConfig()).lengths)
-    config = TrainingConfig.of(None, max_tokens=longest)
+    config = FinetuneConfig.of(None, max_tokens=longest)
     assert plan(films, config, longva)["with fewer frames"] == 0
-    told = plan(films, replace(config, max_tokens=longest - 1), longva)
-    assert 0 < told["with fewer frames"] < told["samples"]
-    assert told["most tokens"] < longest
+    planned = plan(films, replace(config, max_tokens=longest - 1), longva)
+    assert 0 < planned["with fewer frames"] < planned["samples"]
+    assert planned["most tokens"] < longest
 
 
 @pytest.mark.parametrize("changes", [{}, {"share_frames": True}], ids=["plain", "shared"])
@@ -457,21 +464,21 @@ def test_a_plan_foretells_what_a_step_holds(films, longva, changes):
     """Trained parameters exactly; activations not below what torch keeps, nor far above."""
     from peft import get_peft_model
 
-    config = TrainingConfig.of(None, batch_size=1, lora_rank=8, **changes)
-    told = plan(films, config, longva)
+    config = FinetuneConfig.of(None, batch_size=1, lora_rank=8, **changes)
+    planned = plan(films, config, longva)
     samples = Samples(films, longva, config)
     longest = int(np.argmax(samples.lengths))
-    assert told["most tokens"] == len(samples[longest]["input_ids"])
-    foretold = predict_memory(longva, config, told["most tokens"])
+    assert planned["most tokens"] == len(samples[longest]["input_ids"])
+    foretold = predict_memory(longva, config, planned["most tokens"])
     peft_model = get_peft_model(longva.model, lora_config(config, longva))
     trained = [p for p in peft_model.parameters() if p.requires_grad]
-    assert told["trainable parameters"] == sum(p.numel() for p in trained)
+    assert planned["trainable parameters"] == sum(p.numel() for p in trained)
     weights = {p.untyped_storage().data_ptr() for p in peft_model.parameters()}
     kept = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:  # held on to, so that no address comes twice
+        if storage.data_ptr() not in weights:  # kept, so that no address comes twice
             kept[storage.data_ptr()] = (storage.nbytes(), tensor)
         return tensor
 

@@ -1,4 +1,4 @@
-"""What a training is foretold to hold is what it holds, on a CPU in the system's own count, too."""
+"""The predicted memory of a training is what it takes, on a CPU in the system's count, too."""
 
 import importlib.util
 import json
@@ -16,8 +16,8 @@ from numpro.datasets import Query, VideoQueries
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.longva.video_model import Longva
 from numpro.training.memory import GIB, predict_memory
-from numpro.training.presets import TrainingConfig
-from numpro.training.samples import Collator, Samples
+from numpro.training.presets import FinetuneConfig
+from numpro.training.samples import Samples, collate
 from numpro.training.trainer import lora_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """A film of 120 frames, of which three things are asked."""
+    """A film of 120 frames with three queries."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     write_video(path, np.zeros((120, 32, 32, 3), np.uint8), fps=1)
-    asked = tuple(Query(str(n), "a wall", (Span(n, 9.0 + n),)) for n in range(3))
-    return VideoQueries("film", path, 120.0, asked, "folder", "all")
+    queries = tuple(Query(str(n), "a wall", (Span(n, 9.0 + n),)) for n in range(3))
+    return VideoQueries("film", path, 120.0, queries, "folder", "all")
 
 
 def made(tokenizer, vision, **text):
@@ -44,8 +44,8 @@ def made(tokenizer, vision, **text):
     return Longva("random", LongvaForConditionalGeneration(config).eval(), tokenizer, pictures)
 
 
-def most_held(work, file):
-    """Return the bytes of tensors that `work` holds at most beside those that were there."""
+def most_bytes(work, file):
+    """Return the most bytes of tensors that `work` makes beside those that were there."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -93,13 +93,13 @@ def test_the_foretold_memory_is_what_a_step_holds(film, tokenizer, tmp_path, cas
     from peft import get_peft_model
 
     changes, text, vision = CASES[case]
-    config = TrainingConfig.of(None, **{"batch_size": 1, "lora_rank": 2, "fps": 0.5} | changes)
+    config = FinetuneConfig.of(None, **{"batch_size": 1, "lora_rank": 2, "fps": 0.5} | changes)
     model, half = made(tokenizer, vision, **text), config.precision == "bfloat16"
     if half:
         model.model.to(torch.bfloat16)
     samples = Samples([film], model, config)
     longest = max(samples.lengths)
-    foretold = predict_memory(model, config, longest, samples.learned(0))
+    foretold = predict_memory(model, config, longest, samples.learned(samples.items[0]))
     tuned = get_peft_model(model.model, lora_config(config, model)).train()
     if config.gradient_checkpointing:
         # renamed between transformers 5.17 and 5.23
@@ -113,7 +113,7 @@ def test_the_foretold_memory_is_what_a_step_holds(film, tokenizer, tmp_path, cas
     optimizer = torch.optim.AdamW(learned)
 
     def step():
-        batch = Collator(model=model)([samples[n] for n in range(config.batch_size)])
+        batch = collate(model, [samples[n] for n in range(config.batch_size)])
         with torch.autocast("cpu", torch.bfloat16, half):
             loss = tuned(**batch).loss
         loss.backward()
@@ -121,14 +121,14 @@ def test_the_foretold_memory_is_what_a_step_holds(film, tokenizer, tmp_path, cas
         optimizer.zero_grad()
 
     step()  # makes AdamW's state
-    held = sum(p.nbytes for p in tuned.parameters())
-    held += sum(t.nbytes for state in optimizer.state.values() for t in state.values())
-    most = (held + most_held(step, tmp_path / "trace.json")) / GIB
+    kept = sum(p.nbytes for p in tuned.parameters())
+    kept += sum(t.nbytes for state in optimizer.state.values() for t in state.values())
+    most = (kept + most_bytes(step, tmp_path / "trace.json")) / GIB
     assert 0.8 * most < sum(foretold.values()) < 1.25 * most
 
 
 def test_freed_tensors_go_back_to_the_system():
-    """Freed blocks between others that are held stay with glibc unless it is told otherwise."""
+    """Freed blocks between others that are in use stay with glibc by default."""
     work = """
 import torch
 from pathlib import Path
@@ -136,15 +136,15 @@ from numpro.training.memory import give_back_freed
 give_back_freed()
 pages = lambda: int(Path("/proc/self/statm").read_text().split()[1])
 torch.ones(2**22); before = pages()  # 16 MiB, freed: smaller ones are kept from now on
-held, freed = [], []
+kept, freed = [], []
 for n in range(64):
     freed.append(torch.ones(2**20))
-    held.append(torch.ones(2**10))
+    kept.append(torch.ones(2**10))
 freed.clear()
 print((pages() - before) * 4096 / 2**20)
 """
     left = float(subprocess.check_output([sys.executable, "-c", work], text=True))
-    assert left < 64, "MiB; 256 where nothing is told"
+    assert left < 64, "MiB; 256 by default"
 
 
 def test_the_benchmarks_peaks_are_foretold():
@@ -155,7 +155,7 @@ def test_the_benchmarks_peaks_are_foretold():
     without = [("laptop", "as trained"), ("laptop", "tower again")]  # checkpointing
     for row in (row for row in rows if row not in kept):
         plain = (row["preset"], row["variant"]) in without or row["variant"].endswith(" off")
-        # where it is not told to give back what was freed, glibc holds up to half as much again
+        # by default glibc keeps up to half as much again of what was freed
         least = 0.65 if plain else 0.7
         assert least < row["foretold_gib"] / row["peak_gib"] < 1.3, row
     (plain,) = (r for r in rows if (r["preset"], r["variant"]) == ("paper", "as trained"))

@@ -16,8 +16,9 @@ from numpro.datasets import Query, Saliency, VideoQueries, load_dataset
 from numpro.models import load_model
 from numpro.models.training_batches import IGNORED, answers_only
 from numpro.prompting.prompts import TIME_ENCODINGS
-from numpro.training.ahead import Ahead, ByLength
-from numpro.training.samples import Collator, FinetuneConfig, Samples
+from numpro.training.prefetch import ByLength, Prefetcher
+from numpro.training.presets import FinetuneConfig
+from numpro.training.samples import Samples, collate
 from numpro.video import VideoError
 from numpro.video.workers import Request
 
@@ -29,14 +30,14 @@ def all_of(samples):
 
 
 def film(path, seconds, queries=1, size=(32, 32)):
-    """A grey film of so many seconds, and what can be asked of it."""
+    """A grey film of so many seconds, with its queries."""
     shades = np.arange(seconds, dtype=np.uint8)[:, None, None, None]
     write_video(path, np.broadcast_to(shades * 9, (seconds, *size, 3)), fps=1)
-    asked = tuple(
+    queries = tuple(
         Query(f"{path.stem}_{n}", "a " + "very " * n + "grey wall", (Span(0.0, 1.0 + n % 2),))
         for n in range(queries)
     )
-    return VideoQueries(path.stem, path, float(seconds), asked, "folder", "all")
+    return VideoQueries(path.stem, path, float(seconds), queries, "folder", "all")
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +58,26 @@ def test_lengths_are_known_before_anything_is_decoded(
     config = FinetuneConfig(tasks=BOTH, time_encoding=time_encoding, share_frames=share)
     samples = Samples(films, longva, config)
     with monkeypatch.context() as patched:
-        patched.setattr("numpro.training.ahead.read_many", None)
+        patched.setattr("numpro.training.prefetch.read_many", None)
         lengths = samples.lengths
     assert lengths == [len(sample["input_ids"]) for sample in all_of(samples)]
 
 
 def test_batches_are_of_like_length_and_their_order_is_the_seeds():
-    rng, told = np.random.default_rng(0), []
+    rng, given = np.random.default_rng(0), []
     lengths = rng.integers(100, 10_000, 203)
 
     class Fake(list):
         """As many samples as there are lengths."""
 
-        epoch, look_ahead = 0, told.append
+        epoch, look_ahead = 0, given.append
 
     samples = Fake(lengths)
     samples.lengths = lengths.tolist()
     orders = []
     for seed, samples.epoch in ((0, 0), (0, 0), (0, 1), (1, 0)):
         orders.append(list(ByLength(samples, 4, seed)))
-        assert sorted(orders[-1]) == list(range(203)) and told[-1] == orders[-1]
+        assert sorted(orders[-1]) == list(range(203)) and given[-1] == orders[-1]
         assert max(lengths) in lengths[orders[-1][:4]], "what does not fit fails early"
     assert orders[0] == orders[1] and len(set(map(tuple, orders))) == 3
 
@@ -103,8 +104,8 @@ def test_a_video_that_is_too_long_is_shown_with_fewer_frames(lengthy, longva, ca
         assert set(seconds) <= set(free.shown.seconds) and seconds[0] == 0
     with pytest.raises(ValueError, match="12 queries left out"):
         Samples(lengthy, longva, FinetuneConfig(max_tokens=20))
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 12 and "with one frame, max_tokens is 20" in told[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 12 and "with one frame, max_tokens is 20" in lines[0]
 
 
 # --- the loss -----------------------------------------------------------------------------------
@@ -123,9 +124,7 @@ def test_sharing_frames_in_half_precision(films, longva):
     longva.model.to(torch.bfloat16)
     loss = [
         longva.model(
-            **Collator(model=longva)(
-                all_of(Samples(films, longva, FinetuneConfig(share_frames=share)))
-            )
+            **collate(longva, all_of(Samples(films, longva, FinetuneConfig(share_frames=share))))
         ).loss.item()
         for share in (False, True)
     ]
@@ -157,26 +156,26 @@ def test_every_class_learns_the_answer_and_nothing_else(kind, lengthy, tmp_path)
     assert samples.lengths == [len(sample["input_ids"]) for sample in found]
     for sample in found:
         learned = [token for token in sample["labels"] if token != IGNORED]
-        said = model.tokenizer.decode(learned)
+        answer = model.tokenizer.decode(learned)
         assert (
-            said
+            answer
             == ("From Frame 0 to Frame 1." if as_video else "From 0.0 seconds to 1.0 seconds.")
             + "<|im_end|>"
         )
         assert sample["input_ids"][-len(learned) :] == learned
-    batch = Collator(model=model)(found)
+    batch = collate(model, found)
     model.model.zero_grad()
     loss = model.model(**batch).loss
     loss.backward()
     with torch.no_grad():
         whole = model.model(**model.collate(found)).loss
     torch.testing.assert_close(loss.detach(), whole, rtol=1e-4, atol=1e-4)
-    parts = [model.model(**Collator(model=model)([sample])).loss.item() for sample in found]
+    parts = [model.model(**collate(model, [sample])).loss.item() for sample in found]
     counts = [sum(label != IGNORED for label in sample["labels"]) for sample in found]
     assert loss.item() == pytest.approx(np.average(parts, weights=counts), rel=1e-3)
     blank = samples._blank(samples.items[0])
     assert set(blank["labels"]) == {IGNORED}
-    again = model.model(**Collator(model=model)([*found, blank])).loss.item()
+    again = model.model(**collate(model, [*found, blank])).loss.item()
     assert again == pytest.approx(loss.item(), rel=1e-3), "a black frame teaches nothing"
 
 
@@ -194,12 +193,12 @@ def test_a_video_that_breaks_later_teaches_nothing_and_stops_nothing(
     samples.look_ahead(range(len(samples)))
     found = all_of(samples)
     samples.close()
-    assert [row["video"] for row in samples.skipped] == ["breaking"], "told once, not by query"
+    assert [row["video"] for row in samples.skipped] == ["breaking"], "listed once, not by query"
     assert "left out: breaking: no video stream (it holds data)" in capsys.readouterr().err
     assert all(label == IGNORED for sample in found[-2:] for label in sample["labels"])
     with torch.no_grad():
-        loss, good = (longva.model(**Collator()(part)).loss for part in (found, found[:-2]))
-        nothing = longva.model(**Collator()(found[-2:]), num_items_in_batch=1).loss
+        loss, good = (longva.model(**collate(longva, part)).loss for part in (found, found[:-2]))
+        nothing = longva.model(**collate(longva, found[-2:]), num_items_in_batch=1).loss
     torch.testing.assert_close(loss, good)
     assert nothing == 0
 
@@ -228,16 +227,16 @@ def test_what_cannot_be_learned_is_listed_with_its_reason(films, longva, tmp_pat
         ("film", "film_3", "has no span to learn"),
     ]
     assert [tuple(row.values()) for row in samples.skipped] == wanted
-    told = capsys.readouterr().err.splitlines()
-    assert told[:2] == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
         f"left out: gone: no such file at {tmp_path / 'gone.mp4'}",
         "left out: film, query film_1: has a span outside the video: 30 to 40 s",
     ]
     many = Samples(
         [*[replace(gone, video=f"gone{n}") for n in range(50)], video], longva, FinetuneConfig()
     )
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 21 and told[-1] == "left out: 53 in all, listed in the notes"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and lines[-1] == "left out: 53 in all, listed in the notes"
     assert len(many.skipped) == 53
 
 
@@ -253,14 +252,14 @@ def test_highlights_that_no_sampled_frame_shows_are_left_out(tmp_path, longva, s
     whole = Samples([video], longva, config)
     assert whole.skipped == [] and whole.thinned == 0
     room = whole.lengths[0] - 2 * longva.model.config.tokens_per_frame
-    for changes in ({"max_frames": 2}, {"max_tokens": room}):  # clip 5 is seen no more
+    for changes in ({"max_frames": 2}, {"max_tokens": room}):  # clip 5 is shown no more
         samples = Samples([video], longva, replace(config, **changes))
         (row,) = samples.skipped
         assert row["qid"] == "film_1"
         assert row["reason"] == "has no saliency at any of the sampled frames"
         (sample,) = all_of(samples)
-        said = longva.tokenizer.decode([t for t in sample["labels"] if t != IGNORED])
-        assert "frames are in the 0" in said and said.count("<|im_end|>") == 1
+        answer = longva.tokenizer.decode([t for t in sample["labels"] if t != IGNORED])
+        assert "frames are in the 0" in answer and answer.count("<|im_end|>") == 1
 
 
 TALK = [
@@ -270,7 +269,7 @@ TALK = [
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([{"conversations": []}], "row 1: conversations must not be empty"),
         ([{"source": "../../etc"}], "row 1: a video's name must stay inside its folder"),
@@ -279,12 +278,12 @@ TALK = [
     ],
     ids=["empty", "leads out", "no text", "truncated"],
 )
-def test_a_broken_instruction_file_is_one_clear_line(tmp_path, rows, said):
+def test_a_broken_instruction_file_is_one_clear_line(tmp_path, rows, message):
     if not isinstance(rows, str):
         whole = {"video": "film", "source": "anet", "conversations": TALK}
         rows = json.dumps([whole | row for row in rows])
     (tmp_path / "train.json").write_text(rows)
-    with pytest.raises(ValueError, match=f"train.json.*{said}") as caught:
+    with pytest.raises(ValueError, match=f"train.json.*{message}") as caught:
         load_dataset("numpro-instructions", "train", tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -343,8 +342,8 @@ def test_the_command_learns_from_instruction_files_and_lists_what_is_bad_once(
     (tmp_path / f"{split}.json").write_text(json.dumps(rows))
     done = train_on(dataset, split, tmp_path, longva_dir, tmp_path / "out", "--json")
     assert not done.exit_code, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["plan"]["samples"], told["plan"]["left out"]) == (1, 2)
+    printed = json.loads(done.stdout)
+    assert (printed["plan"]["samples"], printed["plan"]["left out"]) == (1, 2)
     left = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     lost = tmp_path / "videos" / "anet" / "lost.mp4"
     assert len(left) == 2 and left[1] == f"left out: lost: no such file at {lost}"
@@ -356,7 +355,7 @@ def test_the_command_learns_from_instruction_files_and_lists_what_is_bad_once(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('[{"video": "film", "source": "anet", "conv', "not JSON"),
         ([{"conversations": []}], "conversations must not be empty"),
@@ -365,14 +364,16 @@ def test_the_command_learns_from_instruction_files_and_lists_what_is_bad_once(
     ],
     ids=["truncated", "empty", "wrong source", "no video"],
 )
-def test_the_command_tells_a_bad_instruction_file_in_one_line(tmp_path, longva_dir, content, said):
+def test_the_command_reports_a_bad_instruction_file_in_one_line(
+    tmp_path, longva_dir, content, message
+):
     if not isinstance(content, str):
         whole = {"video": "film", "source": "anet", "conversations": TALK}
         content = json.dumps([whole | row for row in content])
     (tmp_path / "train.json").write_text(content)
     done = train_on("numpro-instructions", "train", tmp_path, longva_dir, tmp_path / "out")
     *before, last = done.stderr.splitlines()
-    assert done.exit_code == 1 and last.startswith("Error: ") and said in last
+    assert done.exit_code == 1 and last.startswith("Error: ") and message in last
     assert all(line.startswith("left out: ") for line in before)
     assert not (tmp_path / "out").exists()
 
@@ -391,8 +392,8 @@ def test_workers_give_what_the_training_process_would(lengthy, longva, tmp_path)
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What is asked of the workers, in order; each answers with the path."""
+def requested(monkeypatch):
+    """What the workers are to read, in order; each returns the path."""
     calls = []
 
     def read_many(requests, workers, limit, cache):
@@ -401,32 +402,34 @@ def asked(monkeypatch):
             calls.append(request.path)
             yield request, request.path
 
-    monkeypatch.setattr("numpro.training.ahead.read_many", read_many)
+    monkeypatch.setattr("numpro.training.prefetch.read_many", read_many)
     return calls
 
 
-def ahead(**more):
-    given = {"needed": lambda index: True, "workers": 2, "limit": 9.0, "batch": 2} | more
-    return Ahead(lambda index: Request(index), **given)
+def prefetcher(needs_clip=lambda index: True):
+    config = FinetuneConfig(workers=2, batch_size=2)
+    return Prefetcher(SimpleNamespace(request=Request, needs_clip=needs_clip, config=config))
 
 
-def test_clips_come_in_the_order_of_the_epoch_from_where_it_begins(asked):
-    clips = ahead(needed=lambda index: index != 7)
+def test_clips_come_in_the_order_of_the_epoch_from_where_it_begins(requested):
+    clips = prefetcher(lambda index: index != 7)
     clips.begin([5, 3, 9, 7, 1, 2])
-    assert [clips.clip(i) for i in (9, 1, 2)] == [9, 1, 2]  # a run taken up at its second batch
-    assert asked == [2, 9, 1, 2], "what was done before, and 7, is not decoded"
-    assert clips.clip(7) == 7 and asked[-2:] == [1, 7], "alone, as it was not expected"
-    assert clips.clip(2) == 2 and asked[-2:] == [1, 2]
+    assert [clips.clip(i) for i in (9, 1, 2)] == [9, 1, 2]  # a run resumed at its second batch
+    assert requested == [2, 9, 1, 2], "what was done before, and 7, is not decoded"
+    assert clips.clip(7) == 7 and requested[-2:] == [1, 7], "alone, as it was not expected"
+    assert clips.clip(2) == 2 and requested[-2:] == [1, 2]
 
 
-def test_each_of_several_processes_decodes_its_own_batches(asked, monkeypatch):
+def test_each_of_several_processes_decodes_its_own_batches(requested, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    clips = ahead()
+    clips = prefetcher()
     clips.begin(range(8))
-    assert [clips.clip(i) for i in (2, 3, 6, 7)] == [2, 3, 6, 7] and asked == [2, 2, 3, 6, 7]
+    assert [clips.clip(i) for i in (2, 3, 6, 7)] == [2, 3, 6, 7] and requested == [2, 2, 3, 6, 7]
 
 
-def test_a_clip_that_cannot_be_read_is_an_error_when_it_is_asked_for(tmp_path):
-    clips = Ahead(lambda index: Request(tmp_path / "gone.mp4", {"fps": 1}), bool, 0, 9.0, 1)
+def test_a_clip_that_cannot_be_read_is_an_error_when_it_is_used(tmp_path):
+    request = Request(tmp_path / "gone.mp4", {"fps": 1})
+    samples = SimpleNamespace(request=lambda index: request, config=FinetuneConfig())
+    clips = Prefetcher(samples)
     with pytest.raises(VideoError, match="no such file"):
         clips.clip(0)

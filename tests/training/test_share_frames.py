@@ -5,14 +5,15 @@ import torch
 
 from numpro.models.training_batches import IGNORED
 from numpro.training.finetuning import plan
-from numpro.training.samples import Collator, FinetuneConfig, Samples
+from numpro.training.presets import FinetuneConfig
+from numpro.training.samples import Samples, collate
 
 TASKS = ("moment_retrieval", "highlight_detection")
 
 
 def loss_and_gradients(longva, films, tasks, share):
     samples = Samples(films, longva, FinetuneConfig(tasks=tasks, share_frames=share))
-    batch = Collator(longva.tokenizer.pad_token_id)([samples[i] for i in range(len(samples))])
+    batch = collate(longva, [samples[i] for i in range(len(samples))])
     longva.model.zero_grad()
     loss = longva.model(**batch).loss
     loss.backward()
@@ -33,8 +34,8 @@ def test_the_loss_and_its_gradients_are_those_of_separate_samples(films, longva,
 def test_answers_are_all_that_is_learned(films, longva):
     config = FinetuneConfig(share_frames=True)
     sample = Samples(films, longva, config)[0]
-    told = longva.tokenizer.decode([t for t in sample["labels"] if t != IGNORED])
-    assert told.count("From Frame") == told.count("<|im_end|>") == len(films[0].queries)
+    learned = longva.tokenizer.decode([t for t in sample["labels"] if t != IGNORED])
+    assert learned.count("From Frame") == learned.count("<|im_end|>") == len(films[0].queries)
     starts = {s: sample["position_ids"][sample["segment"].index(s)] for s in sample["segment"]}
     assert len(set(starts.values()) - {0}) == 1  # each question begins where the video ends
 

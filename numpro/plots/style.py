@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,32 +20,22 @@ if TYPE_CHECKING:
 WIDTH = 10.0  # inches; at 100 dots an inch the width of a notebook
 INK, SOFT, FAINT = "#222222", "#555555", "#DDDDDD"
 BLUE, RED, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
-# beside its colour each line has its own dashes and marker, each bar its own hatch
+# in the order of look.mplstyle; beside its colour each line has its own dashes and marker, each
+# bar its own hatch
 COLOURS = (BLUE, RED, GREEN, PINK, "#E69F00", SKY, "#000000")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TRUTH = {"facecolor": GREEN, "edgecolor": "#00513B"}
 ANSWER = {"facecolor": "#F6B26B", "edgecolor": "#8A3D00", "hatch": "/////"}
-
-# where it differs from matplotlib's own
-_STYLE = {
-    # at 100 dots an inch 10 pt are as large as a notebook's own text
-    "axes.titlesize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10,
-    "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK,
-    "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.axisbelow": True,
-    # a query or an answer may hold a dollar sign; it is never a formula
-    "text.parse_math": False, "legend.frameon": False, "lines.linewidth": 2, "hatch.linewidth": 0.9,
-    "figure.constrained_layout.h_pad": 0.08, "figure.constrained_layout.w_pad": 0.08,
-}  # fmt: skip
+_LOOK = Path(__file__).with_name("look.mplstyle")
 
 
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the one look, whatever the reader's own settings are."""
-    from matplotlib import cycler, interactive, is_interactive, style
+    from matplotlib import interactive, is_interactive, style
 
-    with style.context(["default", _STYLE | {"axes.prop_cycle": cycler(color=COLOURS)}]):
+    with style.context(["default", _LOOK]):
         yield
         switched_on = is_interactive()
     # a notebook's backend starts with the first figure and switches this on for good

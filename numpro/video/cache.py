@@ -180,7 +180,7 @@ class ClipCache:
 
 
 def file_state(path: str | os.PathLike) -> list | None:
-    """Return what tells a file from others and from itself before a change; None without it."""
+    """Return a file's full path, its size and time of change; None where there is no file."""
     try:
         file = Path(path).resolve(strict=True)
         stat = file.stat()

@@ -266,7 +266,7 @@ def test_a_store_that_cannot_be_used_warns_once(tmp_path):
 def test_its_database_is_closed_with_it(tmp_path, kind):
     cache = ClipCache(tmp_path) if kind is ClipCache else FeatureCache(0, tmp_path)
     store = cache.store if kind is ClipCache else cache._disk
-    connection = getattr(store, "database", store)._con
+    connection = store.database._con
     del store
     assert connection.execute("SELECT 1").fetchone() == (1,)
     del cache

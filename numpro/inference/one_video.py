@@ -5,17 +5,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numpro import plots
 from numpro.models import Question, VideoModel
 from numpro.prompting import MomentAnswer, Prompt, asked_unit
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, Sampling, probe, read_clip, write_video
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _AT_ONCE = 64  # frames read together while cutting
 
@@ -47,12 +44,10 @@ class Found:
     answer: MomentAnswer
     spans: tuple[Span, ...]
 
-    def figure(self) -> "Figure":
+    def figure(self) -> "plots.style.Figure":
         """Return the sampled frames as the model saw them, the answer below (a Figure)."""
-        from numpro.plots import contact_strip
-
-        first = self.spans[0] if self.spans else None
-        return contact_strip(self.pages, self.clip.seconds, predicted=first, title=self.query)
+        answered = {"predicted": self.spans[:1], "title": self.query}
+        return plots.contact_strip(self.pages, self.clip.seconds, **answered)
 
     def __str__(self) -> str:
         if not self.spans:
@@ -94,8 +89,7 @@ def find_moment(
         raise ValueError("the query is empty; say what to look for")
     clip = read_clip(video, **asdict(sampling))
     pages, (prompt,) = model.prepare(clip, [query], question)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # prepare has warned already
+    with warnings.catch_warnings(action="ignore"):  # prepare has warned already
         if tell and hasattr(model, "cost"):
             tell(model.cost(clip, [query], question))
         (answer,) = model.answer(clip, [query], question)

@@ -108,14 +108,12 @@ def predict(
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
         out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
-    size = list(sampling.size) if sampling.size else None
-    config = asdict(question) | asdict(sampling) | {"size": size, "style": question.style.as_dict()}
-    config |= {"end": end, "control": control, "seed": execution.seed, "model": model.name}
-    config |= {"adapter": model.adapter, "weights": model.fingerprint, "state": model.state()}
-    dataset = sorted({f"{v.dataset}/{v.split}" for v in whole})
-    config |= {"numpro": __version__, "dataset": dataset}
+    config = asdict(question) | asdict(sampling) | {"style": question.style.as_dict()}
+    config |= {"size": sampling.size and list(sampling.size), "end": end, "control": control}
+    config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
+    config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
+    config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
-    out.parent.mkdir(parents=True, exist_ok=True)
     with files.locked(out):  # two writers: one waits, then reads
         session = _Session(out, model, config, sampling, question, execution)
         return session.run(videos, about)
@@ -136,8 +134,8 @@ class _Session:
     def run(self, videos: Sequence[VideoQueries], about: dict) -> list[dict]:
         """Ask what is open; return all rows of these videos."""
         done = {row["qid"]: row for row in files.read_rows(self.out) if files.answered(row)}
-        todo = [(v, [q for q in v.queries if q.qid not in done]) for v in videos]
-        todo = [(video, queries) for video, queries in todo if queries]
+        unanswered = ((v, [q for q in v.queries if q.qid not in done]) for v in videos)
+        todo = [(video, queries) for video, queries in unanswered if queries]
         stored = files.check_config(self.out, self.config, asking=bool(todo))
         files.check_questions(self.out, done.values(), videos)
         if todo:
@@ -163,19 +161,17 @@ class _Session:
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
         requests = [Request(video.path, asdict(self.sampling)) for video, _ in todo]
         clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
-        total = sum(len(queries) for _, queries in todo)
-        bar = tqdm(
-            desc=f"{self.model.name} {self.question.time_encoding}", unit="query",
-            disable=None if how.progress is None else not how.progress,
-            total=len(done) + total, initial=len(done),
-        )  # fmt: skip
+        first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
+        title = f"{self.model.name} {self.question.time_encoding}"
+        hidden = None if how.progress is None else not how.progress
+        bar = tqdm(desc=title, unit="query", disable=hidden, initial=first, total=total)
         with bar, files.RowsFile(self.out) as file, closing(clips):
             for (video, queries), (_, clip) in zip(todo, clips, strict=True):
                 for row in self._rows(video, queries, clip):
                     file.add(row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
-                file.sync()
+                os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
                 self.queries += len(queries)
                 bar.set_postfix_str(self._progress(), refresh=False)
                 bar.update(len(queries))
@@ -206,8 +202,7 @@ class _Session:
         session = self.about["sessions"][-1]
         if "cost" in session:
             return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `answer` warns of the same
+        with warnings.catch_warnings(action="ignore"):  # `answer` warns of the same
             frames, prompts = self.model.prepare(clip, texts[:1], self.question, labels)
             cost = getattr(self.model, "cost", None)
             session["cost"] = cost and str(cost(clip, texts, self.question, labels))

@@ -31,11 +31,8 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
     ValueError
         For any other line that is not a row, with file and line number.
     """
-    path = Path(path)
-    if not path.is_file():
-        return []
-    rows: dict[str, dict] = {}
-    text = path.read_text(encoding="utf-8")
+    path, rows = Path(path), {}
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -78,13 +75,9 @@ class RowsFile(io.FileIO):
             advice = "the rows so far are kept: run it again when there is room"
             raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.name)) from error
 
-    def sync(self) -> None:
-        """Wait until all rows are on the disk."""
-        os.fsync(self.fileno())
-
 
 def locked(out: Path) -> FileLock:
-    """Return the lock of a file of rows, which one process holds at a time."""
+    """Return the lock of a file of rows, for one process at a time; taking it makes the folder."""
     return FileLock(out.with_name(f".{out.name}.lock"))
 
 
@@ -122,8 +115,9 @@ def check_config(out: Path, config: dict, asking: bool = True) -> dict:
     if not out.is_file() or not out.stat().st_size:
         return {}
     if not before:
-        name = config_path(out).name
-        raise ValueError(f"{out} holds rows of an unknown configuration ({name} is missing)")
+        raise ValueError(
+            f"{out} holds rows of an unknown configuration: no {config_path(out).name}"
+        )
     given = {k: v for k, v in config.items() if asking or k != "state"}
     # a setting that the file's writer did not know had no other value then
     differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}
@@ -147,10 +141,8 @@ def check_questions(out: Path, rows: Iterable[dict], videos: Sequence[VideoQueri
         now = {"video": video.video, "query": query.text, "duration": video.duration}
         for key, value in (now | {"truth": truth}).items():
             if row.get(key, value) != value:
-                raise ValueError(
-                    f"{out}, qid {row['qid']!r}: {key} was {row[key]!r} and is {value!r} in the "
-                    "annotations; give another file"
-                )
+                differs = f"{key} was {row[key]!r} and is {value!r} in the annotations"
+                raise ValueError(f"{out}, qid {query.qid!r}: {differs}; give another file")
 
 
 def begin_session(about: dict, started: str, provenance: dict) -> dict:
@@ -159,8 +151,7 @@ def begin_session(about: dict, started: str, provenance: dict) -> dict:
     Versions are told and not refused: a run may go on on another machine. (The version of
     numpro itself is part of the configuration.)
     """
-    sessions = about.get("sessions", [])
-    if sessions:
+    if sessions := about.get("sessions", []):
         then, now = ({"commit": p["commit"], **p["versions"]} for p in (sessions[-1], provenance))
         other = [f"{k} {then.get(k)} there, {v} now" for k, v in now.items() if then.get(k) != v]
         if other:
@@ -248,12 +239,10 @@ def merge_shards(videos: Sequence[VideoQueries], out: str | os.PathLike) -> list
         rows = _collected(out)
         check_questions(out, rows.values(), videos)
         if left := missing_queries(videos, out):
-            count = f"{len(left)} of {sum(len(v.queries) for v in videos)} queries"
             names = ", ".join(path.name for path in paths)
-            raise ValueError(
-                f"{names}: {count} have no row yet, first qid {left[0]!r}; run their shards to the "
-                "end"
-            )
+            count = f"{len(left)} of {sum(len(v.queries) for v in videos)} queries"
+            lack = f"{count} have no row yet, first qid {left[0]!r}"
+            raise ValueError(f"{names}: {lack}; run their shards to the end")
         write_config(out, config, about | {"sessions": sessions})
         merged = [rows.pop(q.qid) for v in videos for q in v.queries]
         write_rows(out, [*merged, *rows.values()])

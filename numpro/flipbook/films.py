@@ -45,8 +45,8 @@ def make_films(
 ) -> Path:
     """Write a split's films and ``annotations.jsonl`` (QVHighlights rows); return the folder.
 
-    Films that are there are kept, so a broken run is taken up where it stopped; the
-    annotations are written last.
+    Films that are there are kept, so a broken run goes on where it stopped; the annotations
+    are written last.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def make_films(
     folder = films_dir(split, data_root)
     folder.mkdir(parents=True, exist_ok=True)
     count = SPLITS[split].films if limit is None else min(limit, SPLITS[split].films)
-    # who comes second waits, and then finds the films there
+    # a second process waits here, and then finds the films written
     with FileLock(folder / ".lock"):
         missing = [i for i in range(count) if not (folder / f"{split}_{i:04d}.mp4").is_file()]
         _write_films(folder, split, missing, workers, progress)

@@ -1,8 +1,8 @@
 """The flipbook world: seeded films of coloured shapes that come, do something and go.
 
-A film is drawn from its `Film` record alone, so the same seed gives the same pixels, at any
-time asked for. `make_films` writes the splits as H.264 mp4 files, once, with their
-annotations in the QVHighlights format.
+A film is drawn from its `Film` record alone, so the same seed gives the same pixels at any second.
+`numpro.flipbook.films` writes the splits as H.264 mp4 files, with their annotations in the
+QVHighlights format.
 """
 
 from collections.abc import Sequence
@@ -126,12 +126,12 @@ def make_film(split: str, index: int) -> Film:
 
     Every event lasts at least 4 s, begins a little before a whole second and ends a little
     after one: it shows in every frame sampled at 1 fps inside it and in none outside. Every
-    event has a rival of its colour or of its shape, so half a look at the query misleads.
+    event has a rival of its colour or of its shape, so half of the query is not enough.
     """
     spec = SPLITS[split]
     seed = (WORLD_VERSION, spec.code, index)
     rng = np.random.default_rng(seed)
-    shortest, longest = spec.seconds  # long films are likelier: an event then says more
+    shortest, longest = spec.seconds  # long films are likelier: they ask more of a reader
     duration = round(shortest + (longest - shortest) * float(np.sqrt(rng.random())), 2)
     wanted = int(rng.integers(spec.events[0], spec.events[1] + 1))
     events: list[Event] = []

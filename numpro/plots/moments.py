@@ -64,7 +64,7 @@ def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
     else:
         words = style.readable(row.get("reason") or "no answer", 60)
         ax.text(0.005 * longest, lane + 0.23, words, va="center", style="italic", gid="why")
-    if row["truth"]:  # of one's own film nobody knows
+    if row["truth"]:  # of one's own film the truth is not known
         fit = f"IoU {moment_ious([answer], [row['truth']])[0]:.2f}"
         ax.text(1.01, lane, fit, gid="iou", va="center", transform=ax.get_yaxis_transform())
 
@@ -73,7 +73,7 @@ def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
 def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "style.Figure":
     """Show where answers lie against where the truth lies: their middles, as shares of the video.
 
-    Who sees the moment stays on the diagonal; who falls back to a habit makes a level line.
+    Right answers lie on the diagonal; the same answer to every query makes a level line.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> "Figure":
     """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
     from matplotlib.figure import Figure
 
-    # pyplot keeps its figures until they are shown: only who uses it anyway gets one of them
+    # pyplot keeps its figures until they are shown, so it makes one only where it is in use
     pyplot = sys.modules.get("matplotlib.pyplot")
     figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
     figure._ipython_display_ = lambda: _display(figure)
@@ -54,7 +54,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> "Figure":
 
 
 def show(figure: "Figure", caption: str = "") -> None:
-    """Show a picture in a notebook, small in bytes and with words for who cannot see it.
+    """Show a picture in a notebook, small in bytes and with words for readers who cannot see it.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def readable(text: object, most: int | None = None) -> str:
 
 
 def wrapped(text: object, columns: int, lines: int = 3) -> str:
-    """Return a readable text in at most so many lines."""
+    """Return a readable text in at most `lines` lines."""
     return textwrap.fill(readable(text), columns, max_lines=lines, placeholder=" …")
 
 

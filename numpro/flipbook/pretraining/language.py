@@ -1,7 +1,7 @@
 """The tiny LongVA while it is trained, and the first leg: its questions, on symbols.
 
-Three things make looking things up quick to learn; without any of them thousands of steps
-show nothing. A symbol starts as the sum of the word embeddings of its colour and shape, so
+Three things make looking things up quick to learn; without one of them thousands of steps bring
+nothing. A symbol starts as the sum of the word embeddings of its colour and shape, so
 that a word can find it. The last matrix of every attention and MLP block starts at zero, so
 that embeddings are not drowned in what untrained blocks add. And some heads are guided where to
 look (`Reader.look_loss`), as supervised attention does in translation (Liu et al. 2016, arXiv

@@ -1,8 +1,8 @@
 """Batches for pretraining: scenes and their questions, packed many to a sequence.
 
 All questions about one scene share its visual tokens in one sequence; each attends to the
-scene and to itself only, at the positions it would have alone. A vision pass is the dear
-part of a step, and this makes each one worth a dozen questions.
+scene and to itself only, at the positions it would have alone. The vision tower takes most of a
+step's time, and so serves a dozen questions at once.
 """
 
 from collections.abc import Callable
@@ -102,8 +102,8 @@ class Packer:
     def answer(self, turn: Turn) -> tuple[list[int], list[int], list]:
         """Return an answer's ids, its labels, and for each token its `Look` or None.
 
-        The token after a piece that is read looks there too: only there can it be seen whether
-        a number has another digit.
+        The token after a piece that is read looks there too: whether a number has another digit
+        is visible only there.
         """
         coded = self.tokenizer(turn.answer, add_special_tokens=False, return_offsets_mapping=True)
         ids, labels, looks = [], [], []
@@ -134,7 +134,7 @@ class Packer:
         for number, turn in enumerate(turns, 1):
             question = self.encode("\n" + turn.question) + self.reply
             answer, wanted, looks = self.answer(turn)
-            first = len(ids) + len(question) - 1  # what foretells the answer's first token
+            first = len(ids) + len(question) - 1  # the place that predicts the answer's first token
             pairs += [
                 (first + i, len(self.system) + _cells(panels, look))
                 for i, look in enumerate(looks)

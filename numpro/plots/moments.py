@@ -95,9 +95,8 @@ def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "style.Figure
             ax.scatter(*(np.mean(pairs, axis=2) / lengths).T, gid="answers", **look)
         unread = len(known) - len(answered)
         ax.set_title(style.wrapped(name, 22) + (f"\n{unread} not readable" if unread else ""))
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth (share of the video)")
-        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        ax.set_aspect("equal")
+        ax.set(xlabel="truth (share of the video)", aspect="equal")
+        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.grid()
     axes[0].set_ylabel("answer")
     return figure

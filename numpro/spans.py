@@ -53,16 +53,16 @@ def temporal_iou(a: Any, b: Any) -> Any:
     # spans that overlap (a reversed one never does) fill their hull, which is exact where a sum
     # would be rounded
     hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
-    real = overlap > 0
     same_instant = (a == b).all(-1) & (a[..., 0] == a[..., 1])
-    iou = np.where(real, overlap, 0.0) / np.where(real, hull, 1.0) + same_instant
+    iou = np.divide(overlap, hull, np.zeros_like(overlap), where=overlap > 0) + same_instant
     return float(iou) if iou.ndim == 0 else iou
 
 
-def one_of(name: str, value: str, accepted: Iterable[str]) -> None:
-    """Refuse a value that is not one of those accepted, naming them all."""
+def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
+    """Return a value that is one of those accepted; refuse another, naming them all."""
     if value not in (accepted := tuple(accepted)):
         raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
+    return value
 
 
 def _times(seconds: Sequence[float]) -> np.ndarray:
@@ -160,8 +160,7 @@ def seconds_to_labels(
     later, earlier = times[above] - ends, ends - times[below]
     tie = (later == earlier) & (rounding == "nearest" or above % 2 == 0)
     up = {"floor": False, "outer": np.array([False, True])}.get(rounding, tie | (later < earlier))
-    first, last = np.where(up, above, below).tolist()
-    return first, last
+    return tuple(np.where(up, above, below).tolist())
 
 
 def to_seconds(
@@ -190,8 +189,7 @@ def to_seconds(
     >>> to_seconds(Made(spans=((50, None), (7, 9)), unit="percent"), clip)
     (Span(start=3.0, end=6.0), Span(start=0.42, end=0.54))
     """
-    unit = answer.unit or unit
-    one_of("unit", unit, UNITS)
+    unit = one_of("unit", answer.unit or unit, UNITS)
     duration = float(clip.duration)
     if unit == "frame":
         found = [labels_to_seconds(s, clip.seconds, labels, end, duration) for s in answer.spans]
@@ -232,18 +230,16 @@ def highlight_scores(
     >>> highlight_scores(answer, clip).tolist()
     [4.0, 2.5, 3.0, 3.0]
     """
-    unit = answer.unit or unit
-    one_of("unit", unit, UNITS)
+    unit = one_of("unit", answer.unit or unit, UNITS)
     times, n = _times(clip.seconds), max(int(clip.duration // clip_seconds), 1)
     drawn = {"frame": labels, "second": times, "percent": 100 * times / clip.duration}[unit]
     drawn = np.arange(len(times)) if drawn is None else np.asarray(drawn, float)
-    frame = _nearest(answer.labels, drawn)
+    named = _nearest(answer.labels, drawn)
     clip_of = np.minimum((times // clip_seconds).astype(int), n - 1)
     # a clip without a sampled frame takes the frame nearest to its middle
-    middle = _nearest((np.arange(n) + 0.5) * clip_seconds, times)
-    empty = np.bincount(clip_of, minlength=n) == 0
-    total, count = (
-        np.where(empty, per_frame[middle], np.bincount(clip_of, per_frame, n))
-        for per_frame in (np.bincount(frame, w, len(times)) for w in (answer.scores, None))
-    )
+    empty = np.setdiff1d(np.arange(n), clip_of)
+    clips = np.append(clip_of, empty)
+    frames = np.append(np.arange(len(times)), _nearest((empty + 0.5) * clip_seconds, times))
+    by_frame = [np.bincount(named, weights, len(times)) for weights in (answer.scores, None)]
+    total, count = (np.bincount(clips, values[frames], n) for values in by_frame)
     return total / np.maximum(count, 1)

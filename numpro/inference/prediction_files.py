@@ -115,9 +115,7 @@ def check_config(out: Path, config: dict, asking: bool = True) -> dict:
     if not out.is_file() or not out.stat().st_size:
         return {}
     if not before:
-        raise ValueError(
-            f"{out} holds rows of an unknown configuration: no {config_path(out).name}"
-        )
+        raise ValueError(f"{out} holds rows of an unknown configuration: no {out.name}.config.json")
     given = {k: v for k, v in config.items() if asking or k != "state"}
     # a setting that the file's writer did not know had no other value then
     differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}

@@ -208,9 +208,7 @@ def _ask(model, frames, count, tokens, clock, repeats):
         prefill, first, whole = np.diff(marks)
         times.append((prefill + first, max(0.0, whole - first)))
         del prefix
-    visual = sum(map(model.is_visual, ids[0]))
-    counts = shared, visual, len(frames), tokens, model.batch_size
-    cost = predict_cost(model.model, ids, *counts, model.visible_size(*frames.shape[1:3]))
+    cost = predict_cost(model, frames, prompts, tokens)
     prefill, decoding = np.min(times, axis=0)
     return {
         "questions": count, "prompt_tokens": len(ids[0]), "shared_tokens": shared,

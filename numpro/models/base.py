@@ -2,22 +2,18 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numpro.models.files import fingerprint_files
 from numpro.models.question import Question, differences_from_training
-from numpro.numbers.overlay import number_frames
+from numpro.numbers import number_frames, warn_unreadable
+from numpro.prompting import Prompt, build_prompt
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
-from numpro.prompting.prompts import Prompt, build_prompt
-
-if TYPE_CHECKING:
-    from numpro.video import Clip
-
-MAX_NEW_TOKENS = {"moment_retrieval": 32, "highlight_detection": 256}  # at the least
+from numpro.spans import Labels
+from numpro.video import Clip
 
 
 class NoAnswer(str):
@@ -85,10 +81,10 @@ class VideoModel(ABC):
 
     def answer(
         self,
-        clip: "Clip",
+        clip: Clip,
         queries: Sequence[str],
         question: Question | None = None,
-        labels: Sequence[int] | None = None,
+        labels: Labels = None,
         max_new_tokens: int | None = None,
         **changes,
     ) -> list[MomentAnswer] | list[HighlightAnswer]:
@@ -133,38 +129,33 @@ class VideoModel(ABC):
             for response in responses
         ]
 
+    def visible_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Return height and width of a whole frame as the model sees it; None: not known."""
+        return None
+
     def prepare(
-        self,
-        clip: "Clip",
-        queries: Sequence[str],
-        question: Question,
-        labels: Sequence[int] | None = None,
+        self, clip: Clip, queries: Sequence[str], question: Question, labels: Labels = None
     ) -> tuple[np.ndarray, list[Prompt]]:
         """Return the frames as the model sees them, and its prompts (see `answer`).
 
         Warns
         -----
         UserWarning
-            When the adapter was trained to be asked otherwise.
+            When the adapter was trained to be asked otherwise, and when numbers are too low to be
+            read in what the model sees.
         """
-        task, style = question.task, question.style
+        task, encoding, style = question.task, question.time_encoding, question.style
         for line in differences_from_training(self.notes, question, clip.seconds):
             warnings.warn(f"adapter {self.adapter} {line}", stacklevel=3)
-        prompts = [
-            build_prompt(
-                query,
-                clip.seconds,
-                task,
-                question.time_encoding,
-                duration=clip.duration,
-                labels=labels,
-                template=question.template or self.notes.get("templates", {}).get(task),
-                color=style.color if isinstance(style.color, str) else "small",
-            )
-            for query in queries
-        ]
+        template = question.template or self.notes.get("templates", {}).get(task)
+        color = style.color if isinstance(style.color, str) else "small"
+        options = task, encoding, clip.duration, labels, template, color
+        prompts = [build_prompt(query, clip.seconds, *options) for query in queries]
         if not prompts or prompts[0].frame_labels is None:
             return clip.frames, prompts
+        height, width = clip.frames.shape[1:3]
+        if visible := self.visible_size(height, width):
+            warn_unreadable(style, (width, height), visible[::-1], stacklevel=3)
         return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
 
 
@@ -176,50 +167,4 @@ def answer_tokens(task: str, frames: int) -> int:
     >>> answer_tokens("moment_retrieval", 75), answer_tokens("highlight_detection", 75)
     (32, 900)
     """
-    return max(MAX_NEW_TOKENS[task], 12 * frames) if task != "moment_retrieval" else 32
-
-
-def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:
-    """Ask for items in batches; a batch that does not fit into memory is halved.
-
-    Parameters
-    ----------
-    ask
-        Turns a list of items into as many results.
-    items
-        What is asked for.
-    size
-        Items a batch, until memory runs out.
-
-    Returns
-    -------
-    list
-        A result for each item; a `NoAnswer` for one that does not fit even alone.
-    """
-    done: list = []
-    while len(done) < len(items):
-        part, failed = list(items[len(done) : len(done) + size]), None
-        try:
-            done += ask(part)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            failed = str(error).partition("\n")[0] or type(error).__name__
-        if failed is not None:  # outside of except, where the error still holds the tensors
-            _free_memory()
-            if len(part) == 1:
-                done.append(NoAnswer(f"out of memory: {failed}"))
-            size = max(1, len(part) // 2)
-    return done
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "can't allocate memory" in str(error) or "out of memory" in str(error)
-
-
-def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    return 32 if task == "moment_retrieval" else max(256, 12 * frames)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+import numpy as np
+
+from numpro.models.base import VideoModel
+from numpro.models.kept import weight_bytes
+from numpro.prompting import Prompt
 
 # What is held beside the parts that are counted: measured peaks were 4 to 18 % above their sum, and
 # once 29 % (benchmarks/inference.json).
@@ -70,29 +72,27 @@ class Cost:
 
 
 def predict_cost(
-    model: "PreTrainedModel", prompts_ids: Sequence[Sequence[int]], shared: int, images: int,
-    frames: int, most: int, batch: int, visible_size: tuple[int, int], runs: int = 1,
-) -> Cost:  # fmt: skip
-    """Work out the cost of asking a transformers model.
+    model: VideoModel, frames: np.ndarray, prompts: Sequence[Prompt], most: int
+) -> Cost:
+    """Work out the cost of asking a local model, without running it.
 
     Parameters
     ----------
-    model
-        With ``config``, a text part (``get_text_config``) and a ``vision_config``.
-    prompts_ids
-        Tokens of each whole prompt.
-    shared, images
-        How many tokens are run before a batch, and how many visual ones are among them.
-    frames, most, batch
-        Frames shown; tokens an answer may have; questions answered at once.
-    visible_size
-        Height and width of a frame as the model sees it.
-    runs
-        How often those tokens are run.
+    model : numpro.models.local.LocalModel
+        Its transformers model has ``get_text_config`` and a ``vision_config``.
+    frames, prompts
+        As `VideoModel.prepare` gives them.
+    most
+        How many tokens an answer may have.
     """
-    text, vision = model.config.get_text_config(), model.config.vision_config
-    each = model.dtype.itemsize
-    batch = max(1, min(batch, len(prompts_ids)))
+    prompts_ids, shared = model.encode_prompts(frames.shape, prompts)
+    images, runs = sum(map(model.is_visual, prompts_ids[0])), 1
+    batch = max(1, min(model.batch_size, len(prompts_ids)))
+    if not model.shares_prefix:  # each runs the whole video, and is answered alone
+        shared, batch, runs = max(map(len, prompts_ids)) - 1, 1, len(prompts_ids)
+    module = model.model
+    text, vision = module.config.get_text_config(), module.config.vision_config
+    each = module.dtype.itemsize
     rest = max(len(ids) for ids in prompts_ids) - shared + most
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -103,20 +103,20 @@ def predict_cost(
     side = getattr(vision, "embed_dim", None) or vision.hidden_size
     inner = inner or int(vision.mlp_ratio * side)
     tower = 4 * images * (6 * side + 2 * inner) * each  # patches become tokens 2 x 2 by 2 x 2
-    if model.config._attn_implementation == "eager":
+    if module.config._attn_implementation == "eager":
         step += 2 * text.num_attention_heads * shared**2 * 4
     logits = batch * text.vocab_size * 4
     return Cost(
-        frames=frames,
+        frames=len(frames),
         queries=len(prompts_ids),
-        visible_size=visible_size,
-        tokens_per_frame=round(images / frames, 1),
+        visible_size=model.visible_size(*frames.shape[1:3]),
+        tokens_per_frame=round(images / len(frames), 1),
         shared_tokens=shared,
         question_tokens=rest,
         batch=batch,
-        weights=sum(p.numel() * p.element_size() for p in model.parameters()),
+        weights=weight_bytes(model),
         cache=token * (shared * (1 + batch) + batch * rest),
         work=max(step, tower) + logits,
-        where=f"{model.device} in {str(model.dtype).removeprefix('torch.')}",
+        where=f"{module.device} in {str(module.dtype).removeprefix('torch.')}",
         runs=runs,
     )

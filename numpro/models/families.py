@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
+from transformers import CLIPImageProcessorPil
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Layout:
 class Family:
     """What differs between families.
 
+    A class for one of them writes `layout`, where frames of a shape [T, H, W, 3] stand in a
+    prompt, and `tensors`, the model's visual inputs for them; both get the frames' times.
+
     Parameters
     ----------
     name
@@ -54,16 +58,13 @@ class Family:
         Between what areas a frame may go in; None: as the image processor says.
     """
 
-    projector: str  # the module between vision tower and language model
+    fits = max  # which side of a frame becomes the vision tower's: the longer
     sizes = False  # whether min_pixels and max_pixels can be chosen
     join = 0  # along which dimension the pixels of several samples are put together
 
     def __init__(self, name, config, tokenizer, processor, as_video, min_pixels, max_pixels):
-        self.name, self.config, self.processor, self.as_video = name, config, processor, as_video
-        self.token = {
-            kind: tokenizer.convert_ids_to_tokens(getattr(config, f"{kind}_token_id"))
-            for kind in ("image", "video")
-        }
+        self.name, self.config, self.tokenizer, self.processor = name, config, tokenizer, processor
+        self.as_video, self.min_pixels, self.max_pixels = as_video, min_pixels, max_pixels
         if not self.sizes and (min_pixels or max_pixels):
             raise ValueError(
                 f"{config.model_type} always sees frames at {self.side} x {self.side} pixels; "
@@ -76,17 +77,13 @@ class Family:
         return self.config.vision_config.image_size
 
     def visible_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of a frame as the vision tower sees it."""
-        scale = self.side / max(height, width)
+        """Return height and width of a whole frame as the vision tower sees it."""
+        scale = self.side / type(self).fits(height, width)
         return round(height * scale), round(width * scale)
 
-    def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
-        """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
-        raise NotImplementedError
-
-    def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
-        """Return the model's visual inputs for frames [T, H, W, 3]."""
-        raise NotImplementedError
+    def token(self, name: str) -> str:
+        """Return the text of a token that the configuration names, such as "image"."""
+        return self.tokenizer.convert_ids_to_tokens(getattr(self.config, f"{name}_token_id"))
 
     @cached_property
     def video_processor(self) -> object:
@@ -108,30 +105,22 @@ class Family:
 
     def video_pixels(self, frames: np.ndarray) -> torch.Tensor:
         """Return what the video processor makes of frames that are sampled already."""
-        made = self.video_processor(
-            videos=[list(frames)], do_sample_frames=False, return_tensors="pt"
-        )
-        return made["pixel_values_videos"]
+        options = {"do_sample_frames": False, "return_tensors": "pt"}
+        return self.video_processor(videos=[list(frames)], **options)["pixel_values_videos"]
 
 
 class Qwen(Family):
     """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: a frame keeps its shape and is cut into patches."""
 
-    projector = "merger"
     sizes = True
 
-    def __init__(self, name, config, tokenizer, processor, as_video, min_pixels, max_pixels):
-        super().__init__(name, config, tokenizer, processor, as_video, min_pixels, max_pixels)
-        vision = config.vision_config
+    def __init__(self, *given):
+        super().__init__(*given)
+        vision, area = self.config.vision_config, self.processor.size
         self.patch, self.pair = vision.patch_size, vision.temporal_patch_size
         self.merge = vision.spatial_merge_size
-        least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
-        self.least, self.most = min_pixels or least, max_pixels or most
-        self.least = min(self.least, self.most)
-        self.marks = [
-            tokenizer.convert_ids_to_tokens(getattr(config, f"vision_{end}_token_id"))
-            for end in ("start", "end")
-        ]
+        self.most = self.max_pixels or area["longest_edge"]
+        self.least = min(self.min_pixels or area["shortest_edge"], self.most)
 
     def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return a multiple of patches whose area is allowed, in about the frame's shape."""
@@ -149,11 +138,11 @@ class Qwen(Family):
         """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
         rows, columns = self.visible_size(*shape[1:3])
         each = rows * columns // (self.patch * self.merge) ** 2
-        start, end = self.marks
+        start, end = self.token("vision_start"), self.token("vision_end")
         if not self.as_video:
-            block = f"{start}{self.token['image']}{end}"
+            block = f"{start}{self.token('image')}{end}"
             return Layout("image", block, [block] * shape[0], [each] * shape[0])
-        block = f"{start}{self.token['video']}{end}"
+        block = f"{start}{self.token('video')}{end}"
         steps = math.ceil(shape[0] / self.pair)
         if self.config.model_type == "qwen3_vl":  # a time before each pair: the mean of the two
             times = [f"<{t:.1f} seconds>" for t in self._pairs(seconds).mean(1)]
@@ -193,10 +182,8 @@ class Qwen(Family):
             video = torch.nn.functional.interpolate(
                 video, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
             )
-        mean, std = (
-            torch.tensor(getattr(self.processor, name))[:, None, None] * 255
-            for name in ("image_mean", "image_std")
-        )
+        both = self.processor.image_mean, self.processor.image_std
+        mean, std = (torch.tensor(each)[:, None, None] * 255 for each in both)
         video = (video.float() - mean) / std
         if missing := -len(video) % self.pair:
             video = torch.cat([video, video[-1:].expand(missing, -1, -1, -1)])
@@ -212,15 +199,13 @@ class Qwen(Family):
 class LlavaOnevision(Family):
     """LLaVA-OneVision: a frame is padded to a square; as a video its tokens are pooled 2 x 2."""
 
-    projector = "multi_modal_projector"
-
     def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
         """Return where frames of a shape [T, H, W, 3] stand."""
         grid = self.side // self.config.vision_config.patch_size
         if self.as_video:  # and one token that ends the video
-            block = f"{self.token['video']}\n"
+            block = f"{self.token('video')}\n"
             return Layout("video", block, [block], [shape[0] * math.ceil(grid / 2) ** 2 + 1])
-        block = f"{self.token['image']}\n"
+        block = f"{self.token('image')}\n"
         return Layout("image", block, [block] * shape[0], [grid**2 + 1] * shape[0])
 
     def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
@@ -246,23 +231,17 @@ class LlavaNextVideo(Family):
     with the checkpoint's video processor; they differ by at most one grey level.
     """
 
-    projector = "multi_modal_projector"
+    fits = min  # before the middle is cut out
     join = 1
-
-    def visible_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of a frame as it is before its middle is cut out."""
-        scale = self.side / min(height, width)
-        return round(height * scale), round(width * scale)
 
     def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
         """Return where frames of a shape [T, H, W, 3] stand."""
         grid = self.side // self.config.vision_config.patch_size
-        each, video = (grid // self.config.spatial_pool_stride) ** 2, self.token["video"]
-        block = f"{video}\n"
+        each, video = (grid // self.config.spatial_pool_stride) ** 2, self.token("video")
+        block, count = f"{video}\n", shape[0]
         if self.as_video:
-            return Layout("video", block, [block], [each * shape[0]])
-        texts = [video] * (shape[0] - 1) + [block]
-        return Layout("video", block, texts, [each] * shape[0])
+            return Layout("video", block, [block], [each * count])
+        return Layout("video", block, [video] * (count - 1) + [block], [each] * count)
 
     def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
         """Return the model's visual inputs for frames [T, H, W, 3]."""
@@ -275,18 +254,11 @@ class LlavaNextVideo(Family):
             )
         if self.as_video:
             return {"pixel_values_videos": self.video_pixels(frames)}
-        from transformers import CLIPImageProcessorPil
-
         same = ("size", "crop_size", "resample", "image_mean", "image_std")
         plain = CLIPImageProcessorPil(**{name: getattr(self.processor, name) for name in same})
         pixels = plain(list(frames), return_tensors="pt")["pixel_values"]
         return {"pixel_values_videos": pixels[None]}
 
 
-FAMILIES = {
-    "qwen2_vl": Qwen,
-    "qwen2_5_vl": Qwen,
-    "qwen3_vl": Qwen,
-    "llava_onevision": LlavaOnevision,
-    "llava_next_video": LlavaNextVideo,
-}
+FAMILIES = dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), Qwen)
+FAMILIES |= {"llava_onevision": LlavaOnevision, "llava_next_video": LlavaNextVideo}

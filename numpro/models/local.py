@@ -8,29 +8,25 @@ from dataclasses import replace
 from functools import cached_property
 from inspect import signature
 from itertools import groupby
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from numpro.models.adapters import attach_adapter
-from numpro.models.base import NoAnswer, VideoModel, answer_tokens, in_batches
+from numpro.models.base import NoAnswer, VideoModel, answer_tokens
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
 from numpro.models.loading import pick_device, refuse_unknown, weight_options
 from numpro.models.question import Question
-from numpro.models.sharing import Prefix, common_prefix, decode
+from numpro.models.sharing import Prefix, common_prefix, decode, in_batches
 from numpro.models.threads import fit_threads
-from numpro.numbers.legibility import warn_unreadable
-from numpro.prompting.prompts import Prompt
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
-
-    from numpro.video import Clip
-
+from numpro.prompting import Prompt
+from numpro.spans import Labels
+from numpro.video import Clip
 
 LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
@@ -53,7 +49,7 @@ class LocalModel(VideoModel):
 
     def __init__(self, name, model, tokenizer):
         self.name, self.model, self.tokenizer, self.notes = name, model, tokenizer, {}
-        self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "answer_tokens": 0}
+        self.usage = dict.fromkeys(("prompt_tokens", "cached_tokens", "answer_tokens"), 0)
 
     @classmethod
     def load(
@@ -92,7 +88,7 @@ class LocalModel(VideoModel):
         """
 
     @classmethod
-    def attach(cls, model: "PreTrainedModel", name: str, adapter: str) -> "tuple[PeftModel, dict]":
+    def attach(cls, model: PreTrainedModel, name: str, adapter: str) -> tuple[PeftModel, dict]:
         """Put an adapter on the model of `name` (see `numpro.models.adapters.attach_adapter`)."""
         return attach_adapter(model, name, adapter)
 
@@ -110,10 +106,10 @@ class LocalModel(VideoModel):
     def quantization(self) -> str | None:
         """How the weights are quantized; None for plain ones."""
         config = getattr(self.model.config, "quantization_config", None)
+        if config is None:
+            return None
         bits = [n for n in ("4bit", "8bit") if getattr(config, f"load_in_{n}", False)]
-        return (
-            None if config is None else (bits or [str(getattr(config, "quant_method", config))])[0]
-        )
+        return bits[0] if bits else str(getattr(config, "quant_method", config))
 
     def state(self) -> dict:
         """Return the number format, quantization and attention."""
@@ -140,7 +136,7 @@ class LocalModel(VideoModel):
         """The tokens that end an answer: the tokenizer's, and the checkpoint's own."""
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        return {token for token in [self.tokenizer.eos_token_id, *ends] if token is not None}
+        return {self.tokenizer.eos_token_id, *ends} - {None}
 
     @property
     def pad(self) -> int:
@@ -151,6 +147,19 @@ class LocalModel(VideoModel):
     def encode(self, text: str) -> list[int]:
         """Tokenize text as it is, without added special tokens."""
         return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def chat_halves(
+        self, content: str | list[dict], template: str | None = None
+    ) -> tuple[str, str]:
+        """Return the chat's text around the NUL in one user's turn, up to where answers begin."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        before, _, after = text.partition("\0")
+        return before, after
 
     def words(self, text: str) -> str:
         """Return a question as words: a query never brings a control token."""
@@ -179,33 +188,8 @@ class LocalModel(VideoModel):
         """Run the tokens that hold the video."""
 
     @abstractmethod
-    def visible_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of a whole frame as the model sees it."""
-
-    @abstractmethod
     def is_visual(self, token: int) -> bool:
         """Return whether a token stands for a part of a picture."""
-
-    def prepare(
-        self,
-        clip: "Clip",
-        queries: Sequence[str],
-        question: Question,
-        labels: Sequence[int] | None = None,
-    ) -> tuple[np.ndarray, list[Prompt]]:
-        """Return the frames as the model sees them, and its prompts (see `answer`).
-
-        Warns
-        -----
-        UserWarning
-            As `VideoModel.prepare`, and when numbers are too low to be read in what the model sees.
-        """
-        frames, prompts = super().prepare(clip, queries, question, labels)
-        if prompts and prompts[0].frame_labels is not None:
-            height, width = frames.shape[1:3]
-            visible = self.visible_size(height, width)[::-1]
-            warn_unreadable(question.style, (width, height), visible, stacklevel=3)
-        return frames, prompts
 
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
@@ -239,24 +223,19 @@ class LocalModel(VideoModel):
         prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
         if isinstance(prefix, NoAnswer):
             return [prefix] * len(prompts)
-
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
-        def generate(batch: list[list[int]]) -> list[list[int]]:
+        def generate(batch: list[list[int]]) -> list[str]:
             constraint = form and form.start(len(batch))
             limits = max_new_tokens, self.ends, self.pad
-            return decode(self.model, prefix, batch, *limits, constraint)
+            answers = decode(self.model, prefix, batch, *limits, constraint)
+            self.usage["answer_tokens"] += sum(map(len, answers))
+            return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
 
-        answers = in_batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        responses = in_batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        self.usage["answer_tokens"] += sum(map(len, answers))
-        return [
-            ids
-            if isinstance(ids, NoAnswer)
-            else self.tokenizer.decode(ids, skip_special_tokens=True)
-            for ids in answers
-        ]
+        return responses
 
     @cached_property
     def answer_form(self) -> Callable[[str], AnswerForm]:
@@ -272,21 +251,14 @@ class LocalModel(VideoModel):
 
     def cost(
         self,
-        clip: "Clip",
+        clip: Clip,
         queries: Sequence[str],
         question: Question | None = None,
-        labels: Sequence[int] | None = None,
+        labels: Labels = None,
         max_new_tokens: int | None = None,
         **changes,
     ) -> Cost:
         """Tell what `answer` with the same arguments will need, without running the model."""
         question = replace(question or Question(), **changes)
         most = max_new_tokens or answer_tokens(question.task, len(clip))
-        frames, prompts = self.prepare(clip, queries, question, labels)
-        prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
-        batch, runs = self.batch_size, 1
-        if not self.shares_prefix:  # each runs the whole video, and is answered alone
-            shared, batch, runs = max(map(len, prompts_ids)) - 1, 1, len(prompts_ids)
-        counts = shared, sum(map(self.is_visual, prompts_ids[0])), len(frames), most, batch
-        visible = self.visible_size(*frames.shape[1:3])
-        return predict_cost(self.model, prompts_ids, *counts, visible, runs)
+        return predict_cost(self, *self.prepare(clip, queries, question, labels), most)

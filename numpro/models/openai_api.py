@@ -12,8 +12,10 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +26,7 @@ from numpro.models.base import NoAnswer, VideoModel
 from numpro.models.files import fingerprint_files, read_notes
 from numpro.models.loading import refuse_unknown
 from numpro.paths import find_model
-from numpro.prompting.prompts import Prompt
+from numpro.prompting import Prompt
 from numpro.video.cache import Store
 
 PREFIX = "openai:"  # a model's name is this and the name the server knows it by
@@ -94,7 +96,7 @@ class ServedModel(VideoModel):
         self._store = None if cache is None else Store(self.cache, 2**30, "responses")
         self.settings = settings or {}
         self.max_side, self.quality, self.detail = max_side, quality, detail
-        self.usage, self._reached = {}, False
+        self.usage, self._reached = Counter(), False
         self._check()
         if adapter:
             self.notes = read_notes(find_model(adapter))
@@ -167,20 +169,19 @@ class ServedModel(VideoModel):
         if not prompts:
             return []
         parts = self.video_parts(frames, prompts[0].frame_texts)
-        given = {"temperature": 0, "seed": 0, "max_tokens": max_new_tokens} | self.settings
-        given = {name: value for name, value in given.items() if value is not None}
-        about = json.dumps([self.base_url, self.model, given, parts], sort_keys=True)
-        video = hashlib.sha256(about.encode())
-        keys = []
-        for prompt in prompts:
+        fields = {"temperature": 0, "seed": 0, "max_tokens": max_new_tokens} | self.settings
+        fields = {name: value for name, value in fields.items() if value is not None}
+        about = json.dumps([self.base_url, self.model, fields, parts], sort_keys=True)
+        video, keys, texts = hashlib.sha256(about.encode()), [], {}
+        for number, prompt in enumerate(prompts):
             digest = video.copy()
             digest.update(prompt.text.encode())
             keys.append(digest.hexdigest())
-        stored = [self._store.get(key) if self._store else None for key in keys]
-        texts = {i: json.loads(text) for i, text in enumerate(stored) if text is not None}
-        self._count(from_disk=len(texts))
-        left = {i: prompts[i].text for i in range(len(prompts)) if i not in texts}
-        for i, text in self._ask_together(parts, left, given):
+            if self._store and (stored := self._store.get(keys[-1])) is not None:
+                texts[number] = json.loads(stored)
+        self.usage.update(from_disk=len(texts))
+        left = {i: prompt.text for i, prompt in enumerate(prompts) if i not in texts}
+        for i, text in self._ask_together(parts, left, fields):
             texts[i] = text
             if self._store and not isinstance(text, NoAnswer):
                 self._store.put(keys[i], json.dumps(text).encode())  # any text is JSON
@@ -205,41 +206,37 @@ class ServedModel(VideoModel):
         return {"url": f"data:image/jpeg;base64,{coded}", "detail": self.detail}
 
     def _ask_together(
-        self, parts: list[dict], texts: dict[int, str], given: dict
+        self, parts: list[dict], texts: dict[int, str], fields: dict
     ) -> Iterator[tuple[int, str]]:
         """Yield the number of each question with its answer, as they come."""
         from openai import OpenAI
 
-        key = self._key() or "none"  # the client wants one
         waiting = list(texts)
         rounds = [waiting[:1], waiting[1:]] if self.first_alone else [waiting]
-        pool = ThreadPoolExecutor(self.concurrency)
-        with OpenAI(
-            api_key=key, base_url=self.base_url, timeout=self.timeout, max_retries=self.retries
-        ) as client:
-
-            def ask(number: int) -> tuple[int, str, dict]:
-                content = [*parts, {"type": "text", "text": texts[number]}]
-                return number, *self._ask(client, content, given)
-
+        pool, key = ThreadPoolExecutor(self.concurrency), self._key() or "none"  # it wants one
+        patience = {"timeout": self.timeout, "max_retries": self.retries}
+        with OpenAI(api_key=key, base_url=self.base_url, **patience) as client:
+            ask = partial(pool.submit, self._ask, client, parts, fields)
             try:
                 for numbers in rounds:
-                    for done in as_completed([pool.submit(ask, number) for number in numbers]):
-                        number, text, spent = done.result()
-                        self._count(requests=1, **spent)
-                        yield number, text
+                    sent = {ask(texts[number]): number for number in numbers}
+                    for done in as_completed(sent):
+                        text, spent = done.result()
+                        self.usage.update(requests=1, **spent)
+                        yield sent[done], text
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _ask(self, client, content: list[dict], given: dict) -> tuple[str, dict]:
+    def _ask(self, client, parts: list[dict], fields: dict, question: str) -> tuple[str, dict]:
         """Send one question; return the answer, or why there is none, and the tokens spent."""
         import openai
 
-        messages = [{"role": "user", "content": content}]
+        content = [*parts, {"type": "text", "text": question}]
+        body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
         try:
-            made = client.chat.completions.create(
-                model=self.model, messages=messages, extra_body=given
-            )
+            made = client.chat.completions.create(**body, extra_body=fields)
+            self._reached = True
+            return self._read(made)
         except openai.APITimeoutError:
             why = f"no answer within {self.timeout:g} s, asked {self.retries + 1} times"
         except openai.APIConnectionError as error:
@@ -250,11 +247,8 @@ class ServedModel(VideoModel):
         except openai.APIStatusError as error:
             self._reached = True
             why = self._refused(error)
-        except (openai.APIError, ValueError) as error:
+        except (openai.APIError, AttributeError, TypeError, ValueError) as error:
             why = self._clean(f"the response cannot be read: {error}")
-        else:
-            self._reached = True
-            return self._read(made)
         return NoAnswer(f"server: {why}"), {}
 
     def _refused(self, error) -> str:
@@ -272,35 +266,27 @@ class ServedModel(VideoModel):
 
     def _read(self, made) -> tuple[str, dict]:
         """Take answer and tokens out of a response."""
-        try:
-            used, choices = made.usage, made.choices or []
-            spent = {}
-            if used is not None:
-                details = used.prompt_tokens_details
-                spent = {
-                    "prompt_tokens": used.prompt_tokens or 0,
-                    "answer_tokens": used.completion_tokens or 0,
-                    "cached_tokens": (details and details.cached_tokens) or 0,
-                }
-            if not choices:
-                error = self._clean(getattr(made, "error", None) or "nothing said")
-                return NoAnswer(f"server: no choices in the response ({error})"), spent
-            message, end = choices[0].message, choices[0].finish_reason
-            if end == "content_filter" or message.refusal:
-                why = self._clean(message.refusal or end)
-                return NoAnswer(f"server: it will not answer ({why})"), spent
-            if not (message.content or "").strip():
-                return NoAnswer(f"server: an empty answer (finish_reason {end!r})"), spent
-            return str(message.content), spent
-        except (AttributeError, TypeError) as error:
-            return NoAnswer(f"server: the response cannot be read: {error}"), {}
+        spent, used = {}, made.usage
+        if used is not None:
+            details = used.prompt_tokens_details
+            spent = {
+                "prompt_tokens": used.prompt_tokens or 0,
+                "answer_tokens": used.completion_tokens or 0,
+                "cached_tokens": (details and details.cached_tokens) or 0,
+            }
+        if not made.choices:
+            error = self._clean(getattr(made, "error", None) or "nothing said")
+            return NoAnswer(f"server: no choices in the response ({error})"), spent
+        message, end = made.choices[0].message, made.choices[0].finish_reason
+        if end == "content_filter" or message.refusal:
+            why = self._clean(message.refusal or end)
+            return NoAnswer(f"server: it will not answer ({why})"), spent
+        if not (message.content or "").strip():
+            return NoAnswer(f"server: an empty answer (finish_reason {end!r})"), spent
+        return str(message.content), spent
 
     def _clean(self, message: object) -> str:
         """Return a server's words on one line, short, and without the key."""
         text = " ".join(str(message).split())
         text = text.replace(self._key(), "***") if self._key() else text
         return text[:300]
-
-    def _count(self, **more: int) -> None:
-        for name, value in more.items():
-            self.usage[name] = self.usage.get(name, 0) + value

@@ -5,16 +5,15 @@ what an earlier video left on it (transformers' Qwen models keep ``rope_deltas``
 """
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import takewhile
 
 import torch
+from transformers import DynamicCache, PreTrainedModel
 
+from numpro.models.base import NoAnswer
 from numpro.models.constrained import Constraint
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Prefix:
 
     Attributes
     ----------
-    cache : transformers.DynamicCache
+    cache
         Keys and values of its tokens; never changed.
     length : int
         How many tokens it holds.
@@ -33,12 +32,12 @@ class Prefix:
         How many equal position indices a token of text has (3 for Qwen's mRoPE, else 1).
     """
 
-    cache: object
+    cache: DynamicCache
     length: int
     place: int
     axes: int = 1
 
-    def branch(self, rows: int) -> "DynamicCache":
+    def branch(self, rows: int) -> DynamicCache:
         """Return a cache with `rows` copies, which a batch may add to."""
         many = copy.copy(self.cache)
         many.layers = [copy.copy(layer) for layer in self.cache.layers]
@@ -62,7 +61,7 @@ def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def decode(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prefix: Prefix,
     questions: Sequence[list[int]],
     most: int,
@@ -121,10 +120,42 @@ def decode(
         position_ids = position_ids[:, -1:] + 1
         mask = torch.cat([mask, mask[:, :1]], 1)
     stops = set(ends.tolist())
-    return [_until(row, stops) for row in torch.cat(answers, 1).tolist()]
+    return [
+        list(takewhile(lambda token: token not in stops, row))
+        for row in torch.cat(answers, 1).tolist()
+    ]
 
 
-def _until(tokens: list[int], stops: set[int]) -> list[int]:
-    """Return the tokens before the first stop."""
-    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return tokens[:end]
+def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:
+    """Ask for items in batches; a batch that does not fit into memory is halved.
+
+    Parameters
+    ----------
+    ask
+        Turns a list of items into as many results.
+    items
+        What is asked for.
+    size
+        Items a batch, until memory runs out.
+
+    Returns
+    -------
+    list
+        A result for each item; a `NoAnswer` for one that does not fit even alone.
+    """
+    done: list = []
+    while len(done) < len(items):
+        part, failed = list(items[len(done) : len(done) + size]), None
+        try:
+            done += ask(part)
+        except (RuntimeError, MemoryError) as error:
+            full = "out of memory" in str(error) or "can't allocate memory" in str(error)
+            if not full and not isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise
+            failed = str(error).partition("\n")[0] or type(error).__name__
+        if failed is not None:  # outside of except, where the error still holds the tensors
+            torch.cuda.empty_cache()  # nothing where there is no GPU
+            if len(part) == 1:
+                done.append(NoAnswer(f"out of memory: {failed}"))
+            size = max(1, len(part) // 2)
+    return done

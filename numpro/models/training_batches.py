@@ -39,8 +39,11 @@ def sequence(video: list[int], turns: Sequence[tuple[list[int], list[int]]], sha
     return sample | {"segment": segment, "position_ids": positions} if shared else sample
 
 
-def pad_batch(samples: Sequence[dict], pad: int) -> dict:
-    """Pad samples of `sequence` to one batch, on the right; their tensors are put in a row."""
+def pad_batch(samples: Sequence[dict], pad: int, join: int = 0) -> dict:
+    """Pad samples of `sequence` to one batch, on the right.
+
+    Their tensors, of videos of different lengths, are put in a row along the dimension `join`.
+    """
     import torch
 
     lengths = torch.tensor([len(s["input_ids"]) for s in samples])
@@ -56,7 +59,7 @@ def pad_batch(samples: Sequence[dict], pad: int) -> dict:
         batch["position_ids"] = padded("position_ids", 0)
     for key in samples[0]:
         if torch.is_tensor(samples[0][key]):
-            batch[key] = torch.cat([s[key] for s in samples])
+            batch[key] = torch.cat([s[key] for s in samples], join)
     return batch
 
 

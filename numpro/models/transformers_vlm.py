@@ -10,6 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+# from its own module: the library's front (5.17) hides it where torchvision is missing
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.utils import cached_file
 
 from numpro.models.families import FAMILIES, Layout
 from numpro.models.local import LocalModel
@@ -17,7 +22,7 @@ from numpro.models.positions import correct_positions
 from numpro.models.sharing import Prefix
 from numpro.models.training_batches import pad_batch, sequence
 from numpro.paths import find_model
-from numpro.prompting.prompts import Prompt
+from numpro.prompting import Prompt
 from numpro.spans import one_of
 
 FRAMES_AS = ("images", "video")
@@ -57,23 +62,15 @@ class TransformersVlm(LocalModel):
         min_pixels, max_pixels
             Between what areas a frame is shown to Qwen's models; None: as their files say.
         """
-        from transformers import AutoModelForImageTextToText, AutoTokenizer
-
-        # from its own module: the library's front (5.17) hides it where torchvision is missing
-        from transformers.models.auto.image_processing_auto import AutoImageProcessor
-
         one_of("frames_as", frames_as, FRAMES_AS)
-        folder = find_model(name)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        folder, ours = find_model(name), {"trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(folder, **ours)
         # Pillow's, so that a frame is the same with and without torchvision
-        pictures = AutoImageProcessor.from_pretrained(
-            folder, backend="pil", trust_remote_code=False
-        )
+        pictures = AutoImageProcessor.from_pretrained(folder, backend="pil", **ours)
         model = AutoModelForImageTextToText.from_pretrained(folder, **how)
         kind, as_video = model.config.model_type, frames_as == "video"
-        family = FAMILIES[kind](
-            folder, model.config, tokenizer, pictures, as_video, min_pixels, max_pixels
-        )
+        files = folder, model.config, tokenizer, pictures
+        family = FAMILIES[kind](*files, as_video, min_pixels, max_pixels)
         if as_video and kind.startswith("llava"):
             _ = family.video_processor  # what it needs is missed now and not amid a run
         if kind in ("qwen2_vl", "qwen2_5_vl"):
@@ -82,11 +79,9 @@ class TransformersVlm(LocalModel):
 
     def state(self) -> dict:
         """Return also how frames go in, and between what areas."""
-        areas = {
-            f"{end}_pixels": getattr(self.family, field, None)
-            for end, field in (("min", "least"), ("max", "most"))
-        }
-        return super().state() | {"frames_as": self.frames_as} | areas
+        least, most = (getattr(self.family, name, None) for name in ("least", "most"))
+        frames = {"frames_as": self.frames_as, "min_pixels": least, "max_pixels": most}
+        return super().state() | frames
 
     def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
@@ -108,13 +103,7 @@ class TransformersVlm(LocalModel):
     def _chat(self, layout: Layout, video: str, question: str) -> str:
         """Return the checkpoint's chat: one user's turn, up to where the answer begins."""
         turn = [{"type": layout.kind}, {"type": "text", "text": "\0"}]
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": turn}],
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        before, _, after = text.partition("\0")
+        before, after = self.chat_halves(turn, self.template)
         if layout.block not in before:
             raise ValueError(
                 f"the chat template of {self.name} has no place for a {layout.kind}: it must write "
@@ -138,18 +127,13 @@ class TransformersVlm(LocalModel):
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
         """Run the tokens that hold the video."""
         visual = self.family.tensors(frames, prompt.seconds)
-        visual = {
-            name: value.to(self.device, self.dtype if name.startswith("pixel") else None)
-            for name, value in visual.items()
-        }
-        inputs = {"input_ids": torch.tensor([ids], device=self.device)}
-        place = len(ids)
+        for name, value in visual.items():
+            visual[name] = value.to(self.device, self.dtype if name.startswith("pixel") else None)
+        inputs, place = {"input_ids": torch.tensor([ids], device=self.device)}, len(ids)
         if self._mrope:
             inputs["mm_token_type_ids"] = self._token_types(inputs["input_ids"])
             grids = {k: v for k, v in visual.items() if k.endswith(("thw", "ts"))}
-            inner = (
-                self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-            )
+            inner = getattr(self.model, "get_base_model", lambda: self.model)()
             places, _ = inner.model.get_rope_index(**inputs, **grids)
             inputs["position_ids"] = places
             place = int(places[:, 0, -1].max()) + 1  # the prefix ends in text
@@ -176,14 +160,7 @@ class TransformersVlm(LocalModel):
 
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""
-        if self.family.join:
-            samples = [
-                sample | {"pixel_values_videos": sample["pixel_values_videos"].transpose(0, 1)}
-                for sample in samples
-            ]
-        batch = pad_batch(samples, self.pad)
-        if self.family.join:  # videos of different lengths, in a row
-            batch["pixel_values_videos"] = batch["pixel_values_videos"].transpose(0, 1)
+        batch = pad_batch(samples, self.pad, self.family.join)
         if self._mrope:
             batch["mm_token_type_ids"] = self._token_types(batch["input_ids"])
         return batch
@@ -194,17 +171,10 @@ def _template(folder: str, tokenizer) -> str | None:
 
     The one for pictures may lie beside the tokenizer's: in a file of its own, or in JSON.
     """
-    from transformers.utils import cached_file
-
+    errors = ("missing_entries", "gated_repo", "connection_errors")
+    quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
     for file in ("chat_template.jinja", "chat_template.json"):
-        found = cached_file(
-            folder,
-            file,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        if found:
+        if found := cached_file(folder, file, **quiet):
             with open(found, encoding="utf-8") as text:
                 return json.load(text)["chat_template"] if file.endswith("json") else text.read()
     if not tokenizer.chat_template:

@@ -24,7 +24,7 @@ class Longva(LocalModel):
     def __init__(self, name, model, tokenizer, image_processor):
         super().__init__(name, model, tokenizer)
         self.image_processor = image_processor
-        self.before, self.after = self._chat_halves()
+        self.before, self.after = self.chat_halves("\0")
 
     @classmethod
     def read(cls, name: str, how: dict) -> "Longva":
@@ -41,14 +41,6 @@ class Longva(LocalModel):
         if is_llava_adapter(folder):
             return attach_llava_adapter(model, folder), adapter_notes(folder)
         return super().attach(model, name, adapter)
-
-    def _chat_halves(self) -> tuple[str, str]:
-        """Return the chat's text before the video and after the question."""
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True
-        )
-        before, _, after = text.partition("\0")
-        return before, after
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
         """Return the tokens up to the end of the video: `count` frames, in order."""

@@ -16,6 +16,7 @@ from PIL import Image
 from projects import PARAMETERS, write_notebook
 from score_rows import make_row
 
+from numpro.provenance import provenance
 from numpro.workbook import runs
 from numpro.workbook.notebooks import NotebookError, read_needs
 from numpro.workbook.runs import DEFAULT_RUN, REFERENCE_RUNS, Run, find_notebooks, run_workbook
@@ -329,6 +330,30 @@ def test_what_needs_nothing_of_a_failed_notebook_still_runs(project, capsys):
     write_notebook(books / "01_bad.ipynb", stamp("again"), needs=[])
     run_workbook(resume=True, jobs=2, only=["01", "02", "03"])
     assert (project / "order").read_text() == "03 01 02 04 again 02 "
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "arguments", "jobs"),
+    [
+        pytest.param([], {}, 2, id="the cores"),
+        pytest.param(["A GPU"], {}, 1, id="one accelerator is shared by one notebook at a time"),
+        pytest.param(["A GPU"], {"jobs": 2}, 2, id="if nothing else is asked for"),
+        pytest.param([], {"jobs": 8}, 3, id="no more than there are notebooks"),
+        pytest.param([], {"only": ["01"]}, 1, id="nor than there are to run"),
+    ],
+)
+def test_how_many_run_at_the_same_time(workbook, monkeypatch, accelerators, arguments, jobs):
+    machine = {"processor": "one", "cores": 2, "accelerators": accelerators}
+    monkeypatch.setattr(runs, "provenance", lambda: provenance() | {"machine": machine})
+    found = []
+
+    def side_by_side(tasks, needs, jobs, cores, folder):
+        found.append((jobs, cores, folder))
+        yield from ()
+
+    monkeypatch.setattr("numpro.workbook.kernels.side_by_side", side_by_side)
+    run_workbook(**arguments)
+    assert found == [(jobs, 2, workbook / "notebooks")]
 
 
 def test_what_a_notebook_needs_comes_before_it(project):

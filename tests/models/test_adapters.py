@@ -18,7 +18,7 @@ from numpro.models.adapters import attach_adapter, quiet_peft
 from numpro.models.merging import export_for_vllm, merge
 from numpro.models.question import differences_from_training
 from numpro.training.finetuning import finetune, plan
-from numpro.training.presets import TrainingConfig
+from numpro.training.presets import FinetuneConfig
 
 QUICK = {"steps": 2, "learning_rate": 5e-3, "batch_size": 2, "lora_rank": 4, "progress": False}
 
@@ -187,7 +187,7 @@ def test_other_classes_are_fine_tuned_merged_and_loaded_alike(kind, films, tmp_p
     model = load_model(base, device="cpu", dtype="float32")
     how = {**SMALL, "steps": 3, "batch_size": 4}
     values = {name: value for name, value in how.items() if name != "progress"}
-    planned = plan(films[:1], TrainingConfig.of(None, **values), model)
+    planned = plan(films[:1], FinetuneConfig.of(None, **values), model)
     log = finetune(model, films[:1], tmp_path / "a", **how)
     assert log[-1]["loss"] < log[0]["loss"]
     trained = {n.split(".lora")[0] for n, p in model.model.named_parameters() if p.requires_grad}

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from numpro.datasets import VideoQueries, load_dataset
@@ -111,28 +110,23 @@ def ask_arms(
         ``sampling``, ``execution``, ``end`` and ``control`` as `numpro.inference.predict` takes
         them.
     """
-    ask = partial(_ask_arm, model, videos, resolve(folder), question, loading or {}, options)
+    depends_on = {k: v for k, v in options.items() if k != "execution"} | dict(loading or {})
+
+    def ask(arm: Arm) -> list[dict]:  # by itself: no model lives longer than it is needed
+        loaded = load_kept(load_model, model, arm.adapter, loading)
+        put = replace(question, time_encoding=arm.time_encoding)
+        whole = depends_on | {"question": put, "name": arm.name, "weights": loaded.fingerprint}
+        text = json.dumps(whole, default=str, sort_keys=True)
+        mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+        name = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)
+        part = f"{videos[0].dataset}-{videos[0].split}-{put.task}"
+        out = resolve(folder) / "predictions" / f"{part}-{name}-{mark}.jsonl"
+        return predict(videos, loaded, out, question=put, **options)
+
     try:
         return {arm.name: ask(arm) for arm in (arms if videos else ())}
     finally:
         forget_large()  # what comes next may need the memory
-
-
-def _ask_arm(
-    model: str, videos: Sequence[VideoQueries], folder: Path, question: Question, loading: Mapping,
-    options: dict, arm: Arm,
-) -> list[dict]:  # fmt: skip
-    """Ask one arm; a function by itself, so that no model lives longer than it is needed."""
-    loaded = load_kept(load_model, model, arm.adapter, loading)
-    question = replace(question, time_encoding=arm.time_encoding)
-    depends_on = {k: v for k, v in options.items() if k != "execution"} | dict(loading)
-    depends_on |= {"question": question, "name": arm.name, "weights": loaded.fingerprint}
-    text = json.dumps(depends_on, default=str, sort_keys=True)
-    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)
-    part = f"{videos[0].dataset}-{videos[0].split}-{question.task}"
-    out = folder / "predictions" / f"{part}-{name}-{mark}.jsonl"
-    return predict(videos, loaded, out, question=question, **options)
 
 
 def score_arms(

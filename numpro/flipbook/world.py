@@ -121,6 +121,7 @@ class Film:
         return times[times < self.duration]
 
 
+@lru_cache(maxsize=1024)  # all splits: their stories are counted and written down again and again
 def make_film(split: str, index: int) -> Film:
     """Write the story of film `index` of a split (seeds of splits are disjoint).
 
@@ -170,13 +171,13 @@ def _make_event(rng: np.random.Generator, colour: str, shape: str, duration: flo
     first = int(rng.integers(0, last - length + 1))
     start = round(max(0.0, first - float(rng.uniform(0.1, 0.2))), 3)
     end = round(first + length + float(rng.uniform(0.1, 0.2)), 3)
-    manner = str(rng.choice(MANNERS))
+    manner = MANNERS[int(rng.integers(len(MANNERS)))]
     size = float(rng.uniform(78, 100))  # so that no width is under the least of scenes.WIDTHS
     low, high = 0.7 * size, SIZE - 0.7 * size
     x0, y = (float(v) for v in rng.uniform(low, high, 2))
     x1 = x0
     if manner == "moves":
-        way = float(rng.choice([-1, 1])) * float(rng.uniform(80, 180))
+        way = (-1.0, 1.0)[int(rng.integers(2))] * float(rng.uniform(80, 180))
         ways = [float(np.clip(x0 + way, low, high)), float(np.clip(x0 - way, low, high))]
         x1 = ways[0] if abs(ways[0] - x0) >= 80 else ways[1]  # to where there is room
     peak = float(rng.uniform(start + 0.5, end - 0.5))

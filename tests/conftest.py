@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-# before anything imports torch, matplotlib or transformers; kernels inherit it
+# before anything imports torch or transformers; kernels inherit it
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 # where processes that tests start find the helpers; pytest has it from pyproject.toml
@@ -13,6 +12,7 @@ os.environ["PYTHONPATH"] = (
     f"{Path(__file__).parent / 'helpers'}{os.pathsep}{Path(__file__).parents[1]}"
 )
 
+import matplotlib
 import pytest
 from hypothesis import settings
 from projects import PATH_VARIABLES, longva_config
@@ -21,6 +21,24 @@ from projects import PATH_VARIABLES, longva_config
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+matplotlib.use("agg")  # in this process only: a notebook's kernel shows pictures its own way
+
+# What takes longest, first, so that no file runs on alone at the end. Notebook 04 finds the
+# answers that 05 has stored, and 01 films that test_datasets_check has drawn: not side by side.
+LONGEST = """
+03_fine_tune_with_lora A1_pretrain_the_tiny_models test_workers 05_measure 02_design_the_numbers
+test_checkpoints test_distributed test_datasets_check test_predictions test_features
+test_validation 01_prepare_data test_finetune test_samples test_flipbook test_memory
+04_find_the_moment test_runs test_predict test_openai_api test_ask_and_predict 00_start_here
+test_plots
+""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; each stays whole and in its order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture

@@ -234,7 +234,7 @@ def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
         for changes, difference in {
             ("-p", "learning_rate", "1e-3"): "learning_rate is 0.0005 there and 0.001 here;",
             ("--limit", "1"): "training data is '",
-            ("--validation", "test", "--validation-limit", "1"): "validation data is 'none' there and '",
+            ("--validation=test", "--validation-limit=1"): "validation data is 'none' there and '",
         }.items():
             done = run(*changes)
             assert done.exit_code == 1 and done.stderr.count("\n") == 1

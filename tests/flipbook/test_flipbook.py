@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +26,7 @@ EVENTS = {split: [e for film in FILMS[split] for e in film.events] for split in 
 every_split = pytest.mark.parametrize("split", SPLITS)
 
 
+@cache  # counting what is on screen takes long
 def annotated(split):
     """The records of a split, without drawing its films."""
     videos = []

@@ -1,6 +1,8 @@
 """What all tests share: no hub, few threads, and throw-away projects with real notebooks."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # before anything imports torch or transformers; kernels inherit it
@@ -32,6 +34,17 @@ LONGEST = ["03_fine_tune_with_lora", "A1_pretrain_the_tiny_models", "test_worker
            "test_finetune", "test_samples", "test_flipbook", "test_memory", "04_find_the_moment",
            "test_runs", "test_predict", "test_openai_api", "test_ask_and_predict",
            "00_start_here", "test_plots"]  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage while all is imported: a third of the time of collecting tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,14 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_notes, weights_folder
 from numpro.paths import find_model, write_whole
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
 
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU")
 
@@ -44,7 +43,7 @@ def read_log(adapter: str | os.PathLike) -> list[dict]:
 
 
 def save_adapter(
-    peft_model: "PeftModel", out: Path, notes: dict, log: list[dict], state: dict | None = None
+    peft_model: PeftModel, out: Path, notes: dict, log: list[dict], state: dict | None = None
 ) -> None:
     """Write the adapter, its card and log, and last its notes.
 
@@ -96,7 +95,7 @@ def base_fingerprint(base: str) -> str:
     return converted["source"] if converted.get("weights") == weights else weights
 
 
-def attach_adapter(model: "PreTrainedModel", base: str, adapter: str) -> "tuple[PeftModel, dict]":
+def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[PeftModel, dict]:
     """Put an adapter on a base model.
 
     Parameters
@@ -118,9 +117,6 @@ def attach_adapter(model: "PreTrainedModel", base: str, adapter: str) -> "tuple[
     ValueError
         When it belongs to another base, or a file of it is broken.
     """
-    from peft import PeftConfig, PeftModel
-    from safetensors import SafetensorError
-
     where = find_model(adapter)
     try:
         PeftConfig.from_pretrained(where)

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +168,11 @@ def answer_tokens(task: str, frames: int) -> int:
     (32, 900)
     """
     return 32 if task == "moment_retrieval" else max(256, 12 * frames)
+
+
+def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a ValueError when options are given that a model class does not take."""
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(
+            f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(unknown)}"
+        )

@@ -9,13 +9,12 @@ llguidance follows the grammar, as in vLLM and SGLang.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,6 @@ class AnswerForm:
         ValueError
             For a grammar that is none.
         """
-        from llguidance import LLMatcher
-
         if self.grammar is None:
             raise ValueError("the prompt has no form to constrain an answer to; got form=None")
         first = LLMatcher(self.tokens, LLMatcher.grammar_from_lark(self.grammar))
@@ -74,7 +71,7 @@ class Constraint:
 
 
 def form_reader(
-    tokenizer: "PreTrainedTokenizerBase", vocabulary: int, ends: Collection[int]
+    tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Collection[int]
 ) -> Callable[[str], AnswerForm]:
     """Return a function that makes an `AnswerForm` of a grammar.
 
@@ -92,7 +89,5 @@ def form_reader(
     ValueError
         For a slow tokenizer, which llguidance cannot read.
     """
-    from llguidance.hf import from_tokenizer
-
     tokens = from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(ends))
     return cache(partial(AnswerForm, tokens))

@@ -1,7 +1,10 @@
 """Models kept in memory for the next question: notebooks ask the same few again and again."""
 
+import gc
 import json
 from collections.abc import Callable, Mapping
+
+import torch
 
 from numpro.models.base import VideoModel
 from numpro.models.files import fingerprint_files
@@ -41,16 +44,11 @@ def load_kept(
 
 def forget_large() -> None:
     """Let go of a model that is kept alone, and give a GPU's memory back."""
-    import gc
-
-    import torch
-
     if all(weight_bytes(model) <= MOST_BYTES for model in _kept.values()):
         return
     _kept.clear()
     gc.collect()  # modules refer to each other
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing where there is no GPU
 
 
 def weight_bytes(model: VideoModel) -> int:

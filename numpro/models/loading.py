@@ -1,13 +1,12 @@
 """Getting a local checkpoint into memory: where it lies, which device, which numbers."""
 
-from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+
+import torch
+from transformers import BitsAndBytesConfig
+from transformers.utils import logging as library
 
 from numpro.spans import one_of
-
-if TYPE_CHECKING:
-    import torch
 
 QUANTIZATIONS = ("8bit", "4bit")
 ATTENTIONS = ("sdpa", "flash_attention_2", "eager")
@@ -20,8 +19,6 @@ KEPT_WHOLE = [rf"(.*\.)?{part}" for part in ("lm_head", "vision_tower", "visual"
 
 def pick_device(device: str = "auto") -> str:
     """Return a torch device name; ``auto`` is a GPU where there is one."""
-    import torch
-
     if device != "auto":
         return device
     if torch.cuda.is_available():
@@ -29,7 +26,7 @@ def pick_device(device: str = "auto") -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def pick_dtype(dtype: str, device: str) -> "torch.dtype":
+def pick_dtype(dtype: str, device: str) -> torch.dtype:
     """Return a torch dtype; ``auto`` is bfloat16 but for a CPU that does not compute in it.
 
     What the CPU can do is asked and not timed: the processes of a run must not differ.
@@ -39,13 +36,9 @@ def pick_dtype(dtype: str, device: str) -> "torch.dtype":
     ValueError
         For a name that is not float32, bfloat16, float16 or auto.
     """
-    import torch
-
-    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype in names:
-        return names[dtype]
+    one_of("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
     if dtype != "auto":
-        raise ValueError(f"dtype must be one of auto, {', '.join(names)}; got {dtype!r}")
+        return getattr(torch, dtype)
     if device != "cpu":
         return torch.bfloat16
     able = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
@@ -72,8 +65,6 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
     ImportError
         When bitsandbytes or flash-attention is asked for and is not installed.
     """
-    from transformers.utils import logging as library
-
     one_of("attention", attention, ATTENTIONS)
     library.disable_progress_bar()
     kind = pick_dtype(dtype, device)
@@ -89,12 +80,8 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
             raise ImportError(
                 f"quantization={quantization!r} needs bitsandbytes; pip install 'numpro[quantize]'"
             )
-        from transformers import BitsAndBytesConfig
-
-        four = quantization == "4bit"
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_8bit=not four,
-            load_in_4bit=four,
+            **{f"load_in_{quantization}": True},
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=kind,
@@ -103,11 +90,3 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
     if quantization is not None or device != "cpu":
         options["device_map"] = device  # straight to its place, not by way of the CPU
     return options
-
-
-def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise a ValueError when options are given that a model class does not take."""
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(
-            f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(unknown)}"
-        )

@@ -16,11 +16,11 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from numpro.models.adapters import attach_adapter
-from numpro.models.base import NoAnswer, VideoModel, answer_tokens
+from numpro.models.base import NoAnswer, VideoModel, answer_tokens, refuse_unknown
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
-from numpro.models.loading import pick_device, refuse_unknown, weight_options
+from numpro.models.loading import pick_device, weight_options
 from numpro.models.question import Question
 from numpro.models.sharing import Prefix, common_prefix, decode, in_batches
 from numpro.models.threads import fit_threads
@@ -152,12 +152,9 @@ class LocalModel(VideoModel):
         self, content: str | list[dict], template: str | None = None
     ) -> tuple[str, str]:
         """Return the chat's text around the NUL in one user's turn, up to where answers begin."""
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        turn = [{"role": "user", "content": content}]
+        options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
+        text = self.tokenizer.apply_chat_template(turn, **options)
         before, _, after = text.partition("\0")
         return before, after
 

@@ -22,9 +22,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from numpro.models.base import NoAnswer, VideoModel
+from numpro.models.base import NoAnswer, VideoModel, refuse_unknown
 from numpro.models.files import fingerprint_files, read_notes
-from numpro.models.loading import refuse_unknown
 from numpro.paths import find_model
 from numpro.prompting import Prompt
 from numpro.video.cache import Store

@@ -9,24 +9,17 @@ at least 5.23 transformers goes on after the number of rows or columns, and forg
 
 import itertools
 import types
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from transformers import PreTrainedModel
 
 
 def rope_index(
-    self,
-    input_ids: torch.LongTensor,
-    mm_token_type_ids: torch.LongTensor | None,
-    image_grid_thw: torch.LongTensor | None = None,
-    video_grid_thw: torch.LongTensor | None = None,
-    attention_mask: torch.Tensor | None = None,
-    second_per_grid_ts: torch.Tensor | None = None,
+    self, input_ids: torch.Tensor, mm_token_type_ids: torch.Tensor,
+    image_grid_thw: torch.Tensor | None = None, video_grid_thw: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None, second_per_grid_ts: torch.Tensor | None = None,
     **_,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Return the positions [3, B, L] of a batch, and what to add for a token that follows it.
 
     It takes the place of the method ``get_rope_index`` and has its parameters: `mm_token_type_ids`
@@ -36,15 +29,11 @@ def rope_index(
     vision = self.config.vision_config
     rate = getattr(vision, "tokens_per_second", None)  # Qwen2.5-VL only
     seconds = itertools.repeat(1.0) if second_per_grid_ts is None else iter(second_per_grid_ts)
-    grids = {
-        kind: iter(grid.tolist() if grid is not None else [])
-        for kind, grid in ((1, image_grid_thw), (2, video_grid_thw))
-    }
-    if attention_mask is None:
-        attention_mask = torch.ones_like(input_ids)
-    places = torch.zeros(3, *input_ids.shape, dtype=torch.long)
-    after = []
-    for row, keep in enumerate(attention_mask.bool().cpu()):
+    both = enumerate((image_grid_thw, video_grid_thw), 1)
+    grids = {kind: iter([] if grid is None else grid.tolist()) for kind, grid in both}
+    real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    places, after = torch.zeros(3, *input_ids.shape, dtype=torch.long), []
+    for row, keep in enumerate(real.bool().cpu()):
         kinds = mm_token_type_ids[row].cpu()[keep].tolist()
         parts, start = [], 0
         for kind, group in itertools.groupby(kinds):
@@ -73,6 +62,6 @@ def _grid(time: int, rows: int, columns: int, merge: int, step: float) -> torch.
     return places
 
 
-def correct_positions(model: "PreTrainedModel") -> None:
+def correct_positions(model: PreTrainedModel) -> None:
     """Make a Qwen2-VL or Qwen2.5-VL place text after a video as it was trained to."""
     model.model.get_rope_index = types.MethodType(rope_index, model.model)

@@ -1,19 +1,17 @@
 """The classes of video LLMs by the model type of a checkpoint, and how one is loaded."""
 
-from numpro.models.base import VideoModel
+from importlib import import_module
 
-_VLM = ("numpro.models.transformers_vlm", "TransformersVlm")
+from numpro.models.base import VideoModel
+from numpro.paths import find_model
+
 # model_type of the checkpoint's config -> (module, class)
 _CLASSES = {
     "longva": ("numpro.models.longva.video_model", "Longva"),
     "llava_qwen": ("numpro.models.longva.video_model", "OriginalLongva"),
-    "qwen2_vl": _VLM,
-    "qwen2_5_vl": _VLM,
-    "qwen3_vl": _VLM,
-    "llava_onevision": _VLM,
-    "llava_next_video": _VLM,
 }
-_SERVED = "openai:"
+_VLMS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "llava_next_video")
+_CLASSES |= dict.fromkeys(_VLMS, ("numpro.models.transformers_vlm", "TransformersVlm"))
 
 
 def load_model(
@@ -52,21 +50,15 @@ def load_model(
     ImportError
         When an option needs a package that is not installed.
     """
-    from importlib import import_module
-
-    name = str(name)
-    module, cls = (
-        ("numpro.models.openai_api", "ServedModel") if name.startswith(_SERVED) else _class(name)
-    )
-    made = getattr(import_module(module), cls)
-    return made.load(name, adapter=adapter or None, device=device, dtype=dtype, **options)
+    name, served = str(name), ("numpro.models.openai_api", "ServedModel")
+    module, kind = served if name.startswith("openai:") else _class(name)
+    options |= {"adapter": adapter or None, "device": device, "dtype": dtype}
+    return getattr(import_module(module), kind).load(name, **options)
 
 
 def _class(name: str) -> tuple[str, str]:
     """Return module and class for a checkpoint, as its configuration says."""
     from transformers import PreTrainedConfig
-
-    from numpro.paths import find_model
 
     try:
         config, _ = PreTrainedConfig.get_config_dict(find_model(name))

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import wraps
 
+import torch
+
 from numpro.models.kept import weight_bytes
 
 # A step of the embedded models (12 MB of weights) is some hundred operations of microseconds. On
@@ -21,12 +23,8 @@ def fit_threads(ask: Callable) -> Callable:
 
     @wraps(ask)
     def fitted(model, *args, **kwargs):
-        import torch
-
-        weights = getattr(model, "model", None)
-        on_cpu = getattr(getattr(weights, "device", None), "type", None) == "cpu"
-        threads = torch.get_num_threads()
-        if not on_cpu or threads == 1 or weight_bytes(model) > SMALL_BYTES:
+        threads, small = torch.get_num_threads(), 0 < weight_bytes(model) <= SMALL_BYTES
+        if threads == 1 or not small or model.model.device.type != "cpu":
             return ask(model, *args, **kwargs)
         torch.set_num_threads(1)
         try:

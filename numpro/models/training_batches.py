@@ -1,10 +1,8 @@
 """What model classes share for training: sequences with labels, and batches of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 IGNORED = -100  # a label that adds nothing to the loss
 
@@ -44,12 +42,10 @@ def pad_batch(samples: Sequence[dict], pad: int, join: int = 0) -> dict:
 
     Their tensors, of videos of different lengths, are put in a row along the dimension `join`.
     """
-    import torch
-
     lengths = torch.tensor([len(s["input_ids"]) for s in samples])
     longest = int(lengths.max())
 
-    def padded(key: str, fill: int) -> "torch.Tensor":
+    def padded(key: str, fill: int) -> torch.Tensor:
         return torch.tensor([s[key] + [fill] * (longest - len(s[key])) for s in samples])
 
     batch = {"input_ids": padded("input_ids", pad), "labels": padded("labels", IGNORED)}
@@ -63,14 +59,12 @@ def pad_batch(samples: Sequence[dict], pad: int, join: int = 0) -> dict:
     return batch
 
 
-def shared_mask(segment: "torch.Tensor") -> "torch.Tensor":
+def shared_mask(segment: torch.Tensor) -> torch.Tensor:
     """Return which token attends to which, bool [B, 1, L, L], in rows of segments [B, L].
 
     All tokens of a row attend to segment 0, the video. -1 is padding: it attends to itself only,
     since a row of attention may not be empty, and nothing attends to it.
     """
-    import torch
-
     mask = (segment[:, :, None] == segment[:, None]) | (segment[:, None] == 0)
     mask &= torch.ones(mask.shape[1:], dtype=torch.bool).tril()
     return (mask | torch.eye(mask.shape[1], dtype=torch.bool))[:, None]
@@ -83,14 +77,10 @@ def answers_only(batch: dict) -> dict:
     that teach nothing. The loss is the same: transformers' models take the places to keep, and
     compare each logit with the label one place later.
     """
-    import torch
-
-    wanted = (batch["labels"][:, 1:] != IGNORED).any(0).nonzero()[:, 0]
+    labels = batch["labels"]
+    wanted = (labels[:, 1:] != IGNORED).any(0).nonzero()[:, 0]
     # the last place's logit is compared with nothing, the first label with no logit
-    last = torch.tensor([batch["labels"].shape[1] - 1])
-    first = torch.full_like(batch["labels"][:, :1], IGNORED)
-    kept = {
-        "logits_to_keep": torch.cat([wanted, last]),
-        "labels": torch.cat([first, batch["labels"][:, wanted + 1]], 1),
-    }
-    return batch | kept
+    places = torch.cat([wanted, torch.tensor([labels.shape[1] - 1])])
+    first = torch.full_like(labels[:, :1], IGNORED)
+    kept = torch.cat([first, labels[:, wanted + 1]], 1)
+    return batch | {"logits_to_keep": places, "labels": kept}

@@ -87,9 +87,7 @@ def rename(name: str) -> str:
     ('language_model.layers.3.mlp.up_proj.weight', 'lm_head.weight')
     """
     for pattern, ours in RENAMES.items():
-        name, found = re.subn(pattern, ours, name)
-        if found:
-            break
+        name = re.sub(pattern, ours, name)  # ours fit no pattern
     return name
 
 

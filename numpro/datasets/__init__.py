@@ -6,11 +6,9 @@ their truth as annotated; nothing is dropped, clipped or put in order here.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "records": ["Query", "Saliency", "VideoQueries", "fingerprint"],
-        "registry": ["DATASETS", "load_dataset", "loader"],
-        "sources": ["sources"],
-    },
-)
+_NAMES = {
+    "records": ["Query", "Saliency", "VideoQueries", "fingerprint"],
+    "registry": ["DATASETS", "load_dataset", "loader"],
+    "sources": ["sources"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -36,10 +36,8 @@ from numpro.spans import Span
 
 NUMPRO_FPS = 0.5
 _TO = r"\s*(?:to|and|until|through|-)\s*"
-_TOKENS = re.compile(rf"(?:\b(?:from|between)\s+)?(<\w+>){_TO}(<\w+>)", re.IGNORECASE)
-_LABELS = re.compile(
-    rf"\b(?:from|between)\s+(?:frames?\s*)?(\d+){_TO}(?:frames?\s*)?(\d+)\b", re.IGNORECASE
-)
+_TOKENS = re.compile(rf"(?i)(?:\b(?:from|between)\s+)?(<\w+>){_TO}(<\w+>)")
+_LABELS = re.compile(rf"(?i)\b(?:from|between)\s+(?:frames?\s*)?(\d+){_TO}(?:frames?\s*)?(\d+)\b")
 _QUESTION = re.compile(r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL)
 _LINK = re.compile(r"^(?:[\W_]|and\b|then\b)+|[\s,;:]+$", re.IGNORECASE)  # around a caption
 
@@ -139,12 +137,12 @@ class Vtimellm(Loader):
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read the moments of one conversation; without any, the video alone."""
         talk = conversation(row)
-        queries = [
-            Query(f"{key}_{i}", query, tuple(found))
-            for i, (query, found) in enumerate(moments(talk).items())
-        ]
-        for query in queries or [None]:
+        found = moments(talk)
+        for i, (words, times) in enumerate(found.items()):
+            query = Query(f"{key}_{i}", words, tuple(times))
             yield Row(talk.video, talk.duration, query, talk.source)
+        if not found:
+            yield Row(talk.video, talk.duration, None, talk.source)
 
 
 class NumproInstructions(Vtimellm):

@@ -29,15 +29,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from numpro import spans
 from numpro.datasets.loading import VideoFiles
 from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import fields, items, json_rows, naming, need, row_name, text
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
-from numpro.prompting import prompts
-from numpro.prompting.prompts import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt
-from numpro.spans import ROUNDINGS, Span, one_of
+from numpro.prompting import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt, prompts
+from numpro.spans import ROUNDINGS, Span, labels_to_seconds, one_of, seconds_to_labels, temporal_iou
 from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
 
 # text between frames has no place in rows that say <video> once
@@ -145,7 +143,7 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
     if task == "moment_retrieval":
         start, end = query.spans[0]
         if not timed:
-            labels = spans.seconds_to_labels((start, end), clip.seconds, config.rounding)
+            labels = seconds_to_labels((start, end), clip.seconds, config.rounding)
             start, end = (first + label for label in labels)
         return prompts.format_moment(start, end, config.time_encoding)
     graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
@@ -175,9 +173,9 @@ def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, 
     """
     lost, truth = {}, [span for span, _ in samples]
     for rule in ROUNDINGS if samples else ():
-        labels = [(spans.seconds_to_labels(span, times, rule), times) for span, times in samples]
-        rounded = [spans.labels_to_seconds(*pair) for pair in labels]
-        lost[rule] = 100 * (1 - float(np.mean(spans.temporal_iou(rounded, truth))))
+        labels = [(seconds_to_labels(span, times, rule), times) for span, times in samples]
+        rounded = [labels_to_seconds(*pair) for pair in labels]
+        lost[rule] = 100 * (1 - float(np.mean(temporal_iou(rounded, truth))))
     return lost
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, NamedTuple
 
@@ -43,7 +43,7 @@ class VideoFiles:
 
     def __init__(self, folders: Iterable[Path]):
         self.folders = tuple(folders)
-        self._listed: dict[str, set[str]] = {}
+        self._files = cache(_file_names)
 
     def find(self, *names: str) -> Path:
         """Return the first file of these names, as they are or with a suffix of a video.
@@ -56,29 +56,28 @@ class VideoFiles:
             When a name is empty, absolute, or leads out of the folder.
         """
         # texts, not paths: this runs for every name of a dataset
-        files = [(os.path.dirname(name), _file_names(name)) for name in names]
+        files = [(os.path.dirname(name), _possible_names(name)) for name in names]
         for folder in self.folders:
             for inner, named in files:
-                listed = self._list(os.path.join(folder, inner))
+                listed = self._files(os.path.join(folder, inner))
                 if listed and (file := next((file for file in named if file in listed), None)):
                     return folder / inner / file
         inner, named = files[0]
         return self.folders[0] / inner / named[0]
 
-    def _list(self, folder: str) -> set[str]:
-        """Return the names of the files in a folder; none for a folder that is not there."""
-        if folder not in self._listed:
-            try:
-                with os.scandir(folder) as entries:
-                    self._listed[folder] = {entry.name for entry in entries if entry.is_file()}
-            except PermissionError:
-                raise  # its videos may be there
-            except OSError:
-                self._listed[folder] = set()
-        return self._listed[folder]
+
+def _file_names(folder: str) -> set[str]:
+    """Return the names of the files in a folder; none for a folder that is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except PermissionError:
+        raise  # its videos may be there
+    except OSError:
+        return set()
 
 
-def _file_names(name: str) -> list[str]:
+def _possible_names(name: str) -> list[str]:
     """Return what the file of a video of this name may be called."""
     name.encode()  # half a surrogate pair is no name
     path = PureWindowsPath(name)  # takes both kinds of slashes apart

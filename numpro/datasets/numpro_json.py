@@ -17,9 +17,7 @@ from numpro.datasets.records import Query
 from numpro.datasets.rows import fields, positive, seconds, text
 from numpro.spans import Span
 
-_KINDS = {
-    "video": text, "query": text, "start_time": seconds, "end_time": seconds, "duration": positive
-}  # fmt: skip
+_KINDS = dict(video=text, query=text, start_time=seconds, end_time=seconds, duration=positive)
 
 
 class NumproJson(Loader):

@@ -2,13 +2,10 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from numpro.datasets.loading import Loader
 from numpro.datasets.records import VideoQueries
 from numpro.spans import one_of
-
-if TYPE_CHECKING:
-    from numpro.datasets.loading import Loader
 
 # Name -> the module and in it the `Loader`; named by text, so that a room above can add its own.
 DATASETS = {
@@ -26,7 +23,7 @@ DATASETS = {
 }
 
 
-def loader(name: str) -> "Loader":
+def loader(name: str) -> Loader:
     """Return the loader of a dataset."""
     one_of("dataset", name, DATASETS)
     module, _, kind = DATASETS[name].rpartition(".")

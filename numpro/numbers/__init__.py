@@ -6,12 +6,10 @@ them (`number_video`), or, as a control, numbers that should help differently (`
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "overlay": ["FONT", "POSITIONS", "NumberStyle", "number_frames"],
-        "numbered_video": ["number_video"],
-        "controls": ["CONTROLS", "disturb"],
-        "legibility": ["warn_unreadable"],
-    },
-)
+_NAMES = {
+    "overlay": ["FONT", "POSITIONS", "NumberStyle", "number_frames"],
+    "numbered_video": ["number_video"],
+    "controls": ["CONTROLS", "disturb"],
+    "legibility": ["warn_unreadable"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -6,11 +6,9 @@ that a model gives, the spans or highlights in it (`parse_moment`, `parse_highli
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "encodings": ["ENCODINGS", "TIME_ENCODINGS", "asked_unit"],
-        "prompts": ["MOMENT", "HIGHLIGHTS_FT", "TASKS", "Prompt", "build_prompt", "render_prompt"],
-        "answers": ["HighlightAnswer", "MomentAnswer", "parse_highlights", "parse_moment"],
-    },
-)
+_NAMES = {
+    "encodings": ["ENCODINGS", "TIME_ENCODINGS", "asked_unit"],
+    "prompts": ["MOMENT", "HIGHLIGHTS_FT", "TASKS", "Prompt", "build_prompt", "render_prompt"],
+    "answers": ["HighlightAnswer", "MomentAnswer", "parse_highlights", "parse_moment"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -64,10 +64,8 @@ def frame_marks(
     (('0.00s', '0.04s'), None)
     """
     mark = ENCODINGS[time_encoding][1]
-    if not mark:
-        return None, None
     values = _times(seconds) if asked_unit(time_encoding) == "second" else numbers
-    marks = tuple(mark.format(value) for value in values)
+    marks = tuple(mark.format(value) for value in values) if mark else None
     return (None, marks) if time_encoding.startswith("text") else (marks, None)
 
 

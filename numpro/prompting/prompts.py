@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numpro.prompting.encodings import ENCODINGS, asked_unit, frame_marks
-from numpro.prompting.encodings import NUMBERS as NUMBERS  # their place in 0.1 was here
-from numpro.prompting.encodings import TIME_ENCODINGS as TIME_ENCODINGS
+# NUMBERS and TIME_ENCODINGS can be imported from here, too, as in 0.1
+from numpro.prompting.encodings import ENCODINGS, NUMBERS, TIME_ENCODINGS, asked_unit, frame_marks  # noqa: F401
 from numpro.spans import one_of
 
 TASKS = ("moment_retrieval", "highlight_detection")
@@ -28,10 +27,8 @@ MOMENT_2024 = "During which frames can we see {query}? Answer in the format of '
 # 0.5 fps (75 frames), and models often repeat it: `answers` counts that as a failure.
 EXAMPLE_LABELS = tuple(range(80, 90))
 EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
-_HIGHLIGHTS_ANSWER = (
-    "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
-)
-_EXAMPLE = _HIGHLIGHTS_ANSWER.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
+_ANSWER = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
+_EXAMPLE = _ANSWER.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
 _SCALE = (
     " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
     "more related to the query, the saliency score should be higher. The output format should be "
@@ -52,17 +49,16 @@ MOMENT_TIMELENS = (
     "sentence '{query}', determining its starting and ending times. The format should be: 'The "
     "event happens in <start time> - <end time> seconds'."
 )
-# What a template may hold, each in braces, and what it stands for.
-FIELDS = {
-    "query": "what is looked for; {} is the same",
-    "numbers": "the sentence that says what the numbers are, which then stands here only",
-    "whole": "nothing; with it the template is the whole prompt, without that sentence",
-    "n": "how many frames there are",
-    "first": "the lowest frame number",
-    "last": "the highest frame number",
-    "duration": "length of the video in seconds",
-    "color": "colour of the numbers drawn",
-}
+# What a template may hold, each in braces:
+#   query     what is looked for; {} is the same
+#   numbers   the sentence that says what the numbers are, which then stands here only
+#   whole     nothing; with it the template is the whole prompt, without that sentence
+#   n         how many frames there are
+#   first     the lowest frame number
+#   last      the highest frame number
+#   duration  length of the video in seconds
+#   color     colour of the numbers drawn
+FIELDS = ("query", "numbers", "whole", "n", "first", "last", "duration", "color")
 
 # What models call a frame in an answer (`numpro/prompting/words.yaml` has more, in more languages).
 _FRAME_WORDS = ("Frame", "Panel", "Page", "Card", "Sheet", "Scene", "Image")
@@ -231,11 +227,10 @@ def build_prompt(
     if labels is not None and len(labels) != len(seconds):
         raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
     numbers = list(range(len(seconds))) if labels is None else list(labels)
-    lasting = "" if duration is None else f", and lasts {duration:.1f} seconds"
-    fields = {"query": query.strip(), "color": color, "n": len(numbers), "lasting": lasting}
-    fields |= {"first": min(numbers), "last": max(numbers), "": fields["query"]}
-    if duration is not None:
-        fields["duration"] = f"{duration:.1f}"
+    length = "" if duration is None else f"{duration:.1f}"
+    fields = {"query": query.strip(), "": query.strip(), "color": color, "duration": length}
+    fields |= {"n": len(numbers), "first": min(numbers), "last": max(numbers)}
+    fields["lasting"] = f", and lasts {length} seconds" if length else ""
     # in one pass, so that braces in a query stay as they are
     question = _question(task, time_encoding, template)
     text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
@@ -272,7 +267,7 @@ def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
         words = "WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)
         end = ['end: LABEL " seconds"?'] if timed else ['end: (WORD " ")? LABEL', words]
         return "\n".join([start, *end, label])
-    sentence = _HIGHLIGHTS_ANSWER.replace("{unit}", asked_unit(time_encoding))
+    sentence = _ANSWER.replace("{unit}", asked_unit(time_encoding))
     before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)
     lines = [f'start: "{before}" list1', label, r"SCORE: /[0-5](\.[0-9])?/"]
     for n in range(1, most + 1):
@@ -360,4 +355,4 @@ def format_highlights(
     unit = asked_unit(time_encoding)
     texts = {"labels": _numbers(labels, unit), "scores": _numbers(scores, "second")}
     lists = {name: ", ".join(numbers) for name, numbers in texts.items()}
-    return _HIGHLIGHTS_ANSWER.format(unit=unit, **lists)
+    return _ANSWER.format(unit=unit, **lists)

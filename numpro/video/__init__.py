@@ -6,13 +6,11 @@ In comes a file or a path to one, with how it is to be sampled. Out comes a `Cli
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "clip": ["Clip", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
-        "cache": ["ClipCache"],
-        "sampling": ["Sampling"],
-        "workers": ["Request", "read_many", "run_many"],
-        "writing": ["write_video"],
-    },
-)
+_NAMES = {
+    "clip": ["Clip", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
+    "cache": ["ClipCache"],
+    "sampling": ["Sampling"],
+    "workers": ["Request", "read_many", "run_many"],
+    "writing": ["write_video"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

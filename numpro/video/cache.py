@@ -12,15 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from diskcache import Cache
 
 from numpro import __version__
 from numpro.video import Clip, read_clip
-
-if TYPE_CHECKING:
-    from diskcache import Cache
 
 SIZE_LIMIT = 20 * 2**30
 
@@ -66,10 +63,8 @@ class Store:
         return type(self), (self.folder, self.size_limit, self.content)
 
     @cached_property
-    def database(self) -> "Cache":
+    def database(self) -> Cache:
         """The cache of diskcache, opened now; it is closed when this object is no more."""
-        from diskcache import Cache
-
         # two values at most make room for one, where the default is ten: they are large
         options = {"eviction_policy": "least-recently-used", "cull_limit": 2}
         database = Cache(str(self.folder), size_limit=self.size_limit, **options)
@@ -115,11 +110,8 @@ class Store:
             yield
         except (OSError, sqlite3.Error) as error:
             if not self._failed:
-                warnings.warn(
-                    f"no more {self.content} are kept in {self.folder}: {error}; "
-                    "free some space or name another folder",
-                    stacklevel=5,
-                )
+                message = f"no more {self.content} are kept in {self.folder}: {error}; free some"
+                warnings.warn(f"{message} space or name another folder", stacklevel=5)
             self._failed = True
 
 
@@ -157,10 +149,14 @@ class ClipCache:
             As `numpro.read_clip`; and when the clip cannot be kept (a full disk, say).
         """
         key = _key(path, sampling)
-        if key and (clip := self._found(key, path)):
-            for message in clip.source["warnings"]:
+        if key and (value := self.store.get(key)) is not None:
+            file = io.BytesIO(value)
+            *arrays, source = (np.load(file) for _ in range(4))
+            facts = json.loads(str(source)) | {"path": str(path)}
+            for message in facts["warnings"]:
                 warnings.warn(f"{path}: {message}", stacklevel=2)
-            return clip
+            lists = {name: tuple(fact) for name, fact in facts.items() if isinstance(fact, list)}
+            return Clip(*arrays, facts | lists)
         clip = read_clip(path, **sampling)
         if key and key == _key(path, sampling):  # unchanged while it was read
             value, source = io.BytesIO(), json.dumps(clip.source, default=lambda v: v.item())
@@ -168,15 +164,6 @@ class ClipCache:
                 np.save(value, array)
             self.store.put(key, value.getvalue())
         return clip
-
-    def _found(self, key: str, path: str | os.PathLike) -> Clip | None:
-        """Return the clip that is stored."""
-        if (value := self.store.get(key)) is None:
-            return None
-        file = io.BytesIO(value)
-        *arrays, source = (np.load(file) for _ in range(4))
-        facts = json.loads(str(source)) | {"path": str(path)}
-        return Clip(*arrays, {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 
 def file_state(path: str | os.PathLike) -> list | None:

@@ -169,10 +169,8 @@ def _sampling_times(duration, fps, num_frames, start, end) -> np.ndarray:
     start = 0.0 if start is None else float(start)
     end = duration if end is None else min(float(end), duration)
     if not 0 <= start < end:
-        raise ValueError(
-            f"start and end must satisfy 0 <= start < end, start < duration {duration:.3f} s; "
-            f"got start {start}, end {end}"
-        )
+        rule = f"0 <= start < end, start < duration {duration:.3f} s"
+        raise ValueError(f"start and end must satisfy {rule}; got start {start}, end {end}")
     if num_frames is not None:
         return start + np.arange(num_frames) * ((end - start) / num_frames)
     count = int(np.ceil((end - start - _SAME_TIME) * fps))
@@ -186,11 +184,9 @@ def _check_memory(info: VideoInfo, count: int, size) -> None:
     width, height = size or (info.width, info.height)
     needed, there = 3 * count * width * height, psutil.virtual_memory().total
     if needed > there:
-        raise VideoError(
-            info.path,
-            f"{count} frames of {width}x{height} are {needed / 1e9:.0f} GB and the memory is "
-            f"{there / 1e9:.0f} GB: lower fps, or give max_frames, size, start or end",
-        )
+        sizes = f"are {needed / 1e9:.0f} GB and the memory is {there / 1e9:.0f} GB"
+        remedy = "lower fps, or give max_frames, size, start or end"
+        raise VideoError(info.path, f"{count} frames of {width}x{height} {sizes}: {remedy}")
 
 
 def _check_sampling(fps, times, num_frames, max_frames) -> None:

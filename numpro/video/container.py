@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 _LONGEST = 1e7  # seconds; four months
 
@@ -251,9 +247,7 @@ def _check_file(path: Path) -> None:
         raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
 
 
-def stream_frames(
-    container: "InputContainer", stream: "VideoStream", needed: set[int] | None = None
-) -> Iterator:
+def stream_frames(container: Any, stream: Any, needed: set[int] | None = None) -> Iterator:
     """Yield the frames that can be decoded from here on, in one thread.
 
     `needed`: times (pts) of H.264 frames; of the others, those that no frame is predicted from
@@ -281,7 +275,7 @@ def _packet_frames(packet) -> list:
         return []
 
 
-def one_thread(stream: "VideoStream") -> "VideoStream":
+def one_thread(stream: Any) -> Any:
     """Return the stream, to be decoded in one thread: many videos are read side by side."""
     stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
     return stream

@@ -26,9 +26,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from pebble import ProcessExpired, ProcessPool
 
-from numpro.video import Clip, VideoError, read_clip
-from numpro.video.cache import ClipCache
+from numpro.video import Clip, ClipCache, VideoError, read_clip
 
 LIMIT = 300.0  # seconds for one video
 _GRACE = 15  # seconds after the limit when a worker that no one stopped ends by itself
@@ -190,7 +190,7 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
     """Yield results in order; a pool that broke is replaced, and what waited is scheduled again."""
     waiting, broken = deque(), 0
     with tempfile.TemporaryDirectory(prefix="numpro-", ignore_cleanup_errors=True) as folder:
-        pool = _Pool(call, workers, limit, folder)
+        pool = _start_pool(workers, folder)
         try:
             while True:
                 fresh = islice(requests, 2 * workers - len(waiting))
@@ -199,55 +199,50 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                     return
                 try:
                     for entry in waiting:
-                        entry[1] = entry[1] or pool.schedule(entry[0])
-                    value = pool.result(*waiting[0])
+                        entry[1] = entry[1] or _schedule(pool, call, entry[0], limit)
+                    value = _result(*waiting[0], limit)
                 except BrokenProcessPool as error:
                     broken += 1
                     if broken > 2:
                         message = "worker processes end as they start; workers=0 reads without them"
                         raise RuntimeError(message) from error
-                    pool.stop()
-                    pool = _Pool(call, workers, limit, folder)
+                    _stop(pool)
+                    pool = _start_pool(workers, folder)
                     waiting = deque([request, None] for request, _ in waiting)
                     continue
                 broken = 0
                 yield waiting.popleft()[0], value
         finally:
-            pool.stop()
+            _stop(pool)
 
 
-class _Pool:
-    """Worker processes (pebble) that call one function."""
+def _start_pool(workers: int, folder: str) -> ProcessPool:
+    context = _Context()
+    context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
+    return ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
 
-    def __init__(self, call: Callable, workers: int, limit: float, folder: str):
-        from pebble import ProcessPool
 
-        context = _Context()
-        context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
-        self.call, self.limit = call, limit
-        self.pool = ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
+def _schedule(pool: ProcessPool, call: Callable, request: Request, limit: float):
+    """Return the future of a video; the limit counts from when a worker takes it up."""
+    try:
+        return pool.schedule(_value, (call, request, limit), timeout=limit)
+    except RuntimeError as error:
+        raise BrokenProcessPool(str(error)) from error
 
-    def schedule(self, request: Request):
-        """Return the future of a video; the limit counts from when a worker takes it up."""
-        try:
-            return self.pool.schedule(_value, (self.call, request, self.limit), timeout=self.limit)
-        except RuntimeError as error:
-            raise BrokenProcessPool(str(error)) from error
 
-    def result(self, request: Request, future) -> Any:
-        """Wait for the value; a `VideoError` where the worker hung or died."""
-        from pebble import ProcessExpired
+def _result(request: Request, future, limit: float) -> Any:
+    """Wait for the value; a `VideoError` where the worker hung or died."""
+    try:
+        return future.result()
+    except TimeoutError:
+        return VideoError(request.path, f"not read within {limit:g} s")
+    except ProcessExpired as error:
+        code = error.exitcode
+        how = signal.Signals(-code).name if code and code < 0 else f"status {code}"
+        return VideoError(request.path, f"reading it ended the worker process ({how})")
 
-        try:
-            return future.result()
-        except TimeoutError:
-            return VideoError(request.path, f"not read within {self.limit:g} s")
-        except ProcessExpired as error:
-            code = error.exitcode
-            how = signal.Signals(-code).name if code and code < 0 else f"status {code}"
-            return VideoError(request.path, f"reading it ended the worker process ({how})")
 
-    def stop(self) -> None:
-        """End the workers, whatever they are doing."""
-        self.pool.stop()
-        self.pool.join()
+def _stop(pool: ProcessPool) -> None:
+    """End the workers, whatever they are doing."""
+    pool.stop()
+    pool.join()

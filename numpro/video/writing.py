@@ -122,10 +122,8 @@ def _mux(out, packets: Iterator, duration: float | None) -> None:
         last = packet
     end = last.pts + length if duration is None else round(duration * _TICKS)
     if end <= last.pts:
-        raise ValueError(
-            f"duration must be above the last frame's time, {last.pts / _TICKS:.3f} s; "
-            f"got {duration}"
-        )
+        least = f"above the last frame's time, {last.pts / _TICKS:.3f} s"
+        raise ValueError(f"duration must be {least}; got {duration}")
     last.duration = end - last.pts
     out.mux(last)
 

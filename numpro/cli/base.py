@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from numpro import __version__
-from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.prompting import TIME_ENCODINGS
 from numpro.workbook.notebooks import NotebookError
 
 

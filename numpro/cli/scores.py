@@ -8,7 +8,8 @@ from numpro import datasets, metrics, models
 from numpro.cli import base
 from numpro.cli.base import PATH, here, main, say, tell
 from numpro.metrics import tables
-from numpro.prompting.prompts import TASKS, read_template
+from numpro.prompting import TASKS
+from numpro.prompting.prompts import read_template
 from numpro.video import Sampling
 
 
@@ -48,8 +49,8 @@ def predict(
       numpro predict --dataset qvhighlights --data-root data/qvh --shard 2/4 --out predictions.jsonl
       numpro predict --dataset qvhighlights --data-root data/qvh --merge --out predictions.jsonl
     """
+    from numpro.inference import Execution, predict
     from numpro.inference import prediction_files as files
-    from numpro.inference.prediction import Execution, predict
 
     named, out, (process, device) = Path(out), Path(out).absolute(), files.launched()
     if (shard or process) and merge:
@@ -139,7 +140,7 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
         values = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
         lines.append(f"beside: {name}: {values}")
     if out:
-        from numpro.inference.prediction_files import read_rows
+        from numpro.inference import read_rows
 
         metrics.write_moment_detr(read_rows(here(predictions)), Path(out).absolute())
         lines.append(f"wrote {out}")

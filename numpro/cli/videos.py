@@ -7,10 +7,11 @@ import click
 from numpro import models
 from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
-from numpro.inference.one_video import find_moment
-from numpro.numbers import overlay
-from numpro.numbers.numbered_video import DRAWN, list_frames, number_video
-from numpro.prompting.prompts import read_template, render_prompt
+from numpro.inference import find_moment
+from numpro.numbers import number_video, overlay
+from numpro.numbers.numbered_video import DRAWN, list_frames
+from numpro.prompting import render_prompt
+from numpro.prompting.prompts import read_template
 from numpro.video import Sampling, probe
 
 

@@ -126,7 +126,7 @@ def _span(
     """Return the first span predicted, in seconds; or None and, where it is known, the reason."""
     if not isinstance(row.spans, str):
         return (row.spans[0], None) if row.spans else (None, row.reason)
-    from numpro.prompting.answers import parse_moment
+    from numpro.prompting import parse_moment
 
     answer = parse_moment(row.spans, None if convention == "default" else convention)
     if not answer.spans:

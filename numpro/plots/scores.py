@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from numpro.metrics import bootstrap_interval, moment_ious
-from numpro.metrics.tables import KEYS, TASKS, group_scores, metric_names, role
+from numpro.metrics import bootstrap_interval, group_scores, moment_ious
+from numpro.metrics.tables import KEYS, TASKS, metric_names, role
 from numpro.plots import style
 
 _BARS = {"base": style.SKY, "fine-tuned": style.BLUE}

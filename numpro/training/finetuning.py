@@ -21,7 +21,7 @@ from numpro.datasets.instructions import Shown, question
 from numpro.models import load_model, read_notes
 from numpro.models.adapters import base_fingerprint, quiet_peft, read_log, save_adapter
 from numpro.models.local import LocalModel
-from numpro.plots.training import training_curves
+from numpro.plots import training_curves
 from numpro.training import checkpoints
 from numpro.training.memory import give_back_freed, predict_memory, trainable_parameters
 from numpro.training.presets import PRESETS, FinetuneConfig

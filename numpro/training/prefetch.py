@@ -8,9 +8,7 @@ import torch
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from numpro.training.processes import world_size
-from numpro.video import Clip, VideoError
-from numpro.video.cache import ClipCache
-from numpro.video.workers import read_many
+from numpro.video import Clip, ClipCache, VideoError, read_many
 
 
 class ByLength:

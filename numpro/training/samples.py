@@ -13,16 +13,14 @@ from numpro.datasets import Query, VideoQueries
 from numpro.datasets.instructions import Shown, answer_text, question, unlearnable
 from numpro.models.local import LocalModel
 from numpro.models.training_batches import IGNORED, answers_only
-from numpro.numbers.overlay import number_frames
+from numpro.numbers import number_frames
 from numpro.paths import relative
-from numpro.prompting.prompts import Prompt
+from numpro.prompting import Prompt
 from numpro.training.features import FeatureCache, feature_key, tower_fingerprint
 from numpro.training.prefetch import Prefetcher
 from numpro.training.presets import FinetuneConfig
 from numpro.training.processes import rank
-from numpro.video import VideoError, VideoInfo, probe, sampling_times
-from numpro.video.cache import ClipCache
-from numpro.video.workers import Request, run_many
+from numpro.video import ClipCache, Request, VideoError, VideoInfo, probe, run_many, sampling_times
 
 Videos = Sequence[VideoQueries]
 NUMBERED = ("overlay-index", "text-index")  # time encodings that show each frame's number

@@ -15,8 +15,7 @@ from numpro.models import Question
 from numpro.paths import write_whole
 from numpro.spans import to_seconds
 from numpro.training.processes import rank, rows_of_all, world_size
-from numpro.video import Clip, VideoError, probe
-from numpro.video.workers import Request, read_many, run_many
+from numpro.video import Clip, Request, VideoError, probe, read_many, run_many
 
 CLIPS_KEPT = 2**30  # bytes of frames that stay in memory from one validation to the next
 

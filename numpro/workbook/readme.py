@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
-from numpro.datasets import DATASETS, loader
-from numpro.datasets.sources import sources
-from numpro.metrics.paper import PAPER_ROWS
-from numpro.metrics.tables import group_scores, headline, shared_text, table_cells
+from numpro.datasets import DATASETS, loader, sources
+from numpro.metrics import PAPER_ROWS, group_scores, headline, table_cells
+from numpro.metrics.tables import shared_text
 from numpro.paths import root
 
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from numpro.metrics.tables import group_scores, headline, paper_table, role
+from numpro.metrics import group_scores, headline
+from numpro.metrics.tables import paper_table, role
 
 
 def rerun_command(results: Mapping) -> str:

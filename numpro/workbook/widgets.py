@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from numpro.inference.one_video import cut_out, find_moment
+from numpro.inference import cut_out, find_moment
 from numpro.metrics import moment_ious
-from numpro.numbers.overlay import POSITIONS, NumberStyle, number_frames
+from numpro.numbers import POSITIONS, NumberStyle, number_frames
 from numpro.plots import recall_bars, timelines
 from numpro.plots.style import small_png
 from numpro.video import Clip

@@ -125,10 +125,8 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
     notes = read_notes(weights_folder(adapter))
     trained = notes.get("base_fingerprint")
     if trained and trained not in (base_fingerprint(base), fingerprint_files([base])):
-        raise ValueError(
-            f"adapter {adapter!r} belongs to {notes['base_model']!r} (weights {trained}); "
-            f"{base!r} has other weights"
-        )
+        owner = f"{notes['base_model']!r} (weights {trained})"
+        raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
     try:
         with quiet_peft():
             # peft tells of keys it did not find by a warning only

@@ -59,9 +59,7 @@ class VideoModel(ABC):
         return fingerprint_files(filter(None, [self.name, self.adapter]))
 
     @abstractmethod
-    def respond(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
+    def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video, greedily; the video is encoded once.
 
         Parameters
@@ -80,14 +78,9 @@ class VideoModel(ABC):
         """
 
     def answer(
-        self,
-        clip: Clip,
-        queries: Sequence[str],
-        question: Question | None = None,
-        labels: Labels = None,
-        max_new_tokens: int | None = None,
-        **changes,
-    ) -> list[MomentAnswer] | list[HighlightAnswer]:
+        self, clip: Clip, queries: Sequence[str], question: Question | None = None,
+        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+    ) -> list[MomentAnswer] | list[HighlightAnswer]:  # fmt: skip
         """Ask when something happens in a clip.
 
         Parameters
@@ -123,10 +116,8 @@ class VideoModel(ABC):
         responses = self.respond(frames, prompts, most)
         parse = parse_moment if question.task == "moment_retrieval" else parse_highlights
         return [
-            replace(parse(""), text="", reason=response.reason)
-            if isinstance(response, NoAnswer)
-            else parse(response)
-            for response in responses
+            replace(parse(""), text="", reason=r.reason) if isinstance(r, NoAnswer) else parse(r)
+            for r in responses
         ]
 
     def visible_size(self, height: int, width: int) -> tuple[int, int] | None:
@@ -175,4 +166,15 @@ def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> N
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(
             f"{cls.__name__} takes the options {', '.join(known)}; got {', '.join(unknown)}"
+        )
+
+
+def warn_cropped(name: str, frames: np.ndarray, side: int) -> None:
+    """Warn when a model that sees the middle square of a frame gets frames that are not square."""
+    height, width = frames.shape[1:3]
+    if height != width:
+        warnings.warn(
+            f"{name} cuts the middle square out of frames of {width} x {height}, and numbers at "
+            f"their edge with the rest; read the clip with size=({side}, {side})",
+            stacklevel=3,
         )

@@ -99,13 +99,11 @@ def predict_cost(
     token = 2 * text.num_hidden_layers * heads * width * each
     # the widest moments of a layer: residual, queries, keys and values, or the inner states
     step = shared * (4 * text.hidden_size + 3 * text.intermediate_size) * each
-    inner = getattr(vision, "intermediate_size", None)
     side = getattr(vision, "embed_dim", None) or vision.hidden_size
-    inner = inner or int(vision.mlp_ratio * side)
+    inner = getattr(vision, "intermediate_size", None) or int(vision.mlp_ratio * side)
     tower = 4 * images * (6 * side + 2 * inner) * each  # patches become tokens 2 x 2 by 2 x 2
     if module.config._attn_implementation == "eager":
         step += 2 * text.num_attention_heads * shared**2 * 4
-    logits = batch * text.vocab_size * 4
     return Cost(
         frames=len(frames),
         queries=len(prompts_ids),
@@ -116,7 +114,7 @@ def predict_cost(
         batch=batch,
         weights=weight_bytes(model),
         cache=token * (shared * (1 + batch) + batch * rest),
-        work=max(step, tower) + logits,
+        work=max(step, tower) + 4 * batch * text.vocab_size,  # and the logits
         where=f"{module.device} in {str(module.dtype).removeprefix('torch.')}",
         runs=runs,
     )

@@ -6,7 +6,6 @@ same tokens; it costs half as many.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,9 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 from transformers import CLIPImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from numpro.models.base import warn_cropped
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,8 @@ class Family:
         self.name, self.config, self.tokenizer, self.processor = name, config, tokenizer, processor
         self.as_video, self.min_pixels, self.max_pixels = as_video, min_pixels, max_pixels
         if not self.sizes and (min_pixels or max_pixels):
-            raise ValueError(
-                f"{config.model_type} always sees frames at {self.side} x {self.side} pixels; "
-                "min_pixels and max_pixels cannot be chosen"
-            )
+            fixed = f"{config.model_type} always sees frames at {self.side} x {self.side} pixels"
+            raise ValueError(f"{fixed}; min_pixels and max_pixels cannot be chosen")
 
     @property
     def side(self) -> int:
@@ -95,10 +95,9 @@ class Family:
             Without torchvision.
         """
         if not find_spec("torchvision"):
-            raise ImportError(
-                f"frames_as='video' needs torchvision for {self.config.model_type}; install the "
-                "one that belongs to your torch, or use frames_as='images'"
-            )
+            needed = f"frames_as='video' needs torchvision for {self.config.model_type}"
+            advice = "install the one that belongs to your torch, or use frames_as='images'"
+            raise ImportError(f"{needed}; {advice}")
         from transformers import AutoVideoProcessor
 
         return AutoVideoProcessor.from_pretrained(self.name, trust_remote_code=False)
@@ -124,25 +123,17 @@ class Qwen(Family):
 
     def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return a multiple of patches whose area is allowed, in about the frame's shape."""
-        unit = self.patch * self.merge
-        rows, columns = (round(side / unit) * unit for side in (height, width))
-        if rows * columns > self.most:
-            scale = math.sqrt(height * width / self.most)
-            return tuple(max(unit, math.floor(s / scale / unit) * unit) for s in (height, width))
-        if rows * columns < self.least:
-            scale = math.sqrt(self.least / (height * width))
-            return tuple(math.ceil(s * scale / unit) * unit for s in (height, width))
-        return rows, columns
+        return smart_resize(height, width, self.patch * self.merge, self.least, self.most)
 
     def layout(self, shape: Sequence[int], seconds: Sequence[float] | None) -> Layout:
         """Return where frames of a shape [T, H, W, 3] stand; `seconds` are their times."""
         rows, columns = self.visible_size(*shape[1:3])
         each = rows * columns // (self.patch * self.merge) ** 2
         start, end = self.token("vision_start"), self.token("vision_end")
+        kind = "video" if self.as_video else "image"
+        block = f"{start}{self.token(kind)}{end}"
         if not self.as_video:
-            block = f"{start}{self.token('image')}{end}"
-            return Layout("image", block, [block] * shape[0], [each] * shape[0])
-        block = f"{start}{self.token('video')}{end}"
+            return Layout(kind, block, [block] * shape[0], [each] * shape[0])
         steps = math.ceil(shape[0] / self.pair)
         if self.config.model_type == "qwen3_vl":  # a time before each pair: the mean of the two
             times = [f"<{t:.1f} seconds>" for t in self._pairs(seconds).mean(1)]
@@ -245,13 +236,7 @@ class LlavaNextVideo(Family):
 
     def tensors(self, frames: np.ndarray, seconds: Sequence[float] | None) -> dict:
         """Return the model's visual inputs for frames [T, H, W, 3]."""
-        if frames.shape[1] != frames.shape[2]:
-            warnings.warn(
-                f"llava_next_video cuts the middle square out of frames of {frames.shape[2]} x "
-                f"{frames.shape[1]}, and numbers at their edge with the rest; read the clip with "
-                f"size=({self.side}, {self.side})",
-                stacklevel=2,
-            )
+        warn_cropped("llava_next_video", frames, self.side)
         if self.as_video:
             return {"pixel_values_videos": self.video_pixels(frames)}
         same = ("size", "crop_size", "resample", "image_mean", "image_std")

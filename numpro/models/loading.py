@@ -70,10 +70,8 @@ def weight_options(device: str, dtype: str, quantization: str | None, attention:
     kind = pick_dtype(dtype, device)
     options = {"dtype": kind, "attn_implementation": attention, "trust_remote_code": False}
     if attention == "flash_attention_2" and not find_spec("flash_attn"):
-        raise ImportError(
-            "attention='flash_attention_2' needs the package flash-attn and a GPU it knows; "
-            "without it use attention='sdpa'"
-        )
+        needed = "attention='flash_attention_2' needs the package flash-attn and a GPU it knows"
+        raise ImportError(f"{needed}; without it use attention='sdpa'")
     if quantization is not None:
         one_of("quantization", quantization, QUANTIZATIONS)
         if not find_spec("bitsandbytes"):

@@ -68,8 +68,7 @@ class LocalModel(VideoModel):
             made.notes = read_notes(weights_folder(name))  # a merged model says how it is asked
         if not getattr(made.model, "is_quantized", False):  # quantized weights are in their place
             made.model.to(device)
-        place = made.model.device, made.model.dtype
-        logging.getLogger("numpro").info("%s is on %s in %s", name, *place)
+        logging.getLogger("numpro").info("%s is on %s in %s", name, made.device, made.dtype)
         made.model.eval()
         made.adapter, made.constrained = adapter, bool(constrained)
         return made
@@ -106,18 +105,15 @@ class LocalModel(VideoModel):
     def quantization(self) -> str | None:
         """How the weights are quantized; None for plain ones."""
         config = getattr(self.model.config, "quantization_config", None)
-        if config is None:
-            return None
         bits = [n for n in ("4bit", "8bit") if getattr(config, f"load_in_{n}", False)]
-        return bits[0] if bits else str(getattr(config, "quant_method", config))
+        return bits[0] if bits else config and str(getattr(config, "quant_method", config))
 
     def state(self) -> dict:
         """Return the number format, quantization and attention."""
-        return {
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "quantization": self.quantization,
-            "attention": self.model.config._attn_implementation,
-        } | ({"constrained": True} if self.constrained else {})
+        dtype, attention = str(self.dtype), self.model.config._attn_implementation
+        state = {"dtype": dtype.removeprefix("torch."), "quantization": self.quantization}
+        constrained = {"constrained": True} if self.constrained else {}
+        return state | {"attention": attention} | constrained
 
     def lora_targets(self) -> str:
         """Return the regular expression of the language model's linear layers, for peft."""
@@ -184,9 +180,10 @@ class LocalModel(VideoModel):
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
         """Run the tokens that hold the video."""
 
-    @abstractmethod
     def is_visual(self, token: int) -> bool:
         """Return whether a token stands for a part of a picture."""
+        config = self.model.config
+        return token in (config.image_token_id, getattr(config, "video_token_id", None))
 
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
@@ -197,9 +194,7 @@ class LocalModel(VideoModel):
 
     @fit_threads
     @torch.inference_mode()
-    def respond(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
+    def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
         The video and the words that all questions begin with are run once; the questions follow
@@ -207,11 +202,9 @@ class LocalModel(VideoModel):
         not fit alone is a `NoAnswer`.
         """
         if len(prompts) > 1 and not self.shares_prefix:
-            warnings.warn(
-                f"{self.name} has layers that do not attend to the whole video: its questions "
-                "cannot share it and are asked one by one",
-                stacklevel=3,
-            )
+            reason = f"{self.name} has layers that do not attend to the whole video"
+            effect = "its questions cannot share it and are asked one by one"
+            warnings.warn(f"{reason}: {effect}", stacklevel=3)
             return self.respond_singly(frames, prompts, max_new_tokens)
         if not prompts:
             return []
@@ -247,14 +240,9 @@ class LocalModel(VideoModel):
         return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
 
     def cost(
-        self,
-        clip: Clip,
-        queries: Sequence[str],
-        question: Question | None = None,
-        labels: Labels = None,
-        max_new_tokens: int | None = None,
-        **changes,
-    ) -> Cost:
+        self, clip: Clip, queries: Sequence[str], question: Question | None = None,
+        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+    ) -> Cost:  # fmt: skip
         """Tell what `answer` with the same arguments will need, without running the model."""
         question = replace(question or Question(), **changes)
         most = max_new_tokens or answer_tokens(question.task, len(clip))

@@ -5,7 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder
+from numpro.models.registry import load_model
 from numpro.paths import write_whole
 
 # Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and
@@ -39,13 +42,11 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
     FileNotFoundError, ValueError
         When adapter or base are not there or do not fit, or `out` holds something.
     """
-    from numpro.models import load_model
-
     out, where = Path(out), weights_folder(adapter)
     if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} must be a new or empty folder")
     base = base or base_of(adapter)
-    source, config = weights_folder(base), _config(base)
+    source, config = weights_folder(base), _settings("model", base)
     if config["model_type"] == "llava_qwen":
         raise ValueError(f"{base!r} is in the published format; numpro convert writes it in ours")
     kind = config.get("dtype") or config.get("torch_dtype") or "float32"
@@ -61,11 +62,11 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
     return out
 
 
-def _config(base: str) -> dict:
-    """Return the configuration of a checkpoint."""
-    path = weights_folder(base) / "config.json"
+def _settings(kind: str, name: str) -> dict:
+    """Return the configuration of a "model" or an "adapter"."""
+    path = weights_folder(name) / ("config.json" if kind == "model" else "adapter_config.json")
     if not path.is_file():
-        raise FileNotFoundError(f"no model at {base!r}; name its folder")
+        raise FileNotFoundError(f"no {kind} at {name!r}; name its folder")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -77,12 +78,8 @@ def base_of(adapter: str) -> str:
     FileNotFoundError
         When there is no adapter.
     """
-    where = weights_folder(adapter)
-    try:
-        peft = json.loads((where / "adapter_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
-    return read_notes(where).get("base_model") or peft["base_model_name_or_path"]
+    peft = _settings("adapter", adapter)
+    return read_notes(weights_folder(adapter)).get("base_model") or peft["base_model_name_or_path"]
 
 
 def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = None) -> int:
@@ -109,12 +106,9 @@ def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = Non
         When vLLM would refuse it: another class of model, a projector trained in full, or weights
         outside the language model. Merge such an adapter and serve the merged model.
     """
-    from safetensors.torch import load_file, save_file
-
     where, out = weights_folder(adapter), Path(out)
     base = base or base_of(adapter)
-    kind = _config(base)["model_type"]
-    peft = json.loads((where / "adapter_config.json").read_text(encoding="utf-8"))
+    kind, peft = _settings("model", base)["model_type"], _settings("adapter", adapter)
     weights = load_file(where / "adapter_model.safetensors")
     strange = [name for name in weights if not name.startswith(_LANGUAGE) or ".lora_" not in name]
     reason = None

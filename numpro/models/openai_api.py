@@ -35,8 +35,7 @@ _OURS = ("model", "messages", "stream", "n")  # fields of a request that `settin
 
 def default_cache() -> Path:
     """Return the folder of responses in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "numpro", "responses")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "numpro", "responses")
 
 
 class ServedModel(VideoModel):
@@ -153,9 +152,7 @@ class ServedModel(VideoModel):
     def _key(self) -> str:
         return os.environ.get(self.key_variable, "") if self.key_variable else ""
 
-    def respond(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
+    def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
         Raises
@@ -255,10 +252,9 @@ class ServedModel(VideoModel):
         body = error.body if isinstance(error.body, dict) else {}
         why = f"{error.status_code}: {self._clean(body.get('message') or error.message)}"
         if error.status_code == 401:  # what it says may hold a part of the key
-            raise PermissionError(
-                f"{self.base_url} refuses the key (401); it is read from the environment variable "
-                f"{self.key_variable or 'named by key_variable, which is none'}"
-            ) from None
+            place = self.key_variable or "named by key_variable, which is none"
+            source = f"it is read from the environment variable {place}"
+            raise PermissionError(f"{self.base_url} refuses the key (401); {source}") from None
         if error.status_code == 404:
             raise ValueError(f"{self.base_url} has no model {self.model!r}: {why}") from None
         return why

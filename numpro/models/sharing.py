@@ -61,14 +61,9 @@ def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def decode(
-    model: PreTrainedModel,
-    prefix: Prefix,
-    questions: Sequence[list[int]],
-    most: int,
-    ends: Collection[int],
-    pad: int,
-    constraint: Constraint | None = None,
-) -> list[list[int]]:
+    model: PreTrainedModel, prefix: Prefix, questions: Sequence[list[int]], most: int,
+    ends: Collection[int], pad: int, constraint: Constraint | None = None,
+) -> list[list[int]]:  # fmt: skip
     """Answer a batch of questions greedily, behind a prefix that was run before.
 
     Greedily means the likeliest token each time. Penalties that a checkpoint's own generation
@@ -95,14 +90,12 @@ def decode(
         The tokens of each answer, without the one that ends it.
     """
     rows, length = len(questions), max(map(len, questions))
-    ids = torch.tensor([[pad] * (length - len(q)) + q for q in questions])
-    real = torch.tensor([[0] * (length - len(q)) + [1] * len(q) for q in questions])
+    ids = torch.tensor([[pad] * (length - len(q)) + q for q in questions], device=model.device)
+    real = torch.tensor([[0] * (length - len(q)) + [1] * len(q) for q in questions]).to(ids)
     position_ids = (prefix.place + real.cumsum(1) - 1).clamp(min=0)
-    mask = torch.cat([torch.ones(rows, prefix.length, dtype=torch.long), real], 1)
-    ids, position_ids, mask = (t.to(model.device) for t in (ids, position_ids, mask))
+    mask = torch.cat([real.new_ones(rows, prefix.length), real], 1)
     ends = torch.tensor(sorted(ends), dtype=torch.long, device=model.device)
-    cache, answers = prefix.branch(rows), []
-    going = torch.ones(rows, dtype=torch.bool)
+    cache, answers, going = prefix.branch(rows), [], real.new_ones(rows, dtype=torch.bool)
     while True:
         axes = position_ids.expand(prefix.axes, -1, -1) if prefix.axes > 1 else position_ids
         logits = model(
@@ -112,18 +105,15 @@ def decode(
         logits = logits if constraint is None else constraint.mask(logits)
         ids = logits.argmax(-1, keepdim=True)
         answers.append(ids)
-        going = going.to(ids.device) & ~torch.isin(ids[:, 0], ends)
+        going &= ~torch.isin(ids[:, 0], ends)
         if len(answers) == most or not going.any():
             break
         if constraint is not None:
             constraint.advance(ids[:, 0].tolist())
         position_ids = position_ids[:, -1:] + 1
         mask = torch.cat([mask, mask[:, :1]], 1)
-    stops = set(ends.tolist())
-    return [
-        list(takewhile(lambda token: token not in stops, row))
-        for row in torch.cat(answers, 1).tolist()
-    ]
+    stops, written = set(ends.tolist()), torch.cat(answers, 1).tolist()
+    return [list(takewhile(lambda token: token not in stops, tokens)) for tokens in written]
 
 
 def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:

@@ -88,10 +88,8 @@ class TransformersVlm(LocalModel):
         layout = self.family.layout(shape, prompt.seconds)
         before = prompt.frame_texts or [""] * len(layout.texts)
         if len(before) != len(layout.texts):
-            raise ValueError(
-                "words before each frame need frames_as='images'; "
-                f"this model was loaded with frames_as={self.frames_as!r}"
-            )
+            needed = "words before each frame need frames_as='images'"
+            raise ValueError(f"{needed}; this model was loaded with frames_as={self.frames_as!r}")
         video = "".join(w + frame for w, frame in zip(before, layout.texts, strict=True))
         text = self._chat(layout, video, self.words(prompt.text))
         bos = self.tokenizer.bos_token
@@ -105,19 +103,13 @@ class TransformersVlm(LocalModel):
         turn = [{"type": layout.kind}, {"type": "text", "text": "\0"}]
         before, after = self.chat_halves(turn, self.template)
         if layout.block not in before:
-            raise ValueError(
-                f"the chat template of {self.name} has no place for a {layout.kind}: it must write "
-                f"{layout.block!r} for one; got {before!r}"
-            )
+            missing = f"the chat template of {self.name} has no place for a {layout.kind}"
+            raise ValueError(f"{missing}: it must write {layout.block!r} for one; got {before!r}")
         return before.replace(layout.block, video) + question + after
 
     def visible_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of a whole frame as the model sees it."""
         return self.family.visible_size(height, width)
-
-    def is_visual(self, token: int) -> bool:
-        """Return whether a token stands for a part of a picture."""
-        return token in self._kinds
 
     def _token_types(self, ids: torch.Tensor) -> torch.Tensor:
         """Return 0 for text, 1 for images and 2 for videos."""

@@ -19,7 +19,6 @@ from numpro import __version__
 from numpro.models.files import ADAPTER_NOTES, fingerprint_files
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
-from numpro.models.longva.tensor_files import read_json, weight_files
 
 WEIGHTS = "model.safetensors"
 
@@ -55,7 +54,7 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
         kind, write = "adapter", partial(_adapter, folder)
     elif (folder / "adapter_config.json").is_file():
         raise ValueError(f"{source} is an adapter in the library's own format; use it as it is")
-    elif (model_type := read_json(folder / "config.json").get("model_type")) == "llava_qwen":
+    elif (model_type := llava.read_json(folder / "config.json").get("model_type")) == "llava_qwen":
         kind, write = "checkpoint", partial(_checkpoint, folder, vision_tower=vision_tower)
     else:
         accepted = "a checkpoint of model_type 'llava_qwen' or an adapter of LLaVA's trainer"
@@ -79,7 +78,7 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
 def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int, str]:
     """Write a checkpoint; return how many tensors it has, and a sentence about it."""
     config, tower = llava.read_config(folder, vision_tower)
-    parts = [partial(llava.our_tensors, file) for file in weight_files(folder)]
+    parts = [partial(llava.our_tensors, file) for file in llava.weight_files(folder)]
     if not llava.check_tensors(folder, config):
         parts.append(partial(_tower_tensors, tower))
     written, total = {}, 0

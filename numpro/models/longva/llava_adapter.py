@@ -15,9 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from transformers import PreTrainedModel
 
 from numpro.models.files import read_notes
-from numpro.models.longva.llava_format import rename
+from numpro.models.longva.llava_format import load_tensors, read_json, rename, shorten, weight_files
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.longva.tensor_files import load_tensors, read_json, shorten, weight_files
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
@@ -90,9 +89,9 @@ def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], 
             tensors[f"{_IN_OURS}{ours}.{name.rpartition('.')[2]}"] = tensor
         else:
             unknown.append(name)
-    single = sorted(name for name, count in halves.items() if count != 2)
+    single = [name for name, count in halves.items() if count != 2]
     projector = len(tensors) - halves.total()
-    faults = [f"tensors not known: {shorten(sorted(unknown))}"] * bool(unknown)
+    faults = [f"tensors not known: {shorten(unknown)}"] * bool(unknown)
     faults += [f"one half is missing of {shorten(single)}"] * bool(single)
     faults += ["it has no LoRA weights"] * (not halves)
     faults += [f"{projector} of 4 tensors of the projector"] * (projector not in (0, 4))
@@ -129,7 +128,7 @@ def attach_llava_adapter(model: PreTrainedModel, folder: str | Path) -> PeftMode
     wrapped, reason = get_peft_model(model, config), ""
     try:
         if unknown := set_peft_model_state_dict(wrapped, tensors).unexpected_keys:
-            names = shorten(sorted(name.removeprefix(_IN_OURS) for name in unknown))
+            names = shorten(name.removeprefix(_IN_OURS) for name in unknown)
             reason = f"there is no {names}"
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:400]

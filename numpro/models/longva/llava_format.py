@@ -1,4 +1,4 @@
-"""The LLaVA format of LongVA-7B-DPO: what its configuration and its tensors are called in ours.
+"""The LLaVA format of LongVA-7B-DPO: how its files are read, and what is called how in ours.
 
 `LlavaQwenForCausalLM` (LongVA repository, ``llava_arch.py``) makes of the frames of a video:
 hidden layer -2 of the CLIP tower without its class token, then the two-layer projector, then
@@ -6,22 +6,20 @@ average pooling over the patch grid, all frames in one row where ``<image>`` sta
 `numpro.models.longva.modeling` computes, so a checkpoint needs other names only.
 """
 
+import json
+import pickle
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    Qwen2Config,
-    Qwen2Tokenizer,
-)
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.longva.tensor_files import load_tensors, read_json, shorten, weight_files
 from numpro.paths import find_model
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.
@@ -60,6 +58,78 @@ CHAT = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ValueError
+        When the file is no JSON object.
+    FileNotFoundError
+        When it is not there.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be JSON; {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object; got a {type(content).__name__}")
+    return content
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Map a file of tensors into memory, of PyTorch or safetensors; values are read when used.
+
+    Code in it is refused, not run.
+
+    Raises
+    ------
+    ValueError
+        When it holds anything else than tensors by name, or is damaged.
+    """
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is no file of tensors alone, it is not read: {reason}") from None
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(f"{path} must hold tensors by name; got something else")
+    return content
+
+
+def weight_files(
+    folder: Path, names: tuple[str, str] = ("model.safetensors", "pytorch_model.bin")
+) -> list[Path]:
+    """Return the weight files in a folder: the first of the names there is, or its shards.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none, or one that the index names is not there.
+    """
+    for name in names:
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            files = [folder / n for n in sorted(set(read_json(index)["weight_map"].values()))]
+        elif (folder / name).is_file():
+            files = [folder / name]
+        else:
+            continue
+        if lacking := [file.name for file in files if not file.is_file()]:
+            raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
+        return files
+    raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
+
+
+def shorten(names: Iterable[str], limit: int = 5) -> str:
+    """Return the first of the names, in order, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def fetch(name: str) -> Path:
@@ -125,10 +195,8 @@ def load_tower(tower: str, **how) -> CLIPVisionModel:
     try:
         return CLIPVisionModel.from_pretrained(find_model(tower), **how)
     except OSError as error:
-        raise FileNotFoundError(
-            f"no vision tower at {tower!r}: the checkpoint names it and does not hold its weights; "
-            f"fetch it: {error}"
-        ) from error
+        advice = "the checkpoint names it and does not hold its weights; fetch it"
+        raise FileNotFoundError(f"no vision tower at {tower!r}: {advice}: {error}") from error
 
 
 def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:
@@ -230,18 +298,16 @@ def check_tensors(folder: Path, config: LongvaConfig) -> bool:
     there = {rename(name): name for name in stored if not UNUSED.search(name)}
     if config.tie_word_embeddings and "lm_head.weight" not in there:
         del wanted["lm_head.weight"]
-    missing = sorted(set(wanted) - set(there))
-    outside = [name for name in wanted if name.startswith("vision_tower.")]
-    inside = not set(outside) <= set(missing)
-    if not inside:
-        missing = [name for name in missing if name not in outside]
-    faults = {"missing": missing}
-    faults["not known"] = [there[name] for name in sorted(set(there) - set(wanted))]
-    faults["of another shape"] = [
-        f"{name} {stored[name]} for {wanted[ours]}"
-        for ours, name in sorted(there.items())
-        if stored[name] != wanted.get(ours, stored[name])
-    ]
+    missing = set(wanted) - set(there)
+    tower = {name for name in wanted if name.startswith("vision_tower.")}
+    inside = not tower <= missing
+    faults = {"missing": missing if inside else missing - tower}
+    faults["not known"] = {there[name] for name in set(there) - set(wanted)}
+    faults["of another shape"] = {
+        f"{there[ours]} {stored[there[ours]]} for {wanted[ours]}"
+        for ours in set(there) & set(wanted)
+        if stored[there[ours]] != wanted[ours]
+    }
     lines = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
     if lines:
         raise ValueError(f"{folder} does not hold LongVA's weights; tensors {'; '.join(lines)}")

@@ -8,20 +8,11 @@ concatenated in order, without separators. This is the model family of NumPro-FT
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    Cache,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    GenerationMixin,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2Model,
-)
+from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.models.auto import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.models.clip import CLIPVisionConfig, CLIPVisionModel
+from transformers.models.qwen2 import Qwen2Config, Qwen2Model
 
 PROJECTOR = "projector"
 
@@ -89,10 +80,8 @@ class LongvaProjector(nn.Module):
 class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """LongVA with its language-model head; works with ``generate`` and peft."""
 
-    config_class = LongvaConfig
     config: LongvaConfig
     base_model_prefix = "model"
-    main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -105,9 +94,8 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.vision_tower = CLIPVisionModel(config.vision_config)
         self.projector = LongvaProjector(config)
         self.language_model = Qwen2Model(config.text_config)
-        self.lm_head = nn.Linear(
-            config.text_config.hidden_size, config.text_config.vocab_size, bias=False
-        )
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
 
     @property
@@ -123,12 +111,7 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             parts.append(states[self.config.vision_feature_layer][:, 1:])
         return torch.cat(parts)
 
-    def embed(
-        self,
-        input_ids: torch.LongTensor,
-        pixel_values: torch.FloatTensor | None = None,
-        image_patches: torch.FloatTensor | None = None,
-    ) -> torch.Tensor:
+    def _embed(self, input_ids, pixel_values, image_patches) -> torch.Tensor:
         """Embed tokens, visual tokens in the places of the image token.
 
         Raises
@@ -144,26 +127,18 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if image_patches is None:
             image_patches = self.patch_features(pixel_values)
         visual = self.projector(image_patches).flatten(0, 1).to(embeds.dtype)
-        if int(here.sum()) != len(visual):
-            raise ValueError(
-                f"the prompt has {int(here.sum())} image tokens, the frames give {len(visual)}; "
-                f"each frame needs {self.config.tokens_per_frame}"
-            )
+        if here.sum() != len(visual):
+            found = f"the prompt has {int(here.sum())} image tokens, the frames give {len(visual)}"
+            raise ValueError(f"{found}; each frame needs {self.config.tokens_per_frame}")
         return embeds.masked_scatter(here.unsqueeze(-1), visual)
 
     def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_patches: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
-    ) -> CausalLMOutputWithPast:
+        self, input_ids: torch.Tensor | None = None, pixel_values: torch.Tensor | None = None,
+        image_patches: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None, past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None, labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0, **kwargs,
+    ) -> CausalLMOutputWithPast:  # fmt: skip
         """Run the model.
 
         Parameters
@@ -186,14 +161,11 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         transformers.modeling_outputs.CausalLMOutputWithPast
         """
         if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, pixel_values, image_patches)
+            inputs_embeds = self._embed(input_ids, pixel_values, image_patches)
         outputs = self.language_model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
+            inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
+            past_key_values=past_key_values, **kwargs,
+        )  # fmt: skip
         last = isinstance(logits_to_keep, int)
         places = slice(-logits_to_keep or None, None) if last else logits_to_keep
         logits, loss = self.lm_head(outputs.last_hidden_state[:, places]), None

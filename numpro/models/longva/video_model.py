@@ -1,6 +1,5 @@
 """LongVA checkpoints: how they are loaded, and what their prompts look like."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, GenerationConfig, PreTrainedModel
 
+from numpro.models.base import warn_cropped
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
@@ -44,13 +44,9 @@ class Longva(LocalModel):
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
         """Return the tokens up to the end of the video: `count` frames, in order."""
-        config = self.model.config
-        image = [config.image_token_id] * config.tokens_per_frame
-        ids = self.encode(self.before)
-        for number in range(count):
-            if frame_texts is not None:
-                ids += self.encode(frame_texts[number])
-            ids += image
+        config, ids = self.model.config, self.encode(self.before)
+        for text in frame_texts or [""] * count:
+            ids += self.encode(text) + [config.image_token_id] * config.tokens_per_frame
         return ids
 
     def question_ids(self, text: str) -> list[int]:
@@ -69,30 +65,17 @@ class Longva(LocalModel):
         scale = side / min(height, width)
         return round(height * scale), round(width * scale)
 
-    def is_visual(self, token: int) -> bool:
-        """Return whether a token stands for a part of a picture."""
-        return token == self.model.config.image_token_id
-
     @torch.inference_mode()
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
         """Run the tokens that hold the video."""
-        cache = self.model(
-            input_ids=torch.tensor([ids], device=self.device),
-            pixel_values=self.pixels(frames),
-            use_cache=True,
-            logits_to_keep=1,
-        ).past_key_values
-        return Prefix(cache, len(ids), len(ids))
+        tokens, pixels = torch.tensor([ids], device=self.device), self.pixels(frames)
+        out = self.model(input_ids=tokens, pixel_values=pixels, use_cache=True, logits_to_keep=1)
+        return Prefix(out.past_key_values, len(ids), len(ids))
 
     def pixels(self, frames: np.ndarray) -> torch.Tensor:
         """Prepare uint8 frames [T, H, W, 3] as CLIP does: [T, 3, S, S]."""
-        height, width = frames.shape[1:3]
-        if self.image_processor.do_center_crop and height != width:
-            warnings.warn(
-                f"{self.name} sees the middle square of frames of {width} x {height}, and may miss "
-                "numbers outside it; give square frames, such as size=(336, 336)",
-                stacklevel=2,
-            )
+        if self.image_processor.do_center_crop:
+            warn_cropped(self.name, frames, self.model.config.vision_config.image_size)
         made = self.image_processor(list(frames), return_tensors="pt")["pixel_values"]
         return made.to(self.device, self.dtype)
 
@@ -102,12 +85,9 @@ class Longva(LocalModel):
         return self.model.patch_features(self.pixels(frames))
 
     def training_example(
-        self,
-        frames: np.ndarray,
-        prompt: Prompt,
-        answers: Sequence[str],
+        self, frames: np.ndarray, prompt: Prompt | Sequence[Prompt], answers: str | Sequence[str],
         patches: torch.Tensor | None = None,
-    ) -> dict:
+    ) -> dict:  # fmt: skip
         """Return one sample of training: the loss is on the answer and the token that ends it.
 
         Parameters

@@ -7,8 +7,9 @@ their truth as annotated; nothing is dropped, clipped or put in order here.
 import lazy_loader
 
 _NAMES = {
+    "loading": ["Loader", "Row"],
     "records": ["Query", "Saliency", "VideoQueries", "fingerprint"],
     "registry": ["DATASETS", "load_dataset", "loader"],
-    "sources": ["sources"],
+    "sources": ["downloads", "sources"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

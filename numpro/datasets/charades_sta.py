@@ -17,8 +17,7 @@ TimeChat's files of predictions.
 import re
 from collections.abc import Iterable
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import seconds, text, text_rows
 from numpro.spans import Span
 

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from numpro.datasets.records import VideoQueries
-from numpro.datasets.registry import load_dataset, loader
-from numpro.datasets.sources import downloads, sources
+from numpro.datasets import VideoQueries, downloads, load_dataset, loader, sources
 from numpro.paths import relative
 from numpro.video import VideoError, VideoInfo, probe
 from numpro.video.workers import Request, run_many
@@ -99,10 +97,9 @@ def check_dataset(
             for fault, reason in video_faults(video, info).items():
                 counts[fault] += 1
                 faults[fault].append({"split": split, "video": video.video, "reason": reason})
-        missing, unreadable, *others = FAULTS
-        queries, present = sum(len(v.queries) for v in videos), len(videos) - counts[missing]
+        queries, present = sum(len(v.queries) for v in videos), len(videos) - counts.pop("missing")
         row = {"split": split, "queries": queries, "videos": len(videos), "present": present}
-        row |= {"readable": present - counts[unreadable], **{f: counts[f] for f in others}}
+        row |= {"readable": present - counts.pop("unreadable"), **counts}
         rows.append(row | {"published": source.get("published", {}).get(split)})
     if absent and (splits or not rows):
         raise next(iter(absent.values()))

@@ -29,8 +29,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import fields, items, need, positive, seconds, text
 from numpro.spans import Span
 

@@ -30,8 +30,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import fields, items, naming, need, text, text_rows
 from numpro.spans import Span, temporal_iou
 

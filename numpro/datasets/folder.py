@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import csv_rows, fields, json_rows, positive, seconds, spans, text
 from numpro.spans import Span
 

@@ -14,8 +14,7 @@ its list, from 0, as in ``v_uqiMw7tQ1Cc_1``.
 from collections.abc import Iterable
 from functools import partial
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import fields, items, json_rows, positive, spans, text
 
 _KEYS = {"timestamps": "sentences", "spans": "queries"}

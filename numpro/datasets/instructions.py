@@ -235,9 +235,7 @@ def build_samples(
     return samples, report | {"skipped": skipped, "rounding": config.rounding, "cost": cost}
 
 
-def _shown(
-    video: VideoQueries, task: str, config: InstructionConfig, numbered: Path | None, needed: bool
-) -> tuple[Shown, Path]:
+def _shown(video: VideoQueries, task: str, config, numbered, needed) -> tuple[Shown, Path]:
     """Return the times of a video's sampled frames and its file, with `numbered` the new one."""
     sampling = config.sampling(task)
     if numbered is None:
@@ -335,17 +333,16 @@ def check_export(path: Path, name: str) -> int:
         For the first row that breaks a rule, named with its file and number.
     """
     one_of("format", name, FORMATS)
-    count = 0
     with naming(path):
-        for key, row in json_rows(path):
+        rows = list(json_rows(path))
+        for key, row in rows:
             with naming(row_name(key)):
                 _check_row(row, name)
-            count += 1
-        if not count:
+        if not rows:
             raise ValueError("is empty")
         if name == "llama-factory" and _listed(path).get(path.stem) != _info(path):
             raise ValueError(f"dataset_info.json beside it must hold it as {_info(path)}")
-    return count
+    return len(rows)
 
 
 def _check_row(row: Any, name: str) -> None:

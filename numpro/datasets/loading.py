@@ -162,14 +162,12 @@ class Loader:
             raise FileNotFoundError("; to download: ".join([message, *downloads(self.name)[:1]]))
         return path
 
-    def load(
-        self, split: str, data_root: str | Path | None = None, limit: int | None = None
-    ) -> list[VideoQueries]:
+    def load(self, split: str, root: str | Path | None, limit: int | None) -> list[VideoQueries]:
         """Load a split: its queries grouped by video, in the order of the file.
 
         Rows that give one video two durations make two records.
         """
-        path = self.find(split, data_root, limit)
+        path = self.find(split, root, limit)
         with naming(path):
             groups = self._group(path)
         made = []
@@ -186,10 +184,10 @@ class Loader:
         for key, content in self.rows(path):
             with naming(row_name(key)):
                 for row in self.read(key, content):
-                    names = self.names(row.video)
-                    names = (*(f"{row.source}/{name}" for name in names if row.source), *names)
                     video = row.video, row.duration, row.source
                     if video not in groups:
+                        names = self.names(row.video)
+                        names = (*(f"{row.source}/{name}" for name in names if row.source), *names)
                         groups[video] = files.find(*names), []
                     if row.query is None:
                         continue

@@ -12,8 +12,7 @@ The data root holds ``test.json`` (or ``annotations.json``), ``train.json``, ``v
 
 from collections.abc import Iterable
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query
+from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import fields, positive, seconds, text
 from numpro.spans import Span
 

@@ -15,8 +15,7 @@ saliency: so the test split loads with its truth (``highlight_test_with_gt.jsonl
 
 from collections.abc import Iterable
 
-from numpro.datasets.loading import Loader, Row
-from numpro.datasets.records import Query, Saliency
+from numpro.datasets import Loader, Query, Row, Saliency
 from numpro.datasets.rows import fields, items, need, number, positive, spans, text
 
 _TRUTH, _CLIPS, _SCORES = "relevant_windows", "relevant_clip_ids", "saliency_scores"

@@ -7,9 +7,8 @@ In comes a file or a path to one, with how it is to be sampled. Out comes a `Cli
 import lazy_loader
 
 _NAMES = {
-    "clip": ["Clip", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
+    "clip": ["Clip", "Sampling", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
     "cache": ["ClipCache"],
-    "sampling": ["Sampling"],
     "workers": ["Request", "read_many", "run_many"],
     "writing": ["write_video"],
 }

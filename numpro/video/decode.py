@@ -9,15 +9,14 @@ from PIL import Image
 from numpro.video.container import Index, VideoError, VideoInfo, one_thread, stream_frames
 
 _BATCH_BYTES = 1 << 27
+Size = tuple[int, int] | None  # width and height; None is the video's own
 
 
 class _NotForDecord(Exception):
     """Decord cannot give these frames, for the reason in the message."""
 
 
-def read(
-    index: Index, wanted: np.ndarray, size: tuple[int, int] | None
-) -> tuple[np.ndarray, np.ndarray, dict]:
+def read(index: Index, wanted: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray, dict]:
     """Decode frames.
 
     Parameters
@@ -52,7 +51,7 @@ def read(
     return frames, shown, how
 
 
-def read_decord(index: Index, wanted: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+def read_decord(index: Index, wanted: np.ndarray, size: Size) -> np.ndarray:
     """Decode with decord, after checking that it sees the same frames at the same times."""
     info = index.info
     try:
@@ -82,9 +81,7 @@ def read_decord(index: Index, wanted: np.ndarray, size: tuple[int, int] | None) 
     return out
 
 
-def read_pyav(
-    index: Index, wanted: np.ndarray, size: tuple[int, int] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def read_pyav(index: Index, wanted: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Decode with PyAV; return the frames and the place that each one really has."""
     from av.video.reformatter import VideoReformatter
 
@@ -143,11 +140,11 @@ def decoded(index: Index, wanted: np.ndarray, sparing: bool) -> Iterator[tuple[i
                 yield here, frame
 
 
-def _shape(info: VideoInfo, size) -> tuple[int, int]:
+def _shape(info: VideoInfo, size: Size) -> tuple[int, int]:
     return (size[1], size[0]) if size else (info.height, info.width)
 
 
-def _resize(picture: np.ndarray, size) -> np.ndarray:
+def _resize(picture: np.ndarray, size: Size) -> np.ndarray:
     if size is None or picture.shape[1::-1] == size:
         return picture
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

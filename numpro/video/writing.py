@@ -96,9 +96,8 @@ def _packets(out, frames, ticks: Iterator[int], options: dict) -> Iterator:
     for frame in frames:
         frame = _even(frame)
         if stream is None:
-            stream = out.add_stream("libx264", rate=25, options=options)
+            stream = out.add_stream("libx264", rate=25, options=options, pix_fmt="yuv420p")
             stream.height, stream.width = frame.shape[:2]
-            stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = base
             stream.codec_context.colorspace = 6  # SMPTE 170M, what the conversion is
         if frame.shape[:2] != (stream.height, stream.width):

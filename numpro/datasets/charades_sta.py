@@ -15,7 +15,6 @@ TimeChat's files of predictions.
 """
 
 import re
-from collections.abc import Iterable
 
 from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import seconds, text, text_rows
@@ -36,9 +35,9 @@ class CharadesSta(Loader):
     }
     rows = staticmethod(text_rows)
 
-    def read(self, key: int, row: str) -> Iterable[Row]:
+    def read(self, key: int, row: str) -> list[Row]:
         """Read a line VIDEO START END##SENTENCE."""
         if not (line := _LINE.fullmatch(row)):
             raise ValueError(f"must be VIDEO START END##SENTENCE; got {row!r:.80}")
         span = Span(seconds(line[2], "START"), seconds(line[3], "END"))
-        yield Row(line[1], None, Query(str(key - 1), text(line[4], "SENTENCE"), (span,)))
+        return [Row(line[1], None, Query(str(key - 1), text(line[4], "SENTENCE"), (span,)))]

@@ -24,7 +24,7 @@ it (as the authors' download script does), or by its YFCC100M hash when the auth
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +61,7 @@ class Didemo(Loader):
 
     files = {split: (f"{split}_data.json",) for split in ("train", "val", "test")}
 
-    def read(self, key: int, row: dict) -> Iterable[Row]:
+    def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""
         qid, segments = need(row, "annotation_id", "num_segments")
         query, video, times = fields(row, description=text, video=text, times=items)
@@ -73,7 +73,7 @@ class Didemo(Loader):
                 raise ValueError(f"times must hold [first, last] segments; got {pair!r:.80}")
         if not _is_count(segments) or not segments:
             raise ValueError(f"num_segments must be a whole number above 0; got {segments!r:.80}")
-        yield Row(video, SEGMENT * segments, Query(str(qid), query, (one_span(times),)))
+        return [Row(video, SEGMENT * segments, Query(str(qid), query, (one_span(times),)))]
 
     def names(self, video: str) -> tuple[str, ...]:
         """Return the name with and without suffix, and the hash."""

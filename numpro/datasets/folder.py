@@ -13,7 +13,7 @@ as the data root) has one query a row::
 number of the row, and without ``duration`` that of the file is taken.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Folder(Loader):
     folders = (".", "videos")
     rows = staticmethod(_rows)
 
-    def read(self, key: int, row: dict) -> Iterable[Row]:
+    def read(self, key: int, row: dict) -> list[Row]:
         """Read one query; an empty cell is one that is not there."""
         video, query = fields(row, video=text, query=text)
         row = {name: value for name, value in row.items() if value not in ("", None)}
@@ -44,4 +44,4 @@ class Folder(Loader):
         if "start" in row or "end" in row:
             found += (Span(*fields(row, start=seconds, end=seconds)),)
         length = positive(row["duration"], "duration") if "duration" in row else None
-        yield Row(video, length, Query(str(row.get("qid", key)), query, found))
+        return [Row(video, length, Query(str(row.get("qid", key)), query, found))]

@@ -133,7 +133,7 @@ class Loader:
         self.name = name
 
     def read(self, key: int | str, row: Any) -> Iterable[Row]:
-        """Yield the videos and queries of one row; a malformed one is a `ValueError`."""
+        """Return the videos and queries of one row; a malformed one is a `ValueError`."""
         raise NotImplementedError
 
     def names(self, video: str) -> tuple[str, ...]:

@@ -10,8 +10,6 @@ The data root holds ``test.json`` (or ``annotations.json``), ``train.json``, ``v
 ``videos/``.
 """
 
-from collections.abc import Iterable
-
 from numpro.datasets import Loader, Query, Row
 from numpro.datasets.rows import fields, positive, seconds, text
 from numpro.spans import Span
@@ -25,9 +23,9 @@ class NumproJson(Loader):
     files = {split: (f"{split}.json",) for split in ("test", "train", "val")}
     files["test"] += ("annotations.json",)  # as published: for testing, not to be learned from
 
-    def read(self, key: int, row: dict) -> Iterable[Row]:
+    def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""
         video, query, start, end, length = fields(row, **_KINDS)
         if (qid := row.get("qid", row.get("id"))) is None:
             raise ValueError("has no id")
-        yield Row(video, length, Query(str(qid), query, (Span(start, end),)))
+        return [Row(video, length, Query(str(qid), query, (Span(start, end),)))]

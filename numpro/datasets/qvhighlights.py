@@ -13,8 +13,6 @@ saliency: so the test split loads with its truth (``highlight_test_with_gt.jsonl
 (``highlight_test_release.jsonl``), and other datasets in this form do too.
 """
 
-from collections.abc import Iterable
-
 from numpro.datasets import Loader, Query, Row, Saliency
 from numpro.datasets.rows import fields, items, need, number, positive, spans, text
 
@@ -42,10 +40,10 @@ class Qvhighlights(Loader):
         "test": ("highlight_test_with_gt.jsonl", "highlight_test_release.jsonl"),
     }
 
-    def read(self, key: int, row: dict) -> Iterable[Row]:
+    def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""
         (qid,) = need(row, "qid")
         query, video, length = fields(row, query=text, vid=text, duration=positive)
         windows = spans(row[_TRUTH], _TRUTH) if _TRUTH in row else ()
         graded = saliency(row) if _CLIPS in row or _SCORES in row else None
-        yield Row(video, length, Query(str(qid), query, windows, graded))
+        return [Row(video, length, Query(str(qid), query, windows, graded))]

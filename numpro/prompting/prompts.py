@@ -61,7 +61,7 @@ MOMENT_TIMELENS = (
 FIELDS = ("query", "numbers", "whole", "n", "first", "last", "duration", "color")
 
 # What models call a frame in an answer (`numpro/prompting/words.yaml` has more, in more languages).
-_FRAME_WORDS = ("Frame", "Panel", "Page", "Card", "Sheet", "Scene", "Image")
+_WORD = 'WORD: "Frame" | "Panel" | "Page" | "Card" | "Sheet" | "Scene" | "Image"'
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,7 @@ def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
     label = "LABEL: /[0-9]{1,4}" + (r"\.[0-9]{1,3}/" if timed else "/")
     if task == "moment_retrieval":
         start = 'start: "From " end " to " end "."? | "Between " end (" and " | " to ") end "."?'
-        words = "WORD: " + " | ".join(f'"{word}"' for word in _FRAME_WORDS)
-        end = ['end: LABEL " seconds"?'] if timed else ['end: (WORD " ")? LABEL', words]
+        end = ['end: LABEL " seconds"?'] if timed else ['end: (WORD " ")? LABEL', _WORD]
         return "\n".join([start, *end, label])
     sentence = _ANSWER.replace("{unit}", asked_unit(time_encoding))
     before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)

@@ -8,7 +8,6 @@ import sqlite3
 import warnings
 import weakref
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +104,7 @@ class Store:
             self.database.check(fix=True, retry=True)
 
     @contextmanager
-    def _failure_warned(self) -> Iterator[None]:
+    def _failure_warned(self):
         try:
             yield
         except (OSError, sqlite3.Error) as error:

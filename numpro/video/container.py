@@ -26,8 +26,7 @@ class VideoError(ValueError):
 
     def __init__(self, path: str | os.PathLike, reason: str):
         super().__init__(path, reason)
-        self.path = Path(path)
-        self.reason = reason
+        self.path, self.reason = Path(path), reason
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -88,10 +87,7 @@ def find_index(path: str | os.PathLike) -> Index:
     Queries about stretches of one film, or a long film read by stretches, ask for it again and
     again.
     """
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return make_index(path)  # which says what is wrong
+    stat = _check_file(Path(path))
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _kept_index(Path(path), identity)
 
@@ -130,8 +126,7 @@ def _scan(container, stream) -> tuple[list[tuple], object]:
     one_thread(stream)  # and the first frame comes without a queue
     try:
         for packet in container.demux(stream):
-            if first is None:
-                first = next(iter(_packet_frames(packet)), None)
+            first = first or next(iter(_packet_frames(packet)), None)
             if packet.size and not packet.is_discard and not packet.is_corrupt:
                 rows.append((packet.pts, packet.duration or 0, packet.is_keyframe))
     except av.FFmpegError:
@@ -234,13 +229,14 @@ def _check_gaps(container, gaps: np.ndarray, usual: float) -> str | None:
     return None
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> os.stat_result:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise VideoError(path, f"a {'directory' if path.is_dir() else 'device'}, not a file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise VideoError(path, "empty file")
+            return os.fstat(file.fileno())
     except FileNotFoundError:
         raise VideoError(path, "no such file") from None
     except OSError as error:

@@ -119,9 +119,8 @@ def decoded(index: Index, wanted: np.ndarray, sparing: bool) -> Iterator[tuple[i
 
     keys = np.flatnonzero(index.keyframe)
     sparing = sparing and index.pts is not None
-    needed = None
-    if sparing and index.info.codec == "h264":  # other codecs have no such mark in each packet
-        needed = set(index.pts[wanted].tolist())
+    # codecs other than H.264 do not mark in each packet whether others need it
+    needed = set(index.pts[wanted].tolist()) if sparing and index.info.codec == "h264" else None
     with av.open(str(index.info.path)) as container:
         stream = one_thread(container.streams[index.stream])
         frames, here = stream_frames(container, stream, needed), -1
@@ -131,13 +130,10 @@ def decoded(index: Index, wanted: np.ndarray, sparing: bool) -> Iterator[tuple[i
                 container.seek(int(index.pts[key]), stream=stream)
                 frames = stream_frames(container, stream, needed)
             while here < at and (frame := next(frames, None)) is not None:
-                if index.pts is None:
-                    here += 1
-                elif frame.pts is None or frame.pts not in index.ordinal:
-                    continue
-                else:
-                    here = index.ordinal[frame.pts]
-                yield here, frame
+                place = here + 1 if index.pts is None else index.ordinal.get(frame.pts)
+                if place is not None:
+                    here = place
+                    yield here, frame
 
 
 def _shape(info: VideoInfo, size: Size) -> tuple[int, int]:

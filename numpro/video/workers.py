@@ -6,7 +6,6 @@ a file in a temporary folder, which costs less than a pipe (``benchmarks/workers
 pipe, a worker killed while it writes could leave half a message, and the reader would wait forever.
 """
 
-import math
 import multiprocessing
 import os
 import shutil
@@ -21,7 +20,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from multiprocessing.connection import wait
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -158,7 +156,7 @@ def _read(path, cache: ClipCache | None, **sampling) -> Clip | tuple[Clip, str]:
 def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
     """Return what the call gives for one video; a failure to read it is returned as a value."""
     if limit and hasattr(signal, "alarm"):
-        signal.alarm(math.ceil(limit) + _GRACE)  # also where nothing else can stop it any more
+        signal.setitimer(signal.ITIMER_REAL, limit + _GRACE)  # also where no one stops it
     try:
         return call(request.path, **request.sampling)
     except VideoError as error:
@@ -181,7 +179,7 @@ def _begin(folder: str) -> None:
 
 
 def _end_with_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
+    multiprocessing.parent_process().join()
     shutil.rmtree(_folder, ignore_errors=True)
     os._exit(1)
 

@@ -5,7 +5,6 @@ trained on and how, and so how it must be asked.
 """
 
 import csv
-import json
 import os
 import tempfile
 import warnings
@@ -17,7 +16,7 @@ from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_notes, weights_folder
+from numpro.models import files
 from numpro.paths import find_model, write_whole
 
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU")
@@ -59,7 +58,7 @@ def save_adapter(
         for path in Path(half).iterdir():
             os.replace(path, out / path.name)
     write_log(out, log)
-    write_whole(out / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")
+    files.write_notes(out, notes)
 
 
 def _card(notes: dict) -> str:
@@ -72,7 +71,7 @@ def _card(notes: dict) -> str:
         f"{data['fingerprint']}: time encoding `{notes['time_encoding']}`, {notes['fps']:g} fps, "
         f"rank {config['lora_rank']}, alpha {config['lora_alpha']}, learning rate "
         f"{config['learning_rate']:g}, seed {config['seed']}. How it must be asked is in "
-        f"`{ADAPTER_NOTES}`, the losses in `log.csv`.\n"
+        f"`{files.ADAPTER_NOTES}`, the losses in `log.csv`.\n"
     )
 
 
@@ -90,8 +89,8 @@ def base_fingerprint(base: str) -> str:
     A converted checkpoint has that of its source, as long as its files are those that the
     conversion wrote: the weights are the same, so an adapter of the one fits the other.
     """
-    weights = fingerprint_files([base])
-    converted = read_notes(weights_folder(base)).get("converted", {})
+    weights = files.fingerprint_files([base])
+    converted = files.read_notes(files.weights_folder(base)).get("converted", {})
     return converted["source"] if converted.get("weights") == weights else weights
 
 
@@ -122,9 +121,9 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
         PeftConfig.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
-    notes = read_notes(weights_folder(adapter))
+    notes = files.read_notes(files.weights_folder(adapter))
     trained = notes.get("base_fingerprint")
-    if trained and trained not in (base_fingerprint(base), fingerprint_files([base])):
+    if trained and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
         owner = f"{notes['base_model']!r} (weights {trained})"
         raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
     try:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from numpro.paths import find_model
+from numpro.paths import find_model, write_whole
 
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
@@ -55,3 +55,8 @@ def read_notes(folder: str | Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} must be JSON; {error}") from error
+
+
+def write_notes(folder: Path, notes: dict) -> None:
+    """Write the notes of a folder, whole or not at all."""
+    write_whole(folder / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")

@@ -144,9 +144,7 @@ class LocalModel(VideoModel):
         """Tokenize text as it is, without added special tokens."""
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def chat_halves(
-        self, content: str | list[dict], template: str | None = None
-    ) -> tuple[str, str]:
+    def chat_halves(self, content: str | list, template: str | None = None) -> tuple[str, str]:
         """Return the chat's text around the NUL in one user's turn, up to where answers begin."""
         turn = [{"role": "user", "content": content}]
         options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder
+from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder, write_notes
 from numpro.models.registry import load_model
 from numpro.paths import write_whole
 
@@ -57,8 +57,7 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
         if path.suffix in (".json", ".jinja", ".txt", ".model") and ".index." not in path.name:
             shutil.copyfile(path, out / path.name)
     merged.save_pretrained(out)
-    notes = read_notes(where) | {"merged_from": [base, str(adapter)]}
-    write_whole(out / ADAPTER_NOTES, json.dumps(notes, indent=1) + "\n")
+    write_notes(out, read_notes(where) | {"merged_from": [base, str(adapter)]})
     return out
 
 

@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 from transformers import GenerationConfig
 
 from numpro import __version__
-from numpro.models.files import ADAPTER_NOTES, fingerprint_files
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
-
-WEIGHTS = "model.safetensors"
+from numpro.paths import write_whole
 
 
 def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None) -> dict:
@@ -65,7 +64,7 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
         tensors, contents = write(half)
         whence = Path(source).name if Path(source).exists() else source  # no path of this machine
         card = f"# {out.name}\n\nConverted from {whence} by numpro {__version__}. {contents}\n"
-        (half / "README.md").write_text(card, encoding="utf-8")
+        write_whole(half / "README.md", card)
         size = sum(file.stat().st_size for file in half.iterdir())
         if out.is_dir():
             out.rmdir()
@@ -84,7 +83,7 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
     written, total = {}, 0
     for number, read in enumerate(parts, 1):
         alone = len(parts) == 1
-        name = WEIGHTS if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        name = llava.WEIGHTS[0] if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         shard = read()
         _save(shard, out / name)
         written |= dict.fromkeys(shard, name)
@@ -92,13 +91,13 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
         config.dtype = config.dtype or next(iter(shard.values())).dtype
     if len(parts) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
-        (out / f"{WEIGHTS}.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+        write_whole(out / f"{llava.WEIGHTS[0]}.index.json", json.dumps(index, indent=1))
     generation = GenerationConfig(**llava.generation_ids(config))
     processor = llava.image_processor(config, tower)
     for part in (config, generation, llava.read_tokenizer(folder), processor):
         part.save_pretrained(out)
     same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
-    _write_notes(out, {"converted": same})  # so that adapters of the one fit the other
+    write_notes(out, {"converted": same})  # so that adapters of the one fit the other
     return len(written), "The weights are unchanged; their names are those of our LongVA class."
 
 
@@ -111,17 +110,12 @@ def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
     save_file({name: t.contiguous() for name, t in tensors.items()}, file, {"format": "pt"})
 
 
-def _write_notes(out: Path, notes: dict) -> None:
-    """Write what is known of the weights in a folder."""
-    (out / ADAPTER_NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-
-
 def _adapter(folder: Path, out: Path) -> tuple[int, str]:
     """Write an adapter; return how many tensors it has, and a sentence about it."""
     config, tensors = read_adapter(folder)
     config.save_pretrained(out)
     _save(tensors, out / "adapter_model.safetensors")
-    _write_notes(out, adapter_notes(folder))
+    write_notes(out, adapter_notes(folder))
     tower = sum("vision_tower" in name for name in config.target_modules)
     contents = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "
     return len(tensors), f"{contents}how it must be asked is in `{ADAPTER_NOTES}`."

@@ -57,6 +57,7 @@ CHAT = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -101,9 +102,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def weight_files(
-    folder: Path, names: tuple[str, str] = ("model.safetensors", "pytorch_model.bin")
-) -> list[Path]:
+def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> list[Path]:
     """Return the weight files in a folder: the first of the names there is, or its shards.
 
     Raises

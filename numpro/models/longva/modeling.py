@@ -175,18 +175,14 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
         )
 
-    def prepare_inputs_for_generation(
-        self, *args, is_first_iteration: bool = False, **kwargs
-    ) -> dict:
+    def prepare_inputs_for_generation(self, *args, **kwargs) -> dict:
         """Hand the frames over once, with the prompt, and never again with an answer token.
 
         `PreTrainedModel` does so for ``pixel_values``, whose patches are not known to it.
         """
-        if not is_first_iteration and kwargs.get("use_cache", True):
+        if not kwargs.get("is_first_iteration") and kwargs.get("use_cache", True):
             kwargs.pop("image_patches", None)
-        return super().prepare_inputs_for_generation(
-            *args, is_first_iteration=is_first_iteration, **kwargs
-        )
+        return super().prepare_inputs_for_generation(*args, **kwargs)
 
 
 # The Auto classes know LongVA from now on.

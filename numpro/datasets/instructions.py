@@ -214,8 +214,7 @@ def build_samples(
     config, samples, skipped = config or InstructionConfig(), [], []
     one_of("time_encoding of an export", config.time_encoding, EXPORTED_ENCODINGS)
     one_of("rounding", config.rounding, ROUNDINGS)
-    one_of("task", task, TASKS)
-    fps = config.sampling(task)["fps"]
+    fps = config.sampling(one_of("task", task, TASKS))["fps"]
     for video in tqdm(videos, "instructions", unit="video", disable=None):
         try:
             shown, path = _shown(video, task, config, numbered, need_videos)

@@ -25,8 +25,7 @@ DATASETS = {
 
 def loader(name: str) -> Loader:
     """Return the loader of a dataset."""
-    one_of("dataset", name, DATASETS)
-    module, _, kind = DATASETS[name].rpartition(".")
+    module, _, kind = DATASETS[one_of("dataset", name, DATASETS)].rpartition(".")
     return getattr(import_module(module), kind)(name)
 
 

@@ -206,8 +206,7 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
     'says it is not present'
     """
     if pattern is not None:
-        one_of("pattern", pattern, PATTERNS)
-        if not (found := PATTERNS[pattern].search(text)):
+        if not (found := PATTERNS[one_of("pattern", pattern, PATTERNS)].search(text)):
             return MomentAnswer(text, reason=NO_SPAN)
         start, end = (int(digits[:300]) for digits in found.groups())
         return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")

@@ -45,8 +45,8 @@ def asked_unit(time_encoding: str) -> str:
     >>> asked_unit("overlay-index"), asked_unit("text-seconds"), asked_unit("none")
     ('frame', 'second', 'frame')
     """
-    one_of("time_encoding", time_encoding, ENCODINGS)
-    return "second" if time_encoding.endswith("seconds") else "frame"
+    timed = one_of("time_encoding", time_encoding, ENCODINGS).endswith("seconds")
+    return "second" if timed else "frame"
 
 
 def frame_marks(

@@ -6,11 +6,9 @@ are answered (`predict`), or for one video the moment, its seconds and the film 
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "prediction": ["Execution", "predict"],
-        "prediction_files": ["merge_shards", "read_rows"],
-        "one_video": ["cut_out", "find_moment"],
-    },
-)
+_NAMES = {
+    "prediction": ["Execution", "predict"],
+    "prediction_files": ["merge_shards", "read_rows"],
+    "one_video": ["cut_out", "find_moment"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -6,13 +6,11 @@ once for all its queries. A question without an answer has a `NoAnswer` with the
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "registry": ["load_model"],
-        "base": ["NoAnswer", "VideoModel"],
-        "files": ["read_notes"],
-        "question": ["Question"],
-        "loading": ["pick_device"],
-    },
-)
+_NAMES = {
+    "registry": ["load_model"],
+    "base": ["NoAnswer", "VideoModel"],
+    "files": ["read_notes"],
+    "question": ["Question"],
+    "loading": ["pick_device"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -6,12 +6,10 @@ a broken training goes on where its last whole checkpoint stands.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "samples": ["IGNORED", "Samples"],
-        "finetuning": ["finetune", "plan", "read_log", "train_or_take"],
-        "presets": ["PRESETS", "FinetuneConfig"],
-        "memory": ["predict_memory", "trainable_parameters"],
-    },
-)
+_NAMES = {
+    "samples": ["IGNORED", "Samples"],
+    "finetuning": ["finetune", "plan", "read_log", "train_or_take"],
+    "presets": ["PRESETS", "FinetuneConfig"],
+    "memory": ["predict_memory", "trainable_parameters"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

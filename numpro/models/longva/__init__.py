@@ -5,11 +5,9 @@ In comes a checkpoint or an adapter, ours or as published. Out comes a `Longva`,
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "modeling": ["LongvaConfig", "LongvaForConditionalGeneration"],
-        "video_model": ["Longva", "OriginalLongva"],
-        "convert": ["convert"],
-    },
-)
+_NAMES = {
+    "modeling": ["LongvaConfig", "LongvaForConditionalGeneration"],
+    "video_model": ["Longva", "OriginalLongva"],
+    "convert": ["convert"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

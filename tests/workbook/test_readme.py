@@ -171,18 +171,17 @@ class TestParts:
         assert gone.exit_code == 1 and "README.md" in gone.stderr
         assert gone.stderr.count("\n") == 1
 
-
-def test_loaded_rows_are_marked():
-    row = ROWS[1] | {"loaded_from": "papermill_runs/flipbook_full", "note": "300 steps"}
-    text = readme.results_section("flipbook", RUN | {"scores": [row]})
-    assert (
-        "| model | base<br><sub>loaded from papermill_runs/flipbook_full</sub>"
-        "<br><sub>300 steps</sub> | none |"
-    ) in text
+    def test_loaded_rows_are_marked(self, files):
+        row = ROWS[1] | {"loaded_from": "papermill_runs/flipbook_full", "note": "300 steps"}
+        self.store(files, RUN | {"scores": [row]})
+        assert (
+            "| model | base<br><sub>loaded from papermill_runs/flipbook_full</sub>"
+            "<br><sub>300 steps</sub> | none |"
+        ) in readme.parts()["results-flipbook"]
 
 
 def test_the_expected_scores_are_the_papers():
-    rows = readme.expected_table().splitlines()
+    rows = readme.parts()["expected"].splitlines()
     assert "| LongVA-7B-DPO | NumPro-FT |" in rows[-2] + rows[-1]
     (row,) = [row for row in rows if "NumPro-FT" in row]
     assert "41.4 / 63.8 / 42.0 / 20.6" in row and "25.0 / 37.2" in row

@@ -5,6 +5,7 @@ All predictions come in the flat order of the dataset: video by video, query by 
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 
@@ -12,15 +13,24 @@ from numpro.datasets import Query, VideoQueries
 from numpro.metrics.highlight_detection import CLIP_SECONDS
 from numpro.spans import Span, labels_to_seconds, seconds_to_labels, temporal_iou
 
+Videos = Sequence[VideoQueries]
 
-def flat(videos: Sequence[VideoQueries]) -> list[tuple[VideoQueries, Query]]:
+
+def records(queries: Iterable[tuple]) -> list[VideoQueries]:
+    """Return a record for each query of a file: its video, the length of that, its true spans."""
+    return [
+        VideoQueries(v, Path(), length, (Query("", "", s),), "", "") for v, length, s in queries
+    ]
+
+
+def flat(videos: Videos) -> list[tuple[VideoQueries, Query]]:
     """Return every query with its video, whose length must be known."""
     if odd := [video.video for video in videos if not video.duration]:
         raise ValueError(f"the duration of {len(odd)} videos is not known, first {odd[0]!r}")
     return [(video, query) for video in videos for query in video.queries]
 
 
-def _fractions(train: Sequence[VideoQueries]) -> list[np.ndarray]:
+def _fractions(train: Videos) -> list[np.ndarray]:
     """Return the true spans ``[K, 2]`` of each training query as fractions of its video."""
     found = [np.array(query.spans) / video.duration for video, query in flat(train) if query.spans]
     if not found:
@@ -28,18 +38,18 @@ def _fractions(train: Sequence[VideoQueries]) -> list[np.ndarray]:
     return found
 
 
-def _stretched(videos: Sequence[VideoQueries], windows: Iterable[Sequence[float]]) -> list[Span]:
+def _stretched(videos: Videos, windows: Iterable[Sequence[float]]) -> list[Span]:
     """Return one window, given in fractions of the video, for each query."""
     pairs = zip(flat(videos), windows, strict=False)
     return [Span(a * video.duration, b * video.duration) for (video, _), (a, b) in pairs]
 
 
-def whole_video(videos: Sequence[VideoQueries]) -> list[Span]:
+def whole_video(videos: Videos) -> list[Span]:
     """Answer the whole video to every query."""
     return _stretched(videos, repeat((0.0, 1.0)))
 
 
-def best_fixed_window(train: Sequence[VideoQueries], step: float = 0.05) -> tuple[float, float]:
+def best_fixed_window(train: Videos, step: float = 0.05) -> tuple[float, float]:
     """Find the window, in fractions of the video, with the best mIoU on training queries.
 
     Parameters
@@ -69,14 +79,12 @@ def best_fixed_window(train: Sequence[VideoQueries], step: float = 0.05) -> tupl
     return windows[int(np.argmax(scores))]
 
 
-def fixed_window(videos: Sequence[VideoQueries], window: tuple[float, float]) -> list[Span]:
+def fixed_window(videos: Videos, window: tuple[float, float]) -> list[Span]:
     """Answer the same window, in fractions of the video, to every query."""
     return _stretched(videos, repeat(window))
 
 
-def random_moment(
-    videos: Sequence[VideoQueries], train: Sequence[VideoQueries], seed: int = 0
-) -> list[Span]:
+def random_moment(videos: Videos, train: Videos, seed: int = 0) -> list[Span]:
     """Answer a random training query's moment, stretched to the video's length."""
     moments = np.concatenate(_fractions(train))
     drawn = np.random.default_rng(seed).integers(len(moments), size=len(flat(videos)))
@@ -84,7 +92,7 @@ def random_moment(
 
 
 def frame_grid(
-    videos: Sequence[VideoQueries], fps: float = 1.0, rounding: str = "nearest",
+    videos: Videos, fps: float = 1.0, rounding: str = "nearest",
     end: str = "instant", past_end: bool = False,
 ) -> list[Span]:  # fmt: skip
     """Answer the truth as well as sampled frames can say it: the ceiling of frame numbers.
@@ -122,7 +130,7 @@ def frame_grid(
     return answers
 
 
-def unparsed(videos: Sequence[VideoQueries]) -> list[None]:
+def unparsed(videos: Videos) -> list[None]:
     """Answer nothing that could be read: the lowest score, for highlights above 0."""
     return [None for _ in flat(videos)]
 
@@ -132,12 +140,12 @@ def _clips(video: VideoQueries) -> np.ndarray:
     return np.arange(max(int(video.duration // CLIP_SECONDS), 1))
 
 
-def centre_prior(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
+def centre_prior(videos: Videos) -> list[np.ndarray]:
     """Score every 2-second clip by its nearness to the middle of the video, for highlights."""
     return [-np.abs(_clips(video) - (len(_clips(video)) - 1) / 2) for video, _ in flat(videos)]
 
 
-def perfect_windows(videos: Sequence[VideoQueries]) -> list[np.ndarray]:
+def perfect_windows(videos: Videos) -> list[np.ndarray]:
     """Score the clips of the true spans 1 and all others 0: perfect windows, flat scores."""
     scores = []
     for video, query in flat(videos):

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from numpro.datasets import VideoQueries
-from numpro.metrics.baselines import flat
+from numpro.metrics.baselines import Videos, flat
 from numpro.metrics.moment_retrieval import moment_retrieval
 from numpro.spans import Span
 
@@ -15,9 +14,8 @@ _EDGES = {"span length (s)": _DOUBLING, "position of its middle": (0.0, 1 / 3, 2
 
 
 def breakdown(
-    videos: Sequence[VideoQueries], predicted: Sequence[Span | None], resamples: int = 500,
-    seed: int = 0,
-) -> list[dict]:  # fmt: skip
+    videos: Videos, predicted: Sequence[Span | None], resamples: int = 500, seed: int = 0
+) -> list[dict]:
     """Score moment retrieval apart by what the question was like.
 
     Parameters
@@ -51,6 +49,6 @@ def breakdown(
             answers, truth = [predicted[i] for i in here], [pairs[i][1].spans for i in here]
             names = [pairs[i][0].video for i in here]
             scores = moment_retrieval(answers, truth, names, resamples=resamples, seed=seed)
-            rows.append({"by": name, "above": float(edges[place - 1]), "to": float(edges[place])})
-            rows[-1] |= scores
+            above, to = float(edges[place - 1]), float(edges[place])
+            rows.append({"by": name, "above": above, "to": to, **scores})
     return rows

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpro.datasets import Query, VideoQueries, load_dataset, loader
+from numpro.datasets import load_dataset, loader
 from numpro.datasets.rows import naming, number, row_name
 from numpro.metrics import baselines
 from numpro.metrics.moment_retrieval import moment_retrieval
@@ -18,8 +18,8 @@ from numpro.paths import resolve
 from numpro.spans import Span, one_of
 
 CONVENTIONS = ("default", "published", "published-strict", "vtimellm")
-# where a row may have its windows, the best place first: ours, moment_detr's, TimeChat's
-_PREDICTED = ("pred", "pred_relevant_windows", "timestamp")
+# where a row may have its windows, the best place first: ours, moment_detr's, TimeChat's; or text
+_PREDICTED = ("pred", "pred_relevant_windows", "timestamp", "response")
 _TRUE = ("truth", "relevant_windows")
 # and a span in two values, as the NumPro repository's test JSON and its result files have it
 _ENDS = (("start_time", "end_time"), ("gt_start", "gt_end"))
@@ -63,11 +63,9 @@ def _true_row(name: Any, row: dict) -> _Row:
 
 def _predicted_row(name: Any, row: dict, convention: str) -> _Row:
     """Return a row with what is predicted: windows, or for others' scorers the raw response."""
-    keys = _PREDICTED if convention == "default" else ()
-    key = next((k for k in keys if k in row), "response")
-    if key not in row:
-        windows = f"{', '.join(keys)} or " if keys else ""
-        raise ValueError(f"has no {windows}response")
+    keys = _PREDICTED if convention == "default" else _PREDICTED[-1:]
+    if (key := next((k for k in keys if k in row), None)) is None:
+        raise ValueError(f"has no {' or '.join(keys)}")
     if row[key] is None:
         return _row(name, row, ())
     if key != "response":
@@ -143,28 +141,13 @@ def _span(
     return Span(start, end), None
 
 
-def _known(rows: Sequence[_Row], path: Path, needed: int = 1) -> list[_Row]:
-    """Return the rows whose video has a known duration, which floors are fractions of."""
-    if len(known := [row for row in rows if row.duration]) < needed:
-        lack = f"{len(rows) - len(known)} of {len(rows)} queries have none"
-        raise ValueError(f"{path}: floors need durations; {lack}")
-    return known
-
-
-def _videos(rows: Sequence[_Row]) -> list[VideoQueries]:
-    """Return rows as a dataset of one query a record."""
-    return [
-        VideoQueries(r.video, Path(), r.duration, (Query(str(r.name), "", r.spans),), "", "")
-        for r in rows
-    ]
-
-
 def _guesses(rows: Sequence[_Row], train: Sequence[_Row], step: float | None) -> dict[str, dict]:
     """Score answers that never look at the video, and the best that frame labels can say.
 
     The labels are those of sampled frames, times between two of them rounded half to even.
     """
-    videos, fitted = _videos(rows), _videos(train)
+    videos = baselines.records((row.video, row.duration, row.spans) for row in rows)
+    fitted = baselines.records((row.video, row.duration, row.spans) for row in train)
     guesses = {"whole-video": baselines.whole_video(videos)}
     if train:
         window = baselines.best_fixed_window(fitted)
@@ -257,11 +240,16 @@ def evaluate_moment_predictions(
     found["convention"] = convention
     found["reversed_truth"] = sum(span[0] > span[1] for row in rows for span in row.spans)
     found["reasons"] = count_kinds(reason for span, reason in answers if span is None)
-    fitted = [*_truth(resolve(train), dataset).values()] if train else []
-    if fitted:
-        _known(rows, true_path, len(rows))
-        known = _known(fitted, resolve(train))
-        found["train"], fitted = {"n": len(known), "of": len(fitted)}, known
-    if all(row.duration for row in rows):
+    lengths, fitted = [row.duration for row in rows], []
+    if train:
+        fitted = [*_truth(resolve(train), dataset).values()]
+        known = [row.duration for row in fitted]
+        for file, durations, enough in ((true_path, lengths, all), (resolve(train), known, any)):
+            if not enough(durations):  # floors are fractions of them
+                lack = f"{durations.count(None)} of {len(durations)} queries have none"
+                raise ValueError(f"{file}: floors need durations; {lack}")
+        fitted = [row for row in fitted if row.duration]
+        found["train"] = {"n": len(fitted), "of": len(known)}
+    if all(lengths):
         found["beside"] = _guesses(rows, fitted, label_seconds)
     return found

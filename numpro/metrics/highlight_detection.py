@@ -13,6 +13,7 @@ from numpro.metrics.bootstrap import score_table
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 CLIP_SECONDS = 2
+Scores = Sequence[np.ndarray | None]  # one a clip for each query; None is an unparsed answer
 
 
 def saliency_matrix(truth: Any, duration: float) -> np.ndarray:
@@ -59,9 +60,7 @@ def _average_precision(predicted: np.ndarray, positive: np.ndarray) -> np.ndarra
     return np.where(total == clips, 1.0, ap)
 
 
-def matrix_values(
-    predicted: Sequence[np.ndarray | None], matrices: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
+def matrix_values(predicted: Scores, matrices: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Return `highlight_values` for truth given by `saliency_matrix`."""
     values = {level: np.zeros((len(predicted), 2)) for level in LEVELS}
     given = [np.zeros(1) if scores is None else np.asarray(scores, float) for scores in predicted]
@@ -84,9 +83,7 @@ def matrix_values(
     return values
 
 
-def highlight_values(
-    predicted: Sequence[np.ndarray | None], truth: Sequence[Any], durations: Sequence[float]
-) -> dict[str, np.ndarray]:
+def highlight_values(predicted: Scores, truth: Sequence[Any], durations: Sequence[float]) -> dict:
     """Return for each level the values ``[N, 2]`` of every query: mean AP and HIT@1, 0 to 1."""
     counts = len(predicted), len(truth), len(durations)
     if len(set(counts)) > 1:
@@ -95,7 +92,7 @@ def highlight_values(
 
 
 def highlight_detection(
-    predicted: Sequence[np.ndarray | None], truth: Sequence[Any], durations: Sequence[float],
+    predicted: Scores, truth: Sequence[Any], durations: Sequence[float],
     videos: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0,
 ) -> dict:  # fmt: skip
     """Score one saliency score per 2-second clip for each query, as the official scorer does.

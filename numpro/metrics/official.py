@@ -8,12 +8,13 @@ included; they are written anew for all queries at once.
 import json
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numpro.datasets import Query, Saliency, VideoQueries
+from numpro.datasets import Saliency
 from numpro.datasets.rows import need, number
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
@@ -26,6 +27,7 @@ THRESHOLDS = np.arange(50, 100, 5) / 100
 # second; "full" takes all windows
 RANGES = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)}
 MOST_WINDOWS = 10  # of a query, the first ones listed
+Pair = tuple[Sequence[np.ndarray | None], Sequence[np.ndarray]] | None  # predicted and true
 WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"  # the keys of predictions
 
 
@@ -101,15 +103,10 @@ def detection_values(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]
     lengths = stacked[..., 1] - stacked[..., 0]
     for name, (low, high) in RANGES.items():
         kept = (low < lengths) & (lengths <= high)
-        counts, order = kept.sum(axis=1), np.argsort(~kept, axis=1, kind="stable")[..., None]
-        windows = np.where(kept[..., None], stacked, np.nan)
+        here = kept.any(axis=1)
+        chosen = np.where(kept[here, :, None], stacked[here], np.nan)
         values[name] = np.full((len(true), 2, len(THRESHOLDS)), np.nan)
-        # queries of up to 1, 2, 4, ... windows together: most have one, few have many
-        sizes = 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(int)
-        for size in np.unique(sizes):
-            here = (counts > 0) & (sizes == size)
-            chosen = np.take_along_axis(windows[here], order[here, :size], axis=1)
-            values[name][here] = _window_values(padded[here], chosen, counts[here])
+        values[name][here] = _window_values(padded[here], chosen, kept[here].sum(axis=1))
     return values
 
 
@@ -119,11 +116,7 @@ def _percent(values: np.ndarray) -> float | None:
     return float(f"{100 * counted.mean():.2f}") if counted.size else None
 
 
-def official_scores(
-    windows: tuple[Sequence[np.ndarray], Sequence[np.ndarray]] | None = None,
-    saliency: tuple[Sequence[np.ndarray | None], Sequence[np.ndarray]] | None = None,
-    *bootstrap: Any,
-) -> dict:
+def official_scores(windows: Pair = None, saliency: Pair = None, *bootstrap: Any) -> dict:
     """Return the official scorer's nested scores: what is predicted decides which there are.
 
     Parameters
@@ -149,17 +142,15 @@ def official_scores(
     marks = [f"{t:g}" for t in THRESHOLDS]
     for name, values in (detection_values(*windows) if windows else {}).items():
         columns[f"MR-{name}-mAP"] = average = values[:, 0].mean(axis=1)
-        ap, r1 = (
-            dict(zip(marks, map(_percent, part.T), strict=True)) for part in values.swapaxes(0, 1)
-        )
+        ap, r1 = ({m: _percent(values[:, i, t]) for t, m in enumerate(marks)} for i in (0, 1))
         scores[name] = {"MR-mAP": ap | {"average": _percent(average)}, "MR-R1": r1}
         if name == "full":
             columns |= {f"MR-full-mAP@{marks[t]}": values[:, 0, t] for t in (0, 5)}
             columns |= {f"MR-full-R1@{marks[t]}": values[:, 1, t] for t in (0, 4)}
     for level, values in (matrix_values(*saliency) if saliency else {}).items():
-        for i, name in enumerate(("mAP", "Hit1")):
-            columns[f"HL-min-{level}-{name}"] = values[:, i]
-            scores.setdefault(f"HL-min-{level}", {})[f"HL-{name}"] = _percent(values[:, i])
+        both = dict(zip(("mAP", "Hit1"), values.T, strict=True))
+        columns |= {f"HL-min-{level}-{name}": column for name, column in both.items()}
+        scores[f"HL-min-{level}"] = {f"HL-{name}": _percent(both[name]) for name in both}
     brief = {name: _percent(column) for name, column in columns.items()}
     ends = 100 * bootstrap_interval(np.column_stack(list(columns.values())), *bootstrap)
     ends = [None if np.isnan(pair).any() else pair.tolist() for pair in ends]
@@ -208,19 +199,14 @@ def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray,
 
 def _guesses(true: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str, dict]:
     """Score what clips get without the video, and from the true windows with flat scores."""
-    videos = [
-        VideoQueries(name, Path(), CLIP_SECONDS * len(matrix), (Query("", "", windows),), "", "")
-        for name, windows, matrix in true
-    ]
+    videos = baselines.records((name, CLIP_SECONDS * len(m), w) for name, w, m in true)
+    _, windows, matrices = zip(*true, strict=True)
     guesses = {"unparsed": baselines.unparsed(videos)}
     guesses["centre-prior"] = baselines.centre_prior(videos)
-    if all(len(windows) for _, windows, _ in true):
+    if all(map(len, windows)):
         guesses["perfect-windows"] = baselines.perfect_windows(videos)
-    matrices = [matrix for *_, matrix in true]
-    return {
-        name: official_scores(None, (scores, matrices), None, 1)["brief"]
-        for name, scores in guesses.items()
-    }
+    scores = {name: official_scores(None, (g, matrices), None, 1) for name, g in guesses.items()}
+    return {name: found["brief"] for name, found in scores.items()}
 
 
 def evaluate_highlight_predictions(
@@ -260,21 +246,17 @@ def evaluate_highlight_predictions(
     submitted = read_file(path, partial(_submitted, parts=parts))
     true = read_file(true_path, partial(_annotated, parts=parts))
     check_same_queries(submitted, true, path, true_path)
-    windows, scores, given = zip(*submitted.values(), strict=True)
-    rows = [true[qid] for qid in submitted]
+    answers, rows = list(submitted.values()), [true[qid] for qid in submitted]
+    windows, scores, _ = zip(*answers, strict=True)
     videos, true_windows, matrices = zip(*rows, strict=True)
     moments = (windows, true_windows) if WINDOWS in parts else None
     saliency = (scores, matrices) if SALIENCY in parts else None
     found = official_scores(moments, saliency, videos, resamples)
-    silent = [
-        reason
-        for w, s, reason in zip(windows, scores, given, strict=True)
-        if (moments and not len(w)) or (saliency and s is None)
-    ]
-    found["reasons"] = count_kinds(silent)
+    silent = [bool((moments and not len(w)) or (saliency and s is None)) for w, s, _ in answers]
+    found["reasons"] = count_kinds(reason for *_, reason in compress(answers, silent))
     if beside and saliency:
         found["beside"] = _guesses(rows)
-    return {"n": len(submitted), "unparsed": len(silent), **found}
+    return {"n": len(answers), "unparsed": sum(silent), **found}
 
 
 def moment_detr_row(row: dict) -> dict:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from operator import itemgetter
 
 from numpro.metrics.paper import beside_paper
+from numpro.spans import one_of
 
 FLOORS = ("best-fixed-window", "whole-video", "random-moment", "centre-prior")
 CEILINGS = ("frame-grid",)
 ROLES = ("floor", "model", "ceiling")
 METHODS = ("base", "fine-tuned", *FLOORS, *CEILINGS)
 TASKS = {"moment_retrieval": "moment retrieval", "highlight_detection": "highlight detection"}
+PANEL = itemgetter("dataset", "split", "task")  # rows that are alike in these are one table
 KEYS = ("dataset", "split", "task", "method", "model", "time_encoding", "fps", "n", "unparsed")
 # beside the metrics a row may say where it comes from and anything a reader should know
 EXTRA = ("adapter", "loaded_from", "note")
@@ -30,9 +33,8 @@ def check_score_row(row: Mapping) -> None:
     """
     if missing := [key for key in KEYS if key not in row]:
         raise ValueError(f"a score row lacks {', '.join(missing)}: {dict(row)}")
-    for key, accepted in (("task", tuple(TASKS)), ("method", METHODS)):
-        if row[key] not in accepted:
-            raise ValueError(f"{key} must be one of {', '.join(accepted)}; got {row[key]!r}")
+    one_of("task", row["task"], TASKS)
+    one_of("method", row["method"], METHODS)
     n, unparsed = row["n"], row["unparsed"]
     if not (isinstance(n, Integral) and isinstance(unparsed, Integral) and 0 <= unparsed <= n > 0):
         raise ValueError(f"n must be above 0, unparsed 0..n; got n {n!r}, unparsed {unparsed!r}")
@@ -73,23 +75,20 @@ def group_scores(rows: Sequence[Mapping]) -> list[dict]:
     """
     groups: dict[tuple, list] = {}
     for row in rows:
-        groups.setdefault((row["dataset"], row["split"], row["task"]), []).append(row)
-    return [_group(*key, found) for key, found in groups.items()]
+        groups.setdefault(PANEL(row), []).append(row)
+    return [_group(*panel, found) for panel, found in groups.items()]
 
 
 def _group(dataset: str, split: str, task: str, rows: list) -> dict:
+    """Return the group of these rows, with what its models share and in what they differ."""
     rows = sorted(rows, key=lambda row: ROLES.index(role(row["method"])))
-    shared, columns = {}, ["time_encoding"]
-    for key in ("model", "fps", "n"):
-        values = {row[key] for row in rows if row[key] is not None}
-        if len(values) == 1:
-            shared[key] = values.pop()
-        elif values:
-            columns.append(key)
-    names = {"title": f"{dataset} {split}: {TASKS[task]}", "split": f"{dataset} {split}"}
-    columns.append("unparsed")
-    found = {"shared": shared, "columns": columns, "metrics": metric_names(rows)}
-    return names | found | {"task": task, "rows": rows}
+    found = {key: {row[key] for row in rows} - {None} for key in ("model", "fps", "n")}
+    return {
+        "title": f"{dataset} {split}: {TASKS[task]}", "split": f"{dataset} {split}",
+        "shared": {key: min(values) for key, values in found.items() if len(values) == 1},
+        "columns": ["time_encoding", *(key for key in found if len(found[key]) > 1), "unparsed"],
+        "metrics": metric_names(rows), "task": task, "rows": rows,
+    }  # fmt: skip
 
 
 def format_score(score: Sequence[float] | None) -> str:
@@ -167,10 +166,8 @@ def paper_table(rows: Sequence[Mapping]) -> dict:
         one of the paper's.
     """
     models = [row for row in rows if role(row["method"]) == "model"]
-    first: dict[str, tuple] = {}
-    for row in models:
-        first.setdefault(row["task"], (row["dataset"], row["split"]))
-    kept = [row for row in models if (row["dataset"], row["split"]) == first[row["task"]]]
+    first = {row["task"]: PANEL(row) for row in reversed(models)}
+    kept = [row for row in models if PANEL(row) == first[row["task"]]]
     beside = [row for row in beside_paper(kept) if row["metric"] in ("mIoU", "mAP")]
     where = list(dict.fromkeys(row["where"] for row in beside))
     lines: dict[tuple, dict] = {}

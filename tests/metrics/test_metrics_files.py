@@ -238,7 +238,7 @@ def test_reversed_truth_is_counted(tmp_path):
         pytest.param("\n[1]\n", "row 2: must be an object; got list", id="not-an-object"),
         pytest.param('{"pred": []}', "row 1: has no qid", id="no-qid"),
         pytest.param('{"qid": null, "pred": []}', "row 1: has no qid", id="null-qid"),
-        pytest.param('{"qid": 1}', "row 1: has no pred, .* or response", id="no-pred"),
+        pytest.param('{"qid": 1}', "row 1: has no pred or .* or response", id="no-pred"),
         pytest.param('{"qid": 1, "response": 5}', "row 1: response must be text", id="response"),
         pytest.param('{"qid": 1, "pred": []}', "row 1: has no truth", id="no-truth"),
         pytest.param('{"qid": 1, "pred": [], "truth": []}', "row 1: truth is empty", id="blind"),

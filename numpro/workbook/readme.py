@@ -8,14 +8,14 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
-from numpro.metrics import PAPER_ROWS, group_scores, headline, table_cells
+from numpro.metrics import PAPER_ROWS, table_cells
 from numpro.metrics.tables import shared_text
 from numpro.paths import relative, root
 from numpro.workbook.notebooks import load
+from numpro.workbook.report import render
 from numpro.workbook.runs import REFERENCE_RUNS, Run, find_notebooks
 
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
@@ -97,20 +97,13 @@ def _finished(run: str) -> dict | None:
 
 def parts() -> dict[str, str]:
     """Return every generated part by its name, as ``readme.md.j2`` writes it."""
-    import jinja2
-
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    pages = jinja2.Environment(loader=folder, **options)
-    pages.filters |= {"cell": _cell, "code": _code, "score_table": _score_table}
-    pages.globals |= {"headline": headline, "group_scores": group_scores, "load": load}
-    pages.globals |= {"shared_text": shared_text, "count_queries": _count_queries}
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
     loaders = {name: loader(name) for name in DATASETS}
-    text = pages.get_template("readme.md.j2").render(
-        notebooks=find_notebooks(), expected=expected_table(), runs=runs, loaders=loaders,
-        sources=sources(), splits=SPLITS, rooms=_rooms(),
-    )  # fmt: skip
+    names = {"cell": _cell, "code": _code, "score_table": _score_table, "load": load}
+    names |= {"shared_text": shared_text, "count_queries": _count_queries, "rooms": _rooms()}
+    names |= {"notebooks": find_notebooks(), "expected": expected_table(), "runs": runs}
+    names |= {"loaders": loaders, "sources": sources(), "splits": SPLITS}
+    text = render("readme.md.j2", **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 
 

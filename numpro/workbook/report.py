@@ -23,6 +23,18 @@ def _as_text(value: object) -> str:
     return "None" if value is None else json.dumps(value)
 
 
+def render(template: str, **names: object) -> str:
+    """Return a template of this folder filled in; it may call `names`, also as filters."""
+    import jinja2
+
+    folder, escape = Path(__file__).parent, jinja2.select_autoescape(["html.j2"])
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=escape, **options)
+    pages.filters |= names
+    names |= {"headline": headline, "group_scores": group_scores}
+    return pages.get_template(template).render(names)
+
+
 def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     """Return the report of a run as one HTML page that needs nothing else.
 
@@ -33,15 +45,9 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     figures : sequence of mappings
         As `Run.figures` gives them; the pictures are put into the page.
     """
-    import jinja2
-
-    text = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    options = {"autoescape": True, "trim_blocks": True, "undefined": jinja2.StrictUndefined}
-    page = jinja2.Template(text, lstrip_blocks=True, **options)
-    scores, pictures = results["scores"], [figure | _picture(figure["path"]) for figure in figures]
-    parts = {"headline": headline(scores), "groups": group_scores(scores), "figures": pictures}
-    parts |= {"paper": paper_table(scores), "rerun": rerun_command(results)}
-    return page.render(results=results, role=role, as_text=_as_text, **parts)
+    names = {"as_text": _as_text, "picture": _picture, "rerun_command": rerun_command}
+    names |= {"results": results, "figures": figures, "role": role, "paper_table": paper_table}
+    return render("report.html.j2", **names)
 
 
 def _picture(path: Path) -> dict:

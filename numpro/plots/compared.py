@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.container import ErrorbarContainer
+from matplotlib.legend_handler import HandlerErrorbar
+from matplotlib.patches import Rectangle
 
-from numpro.metrics.tables import TASKS
+from numpro.metrics.tables import PANEL, TASKS
 from numpro.plots import style
 
 _KEYS = ["position", "size", "color"]
 
 
 @style.styled()
-def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "style.Figure":
+def run_scores(rows: style.Rows, names: Sequence[str]) -> style.Figure:
     """Show each score in every run, with 95 % intervals; a panel for each split and task.
 
     Parameters
@@ -27,11 +30,11 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "style.Figure":
     for row in rows:
         if len(row["scores"]) != len(names):
             raise ValueError(f"a row has {len(row['scores'])} scores for {len(names)} runs")
-    panels = list(dict.fromkeys(tuple(row[key] for key in keys[:3]) for row in rows))
+    panels = dict.fromkeys(map(PANEL, rows))
     figure = style.new_figure(0.6 + 2.9 * len(panels), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
-        here = [row for row in rows if tuple(row[key] for key in keys[:3]) == panel]
+        here = [row for row in rows if PANEL(row) == panel]
         for number, row in enumerate(here):
             points = [(x, *s) for x, s in enumerate(row["scores"]) if s is not None]
             aside = 0.05 * (number - (len(here) - 1) / 2)  # intervals side by side
@@ -47,9 +50,8 @@ def run_scores(rows: Sequence[Mapping], names: Sequence[str]) -> "style.Figure":
 
 @style.styled()
 def dots(
-    series: Mapping[str, Mapping[str, Sequence]], xlabel: str,
-    lines: Mapping[str, float] | None = None,
-) -> "style.Figure":  # fmt: skip
+    series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None
+) -> style.Figure:
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters
@@ -62,9 +64,6 @@ def dots(
     lines : dict of float, optional
         Upright lines by name, such as a floor.
     """
-    from matplotlib.container import ErrorbarContainer
-    from matplotlib.legend_handler import HandlerErrorbar
-
     style.check_named(series, "series")
     labels = list(dict.fromkeys(label for one in series.values() for label in one))
     rows = max(0.34, 0.17 * len(series)) * len(labels)
@@ -101,7 +100,7 @@ def _scores(given) -> np.ndarray:
 @style.styled()
 def design_heatmaps(
     table: Any, values: Sequence[str] = ("number_accuracy", "caption_accuracy"), chosen: Any = None
-) -> "style.Figure":
+) -> style.Figure:
     """Show the study of number designs: place against size for each colour, the choice marked.
 
     Parameters
@@ -154,8 +153,6 @@ def design_heatmaps(
 
 def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool) -> None:
     """Draw a table of figures; light or dark text as the ground needs it."""
-    from matplotlib.patches import Rectangle
-
     ax.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
     for (y, x), figure in np.ndenumerate(grid.to_numpy(float)):
         here = pick == (grid.index[y], grid.columns[x], colour)

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from numpro.metrics import moment_ious
 from numpro.plots import style
+from numpro.plots.style import Rows
 
 
 @style.styled()
-def timelines(
-    rows: Sequence[Mapping], limit: int = 20, title: str | None = None, what: str = "queries"
-) -> "style.Figure":
+def timelines(rows: Rows, limit: int = 20, title: str = "", what: str = "queries") -> style.Figure:
     """Show truth and prediction of many queries as bars on the time of their videos.
 
     Parameters
@@ -26,8 +26,6 @@ def timelines(
     what : str
         What the rows are, where they are no queries: "answers" to one of them.
     """
-    from matplotlib.patches import Patch
-
     style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
     shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
     longest = max(map(_length, shown))
@@ -70,7 +68,7 @@ def _lane(ax, lane: int, row: Mapping, longest: float) -> None:
 
 
 @style.styled()
-def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "style.Figure":
+def answer_map(rows_by_method: Mapping[str, Rows]) -> style.Figure:
     """Show where answers lie against where the truth lies: their middles, as shares of the video.
 
     Right answers lie on the diagonal; the same answer to every query makes a level line.
@@ -104,9 +102,8 @@ def answer_map(rows_by_method: Mapping[str, Sequence[Mapping]]) -> "style.Figure
 
 @style.styled()
 def saliency_plot(
-    truth: Any, predicted: Sequence[float] | None, title: str | None = None,
-    clip_seconds: float = 2.0,
-) -> "style.Figure":  # fmt: skip
+    truth: Any, predicted: Sequence[float] | None, title: str = "", clip_seconds: float = 2.0
+) -> style.Figure:
     """Show how annotators and a model grade each clip of a video.
 
     Parameters
@@ -147,7 +144,7 @@ def saliency_plot(
     place = {"width": 0.92 * clip_seconds, "align": "edge"}
     above.bar(starts, grades, gid="truth", **place, **style.TRUTH)
     above.plot((ids + 0.46) * clip_seconds, graded, "_", color=style.INK, ms=11, mew=1.6)
-    above.set(ylim=(0, 4.2), ylabel="annotators", title=style.readable(title or "", 100))
+    above.set(ylim=(0, 4.2), ylabel="annotators", title=style.readable(title, 100))
     above.set_yticks([0, 2, 3, 4], ["0", "2 fair", "3 good", "4 very good"])
     above.grid(axis="y")
     if scores is None:
@@ -165,8 +162,8 @@ def saliency_plot(
 @style.styled()
 def attention_map(
     tokens: Sequence[str], weights: Any, truth: Any = (), labels: Sequence | None = None,
-    title: str | None = None, frames: Any = None,
-) -> "style.Figure":  # fmt: skip
+    title: str = "", frames: Any = None,
+) -> style.Figure:  # fmt: skip
     """Show how much attention each frame gets while each token of an answer is written.
 
     Parameters

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from numpro.metrics import bootstrap_interval, group_scores, moment_ious
 from numpro.metrics.tables import KEYS, TASKS, metric_names, role
 from numpro.plots import style
+from numpro.plots.style import Rows
 
 _BARS = {"base": style.SKY, "fine-tuned": style.BLUE}
 _HATCHES = ("", "////", "....", "xxxx", "----")
@@ -16,7 +18,7 @@ _HATCHES = ("", "////", "....", "xxxx", "----")
 def recall_curve(
     curves: Mapping[str, tuple], floors: Mapping[str, tuple] | None = None,
     ceiling: tuple | None = None, videos: Sequence[str] | None = None, resamples: int = 500,
-) -> "style.Figure":  # fmt: skip
+) -> style.Figure:  # fmt: skip
     """Show R@1 against the IoU threshold, with 95 % intervals, floors and ceiling.
 
     Parameters
@@ -55,7 +57,7 @@ def recall_curve(
 
 
 @style.styled()
-def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "style.Figure":
+def score_bars(rows: Rows, metric: str | None = None) -> style.Figure:
     """Show scores with their intervals as bars, floors and ceilings as lines.
 
     Parameters
@@ -88,7 +90,7 @@ def score_bars(rows: Sequence[Mapping], metric: str | None = None) -> "style.Fig
     return fig
 
 
-def _score_panel(ax, group: Mapping, metric: str, rows: Sequence[Mapping]) -> None:
+def _score_panel(ax, group: Mapping, metric: str, rows: Rows) -> None:
     models = [row for row in rows if role(row["method"]) == "model"]
     encodings = list(dict.fromkeys(row["time_encoding"] for row in models))
     for lane, row in enumerate(models):
@@ -122,9 +124,8 @@ def _score_name(row: Mapping, columns: Sequence[str]) -> str:
 
 @style.styled()
 def length_curve(
-    rows_by_method: Mapping[str, Sequence[Mapping]], edges: Sequence[float] | None = None,
-    resamples: int = 500,
-) -> "style.Figure":  # fmt: skip
+    rows_by_method: Mapping[str, Rows], edges: Sequence[float] | None = None, resamples: int = 500
+) -> style.Figure:
     """Show mIoU against the length of the video, with 95 % intervals by video.
 
     Parameters
@@ -138,8 +139,6 @@ def length_curve(
     resamples : int
         Of the bootstrap.
     """
-    import pandas as pd
-
     style.check_named(rows_by_method, "rows_by_method", ("duration", "video", "truth", "pred"))
     rows = [{**row, "method": name} for name, rows in rows_by_method.items() for row in rows]
     answers, truth = map(style.first_prediction, rows), [row["truth"] for row in rows]
@@ -168,9 +167,7 @@ def length_curve(
 
 
 @style.styled()
-def learning_curve(
-    rows: Sequence[Mapping], lines: Sequence[Mapping] = (), metric: str = "mIoU"
-) -> "style.Figure":
+def learning_curve(rows: Rows, lines: Rows = (), metric: str = "mIoU") -> style.Figure:
     """Show a score against the number of queries it was learned from, with 95 % intervals.
 
     Parameters
@@ -202,7 +199,7 @@ def learning_curve(
 
 
 @style.styled()
-def recall_bars(recall: Mapping[str, float], iou: float) -> "style.Figure":
+def recall_bars(recall: Mapping[str, float], iou: float) -> style.Figure:
     """Show R@1 of several methods at one IoU threshold, in percent, as bars."""
     style.check_named(recall, "recall")
     ax = style.new_figure(0.7 + 0.42 * len(recall), 8, layout="constrained").add_subplot()

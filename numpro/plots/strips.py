@@ -1,6 +1,6 @@
 """Pictures made of frames: one strip, two to compare, a gallery of cases; sizes in inches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,10 +146,9 @@ class _Canvas:
 
 @style.styled()
 def contact_strip(
-    clip_or_frames: Any, seconds: Sequence[float] | None = None,
-    labels: Sequence[int | str] | None = None, truth: Any = None, predicted: Any = None,
-    title: str | None = None, per_row: int = 8,
-) -> "style.Figure":  # fmt: skip
+    clip_or_frames: Any, seconds: Sequence[float] | None = None, labels: Sequence | None = None,
+    truth: Any = None, predicted: Any = None, title: str = "", per_row: int = 8,
+) -> style.Figure:  # fmt: skip
     """Show the frames of a clip in rows, with the truth and the prediction as brackets.
 
     Parameters
@@ -177,7 +176,7 @@ def contact_strip(
     """
     strip = _Strip(clip_or_frames, seconds, labels, truth, predicted, per_row)
     canvas = _Canvas(max(strip.width, 4.0))
-    canvas.heading(title or "")
+    canvas.heading(title)
     canvas.strip(strip)
     canvas.block(strip.note, color=style.SOFT)
     return canvas.finish()
@@ -187,7 +186,7 @@ def contact_strip(
 def compare_strip(
     clip: Any, numbered: Any, query: str, answer_text: str, truth: Any = None,
     predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 8,
-) -> "style.Figure":  # fmt: skip
+) -> style.Figure:  # fmt: skip
     """Show the same frames without and with numbers, the question and the answer.
 
     Parameters
@@ -231,7 +230,7 @@ def compare_strip(
 
 
 @style.styled()
-def failure_gallery(items: Sequence[Mapping], limit: int = 6) -> "style.Figure":
+def failure_gallery(items: style.Rows, limit: int = 6) -> style.Figure:
     """Show answers with their frames, to see what goes wrong.
 
     Parameters

@@ -6,17 +6,21 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from PIL import Image
 
 from numpro.spans import Span
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+Rows = Sequence[Mapping]
 WIDTH = 10.0  # inches; at 100 dots an inch the width of a notebook
 INK, SOFT, FAINT = "#222222", "#555555", "#DDDDDD"
 BLUE, RED, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
@@ -33,19 +37,15 @@ _LOOK = Path(__file__).with_name("look.mplstyle")
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the one look, whatever the reader's own settings are."""
-    from matplotlib import interactive, is_interactive, style
-
-    with style.context(["default", _LOOK]):
+    with mpl.style.context(["default", _LOOK]):
         yield
-        switched_on = is_interactive()
+        switched_on = mpl.is_interactive()
     # a notebook's backend starts with the first figure and switches this on for good
-    interactive(switched_on)
+    mpl.interactive(switched_on)
 
 
-def new_figure(height: float, width: float = WIDTH, **options: Any) -> "Figure":
+def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
     """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
-    from matplotlib.figure import Figure
-
     # pyplot keeps its figures until they are shown, so it makes one only where it is in use
     pyplot = sys.modules.get("matplotlib.pyplot")
     figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
@@ -53,7 +53,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> "Figure":
     return figure
 
 
-def show(figure: "Figure", caption: str = "") -> None:
+def show(figure: Figure, caption: str = "") -> None:
     """Show a picture in a notebook, small in bytes and with words for readers who cannot see it.
 
     Parameters
@@ -75,22 +75,19 @@ def _display(figure, caption: str = "") -> None:
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
 
 
-def alt_text(figure: "Figure", caption: str = "", most: int = 500) -> str:
+def alt_text(figure: Figure, caption: str = "", most: int = 500) -> str:
     """Return a caption and the words that stand in a picture: titles, axes, lines, answers.
 
     Figures on axes are left out, and what is longer than `most` characters is cut.
     """
-    from matplotlib.text import Text
-
     shown = figure.findobj(lambda a: isinstance(a, Text) and a.get_visible())
     texts = dict.fromkeys(" ".join(text.get_text().split()) for text in shown)
     words = "; ".join(text for text in texts if any(map(str.isalpha, text)))
-    return readable(
-        f"{caption.rstrip('.')}. {words}" if caption and words else caption + words, most
-    )
+    caption = f"{caption.rstrip('.')}. " if caption and words else caption
+    return readable(caption + words, most)
 
 
-def small_png(figure: "Figure", dpi: float = 100) -> bytes:
+def small_png(figure: Figure, dpi: float = 100) -> bytes:
     """Return a figure as a PNG of 256 colours: a third of the bytes in a notebook.
 
     Parameters
@@ -107,10 +104,8 @@ def small_png(figure: "Figure", dpi: float = 100) -> bytes:
     return small.getvalue()
 
 
-def _pixels(figure: "Figure", dpi: float) -> np.ndarray:
+def _pixels(figure: Figure, dpi: float) -> np.ndarray:
     """Draw a figure once, as (height, width, 3); `savefig` draws it twice, to measure it first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     canvas, dots = figure.canvas, figure.dpi
     try:
         agg = FigureCanvasAgg(figure)  # takes the place of the figure's own
@@ -130,8 +125,6 @@ def readable(text: object, most: int | None = None) -> str:
     >>> readable("From 3\n to 7, then nothing at all", most=15)
     'From 3 to 7, t…'
     """
-    from matplotlib.font_manager import findfont, get_font
-
     line = " ".join(str(text).split())
     line = line if most is None or len(line) <= most else line[: most - 1] + "…"
     known = get_font(findfont("DejaVu Sans")).get_charmap()
@@ -165,9 +158,7 @@ def first_prediction(row: Mapping) -> Span | None:
     return found[0] if found and row.get("reason") is None else None
 
 
-def check_rows(
-    rows: Sequence[Mapping], keys: Sequence[str], name: str = "rows", limit: int = 1
-) -> None:
+def check_rows(rows: Rows, keys: Sequence[str], name: str = "rows", limit: int = 1) -> None:
     """Refuse no rows, rows that lack a key, and a limit that lets none be shown.
 
     Raises
@@ -201,18 +192,16 @@ def check_named(given: Mapping, name: str, keys: Sequence[str] = ()) -> None:
 def line_look(number: int) -> dict:
     """Return colour, dashes and marker of the line with this number, counted from 0."""
     cycles = {"color": COLOURS, "linestyle": DASHES, "marker": MARKERS}
-    return {key: cycle[number % len(cycle)] for key, cycle in cycles.items()} | {"markersize": 6}
+    return {key: cycle[number % len(cycle)] for key, cycle in cycles.items()}
 
 
-def draw_intervals(
-    ax: "Axes", number: int, label: str, points: Sequence[Sequence[float]], aside: float = 0.0
-) -> None:
+def draw_intervals(ax: Axes, number: int, label: str, points: Sequence, aside: float = 0) -> None:
     """Draw points ``(x, value, low, high)`` as one line, moved `aside` to the right."""
     x, value, low, high = np.array(points, float).T
     error = np.maximum([value - low, high - value], 0)
     ax.errorbar(x + aside, value, error, label=readable(label), capsize=4, **line_look(number))
 
 
-def name_lines(figure: "Figure", title: str) -> None:
+def name_lines(figure: Figure, title: str) -> None:
     """Name the lines of a picture at its right."""
     figure.legend(loc="outside right center", handlelength=3.4, title=title)

@@ -1,6 +1,6 @@
 """The logs of trainings as pictures: rows with ``step`` and figures, as in ``log.csv``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,14 +14,14 @@ _PANELS = {
 }
 
 
-def _series(log: Sequence[Mapping], key: str) -> np.ndarray:
+def _series(log: style.Rows, key: str) -> np.ndarray:
     """Return steps and figures [2, N] of the rows that have this figure."""
     pairs = [(row["step"], row[key]) for row in log if row.get(key) is not None]
     return np.array(pairs, float).reshape(-1, 2).T
 
 
 @style.styled()
-def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None) -> "style.Figure":
+def loss_curves(logs: Mapping[str, style.Rows], title: str = "") -> style.Figure:
     """Show the loss of one or more trainings against the step.
 
     Parameters
@@ -49,7 +49,7 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
         ax.plot(steps, loss, markevery=max(1, len(loss) // 10), **look)
         if scores[name].size:
             beside[0].plot(*scores[name], **look)
-    ax.set(ylabel="loss", ylim=(0, None), title=style.readable(title or ""))
+    ax.set(ylabel="loss", ylim=(0, None), title=style.readable(title))
     for panel in beside:
         panel.set(ylabel=_PANELS["val_mIoU"], ylim=(0, 100))
     for panel in (ax, *beside):
@@ -64,7 +64,7 @@ def loss_curves(logs: Mapping[str, Sequence[Mapping]], title: str | None = None)
 
 
 @style.styled()
-def training_curves(log: Sequence[Mapping], title: str | None = None) -> "style.Figure":
+def training_curves(log: style.Rows, title: str = "") -> style.Figure:
     """Show loss, learning rate, gradient norm and validation of one training against the step.
 
     Parameters

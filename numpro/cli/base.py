@@ -19,8 +19,7 @@ class _Command(click.Command):
         text, _, example = inspect.cleandoc(help).partition("Example:\n")
         options["epilog"] = f"\b\nExample:\n{example}"  # \b keeps the lines as they are
         super().__init__(*arguments, help=text, **options)
-        about = "Print JSON to standard output."
-        self.params.append(click.Option(["--json"], is_flag=True, help=about))
+        self.params.append(click.Option(["--json"], is_flag=True, help="Print JSON to stdout."))
 
     def invoke(self, ctx: click.Context):
         ctx.meta["json"] = ctx.params.pop("json")

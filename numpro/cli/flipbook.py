@@ -3,8 +3,10 @@
 import click
 
 from numpro.cli.base import PATH, main, say
+from numpro.flipbook.world import SPLITS
 from numpro.paths import flipbook_dir, relative, resolve
-from numpro.spans import one_of
+
+_ONLY = "Only this split (may be given again)."
 
 
 @main.group()
@@ -13,7 +15,7 @@ def flipbook() -> None:
 
 
 @flipbook.command()
-@click.option("--split", "splits", multiple=True, help="Only this split (may be given again).")
+@click.option("--split", "splits", type=click.Choice(tuple(SPLITS)), multiple=True, help=_ONLY)
 def make(splits) -> None:
     """Render the films; those that are there are kept.
 
@@ -21,10 +23,7 @@ def make(splits) -> None:
       numpro flipbook make --split test
     """
     from numpro.flipbook.films import make_films
-    from numpro.flipbook.world import SPLITS
 
-    for split in splits:
-        one_of("split", split, SPLITS)
     made = [relative(make_films(split)) for split in splits or SPLITS]
     say({"out": made}, *(f"wrote {folder}" for folder in made))
 

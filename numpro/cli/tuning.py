@@ -1,5 +1,7 @@
 """``numpro instructions``, ``finetune``, ``adapter`` and ``convert``: a model of one's own."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -93,11 +95,10 @@ def finetune(
 
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
-    name, root, out = here(model), here(data_root), Path(out).absolute()
-    videos = datasets.load_dataset(dataset, split, root, limit=limit)
-    watched = ()
-    if validation:
-        watched = datasets.load_dataset(dataset, validation, root, validation_limit)
+    name, out = here(model), Path(out).absolute()
+    load = partial(datasets.load_dataset, dataset, data_root=here(data_root))
+    videos = load(split, limit=limit)
+    watched = load(validation, limit=validation_limit) if validation else ()
     config = FinetuneConfig.of(PRESETS[preset], **changes | parse_values(pairs))
     again = not (dry_run or overwrite)
     if again and (done := finished(name, videos, out, config, watched)):
@@ -121,15 +122,18 @@ def adapter() -> None:
     """Do something with an adapter that was fine-tuned."""
 
 
-_BASE = click.option("--model", help="Its base, if not where its notes say.")
+def _adapter_command(function: Callable) -> click.Command:
+    """Add a command that reads an adapter and its base, and writes another folder."""
+    base = click.option("--model", help="Its base, if not where its notes say.")
+    out = click.option("--out", type=PATH, required=True, help="The folder to write.")
+    return adapter.command()(click.argument("adapter")(base(out(function))))
 
 
-@adapter.command()
-@click.argument("adapter")
-@_BASE
-@click.option("--out", type=PATH, required=True, help="A new or empty folder.")
+@_adapter_command
 def merge(adapter, model, out) -> None:
     """Add ADAPTER to its base and write a plain model, which is loaded without adapter.
+
+    The folder must be new or empty.
 
     Example:
       numpro adapter merge flipbook/numpro-ft --out models/numpro-merged
@@ -140,10 +144,7 @@ def merge(adapter, model, out) -> None:
     say({"out": out}, f"wrote {out}: a plain model")
 
 
-@adapter.command()
-@click.argument("adapter")
-@_BASE
-@click.option("--out", type=PATH, required=True, help="The folder to write.")
+@_adapter_command
 def export(adapter, model, out) -> None:
     """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would.
 

@@ -172,7 +172,7 @@ def bad(*arguments, says, code=1):
         bad("evaluate", "highlight-detection", "{text}", "{text}", says="not JSON"),
         bad("finetune", "--dataset", "x", "--out", "o", says="must be one of flipbook"),
         bad("finetune", "--preset", "x", "--out", "o", says="laptop", code=2),
-        bad("flipbook", "make", "--split", "x", says="must be one of train"),
+        bad("flipbook", "make", "--split", "x", says="is not one of 'train'", code=2),
         bad("run", "gone.yaml", says="no recipe"),
         bad("run", "-p", "fsp", "1", says="unknown parameter fsp; did you mean fps?"),
         bad("run", "-p", "seed", "one", says="seed must be int; got 'one'"),

@@ -74,7 +74,6 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
         When a cell fails or does not run (``sys.exit()`` in a cell ends a kernel with success;
         it is a failure here), or the kernel dies.
     """
-    import nbformat
     from tqdm import tqdm
 
     source = load(path)
@@ -84,7 +83,7 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
         shown = {"file": _Lines(), "mininterval": 15, "position": 0}
     form = "{desc}: cell {n_fmt}/{total_fmt}, {elapsed}"
     with tqdm(total=cells, desc=title, bar_format=form, **shown) as bar:
-        failure = _papermill(nbformat.from_dict(source), path.parent, output, values, bar.update)
+        failure = _papermill(load(path), path.parent, output, values, bar.update)
     executed = load(output)
     where = _unfinished(executed)
     output.write_text(_normalise(executed, source), encoding="utf-8")

@@ -61,8 +61,7 @@ def _file_name(name: str) -> str:
 
 def _number(figure: str) -> str:
     """Return the notebook's number that a figure's name begins with, or what sorts behind all."""
-    number = re.match(r"[A-Z]?\d+(?=_)", figure)
-    return number[0] if number else "~"
+    return figure.partition("_")[0] if re.match(r"[A-Z]?\d+_", figure) else "~"
 
 
 class Run:
@@ -289,11 +288,9 @@ def run_workbook(
         if name or parameters or only or stem not in (None, REFERENCE_RUNS[1]):
             raise ValueError("a reference run takes no options but the recipe of flipbook_full")
         name = stem or REFERENCE_RUNS[0]
-    before, folder = {}, None
-    if resume:
-        folder = _broken_folder(name, stem)
-        before = Run(folder).results()
-        chosen = chosen or before["parameters"]
+    folder = _broken_folder(name, stem) if resume else None
+    before = Run(folder).results() if folder else {}
+    chosen = chosen or before.get("parameters", {})
     check_parameters(chosen, known)
     folder = folder or _new_folder(name, stem, reference)
     started = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))

@@ -82,7 +82,6 @@ def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
 PATH, POSITIVE = click.Path(), click.IntRange(1)
 _TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
 _MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
-_TEMPLATE = "A file with the question, with {query} in it."
 _WORKERS = "Processes that read videos; 0: none [by cores]."
 fps = click.option("--fps", type=float, default=1.0, help="Frames a second.")
 model = click.option("--model", default="flipbook/longva", help="Name or folder.")
@@ -92,7 +91,7 @@ model_settings = click.option(
     "-o", "--model-option", "settings", nargs=2, multiple=True, metavar="NAME VALUE",
     callback=_settings, help=_MODEL,
 )  # fmt: skip
-template = click.option("--template", type=PATH, help=_TEMPLATE)
+template = click.option("--template", type=PATH, help="A file: the question, with {query} in it.")
 data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
 workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 

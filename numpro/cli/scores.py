@@ -7,7 +7,6 @@ import click
 from numpro import datasets, metrics, models
 from numpro.cli import base
 from numpro.cli.base import PATH, here, main, say, tell
-from numpro.metrics import tables
 from numpro.prompting import TASKS
 from numpro.prompting.prompts import read_template
 from numpro.video import Sampling
@@ -111,12 +110,12 @@ def evaluate_moment_retrieval(predictions, annotations, train, **options) -> Non
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
     given = scores["intervals"].items()
-    lines = [f"{name:<6}  {tables.format_score([scores[name], *v])}" for name, v in given]
+    lines = [f"{name:<6}  {metrics.tables.format_score([scores[name], *v])}" for name, v in given]
     if reversed_truth := scores["reversed_truth"]:
         lines.append(f"{reversed_truth} true spans end before they start: nothing overlaps them")
     for name, row in scores.get("beside", {}).items():
         values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
-        lines.append(f"{tables.role(name)}: {name}: {values}")
+        lines.append(f"{metrics.tables.role(name)}: {name}: {values}")
     if fitted := scores.get("train"):
         lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
     say(scores, _counted(scores), *lines)

@@ -4,7 +4,6 @@ A part stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``; t
 files is written by hand. ``numpro readme`` writes the parts again.
 """
 
-import ast
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -81,11 +80,9 @@ def _count_queries(split: str) -> int:
 
 def _rooms() -> dict[str, str]:
     """Return for each room of the package the first line of its docstring."""
-    found = {}
-    for path in sorted((root() / "numpro").rglob("__init__.py")):
-        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[relative(path.parent)] = about.partition("\n")[0]
-    return found
+    files = sorted((root() / "numpro").rglob("__init__.py"))
+    texts = {relative(path.parent): path.read_text(encoding="utf-8") for path in files}
+    return {room: text.partition("\n")[0].strip('"') for room, text in texts.items()}
 
 
 def _finished(run: str) -> dict | None:

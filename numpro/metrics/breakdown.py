@@ -49,6 +49,6 @@ def breakdown(
             answers, truth = [predicted[i] for i in here], [pairs[i][1].spans for i in here]
             names = [pairs[i][0].video for i in here]
             scores = moment_retrieval(answers, truth, names, resamples=resamples, seed=seed)
-            above, to = float(edges[place - 1]), float(edges[place])
+            above, to = map(float, edges[place - 1 : place + 1])
             rows.append({"by": name, "above": above, "to": to, **scores})
     return rows

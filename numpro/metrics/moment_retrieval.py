@@ -8,7 +8,6 @@ from numpro.metrics.bootstrap import score_table
 from numpro.spans import Span, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
-_NOTHING = (1.0, 0.0)  # a span that overlaps none
 
 
 def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]]) -> np.ndarray:
@@ -32,7 +31,8 @@ def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]
         raise ValueError(f"query {empty[0]} has no true span")
     counts = [len(spans) for spans in truth]
     true = np.array([tuple(span) for spans in truth for span in spans], float).reshape(-1, 2)
-    found = [_NOTHING if span is None else tuple(span) for span in predicted]
+    # a reversed span overlaps nothing
+    found = [(1.0, 0.0) if span is None else tuple(span) for span in predicted]
     found = np.repeat(np.array(found, float).reshape(-1, 2), counts, axis=0)
     if not np.isfinite(true).all() or not np.isfinite(found).all():
         raise ValueError("spans must be finite numbers of seconds; an unparsed answer is None")

@@ -137,9 +137,7 @@ def official_scores(windows: Pair = None, saliency: Pair = None, *bootstrap: Any
         Besides, ``intervals``: the 95 % interval of each figure in ``brief``; None where some
         resample of the videos counts nothing.
     """
-    columns: dict[str, np.ndarray] = {}
-    scores: dict[str, Any] = {}
-    marks = [f"{t:g}" for t in THRESHOLDS]
+    columns, scores, marks = {}, {}, [f"{t:g}" for t in THRESHOLDS]
     for name, values in (detection_values(*windows) if windows else {}).items():
         columns[f"MR-{name}-mAP"] = average = values[:, 0].mean(axis=1)
         ap, r1 = ({m: _percent(values[:, i, t]) for t, m in enumerate(marks)} for i in (0, 1))
@@ -169,14 +167,12 @@ def _submitted(name: Any, row: dict, parts: list[str]) -> tuple:
     if not parts:
         parts += [key for key in (WINDOWS, SALIENCY) if key in row]
     need(row, *(parts or [f"{WINDOWS} or {SALIENCY}"]))
-    windows, scores = np.zeros((0, 3)), None
-    if WINDOWS in parts and row[WINDOWS]:
-        windows = windows_of(row[WINDOWS], WINDOWS)
-        if windows.shape[1] != 3:
-            raise ValueError(f"{WINDOWS} must hold [start, end, score]; got {row[WINDOWS]!r:.80}")
-    if SALIENCY in parts and row[SALIENCY]:
-        scores = array_of(row[SALIENCY], SALIENCY, "one number a clip")
-    return windows, scores, row.get("reason")
+    windows, scores = (row[key] if key in parts else None for key in (WINDOWS, SALIENCY))
+    found = windows_of(windows, WINDOWS) if windows else np.zeros((0, 3))
+    if found.shape[1] != 3:
+        raise ValueError(f"{WINDOWS} must hold [start, end, score]; got {windows!r:.80}")
+    scores = array_of(scores, SALIENCY, "one number a clip") if scores else None
+    return found, scores, row.get("reason")
 
 
 def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
@@ -267,8 +263,7 @@ def moment_detr_row(row: dict) -> dict:
     if "pred" not in row or WINDOWS in row:
         return row
     windows = [] if row["pred"] is None else windows_of(row["pred"], "pred").tolist()
-    ranked = [[*window[:2], 1 / place] for place, window in enumerate(windows, 1)]
-    return row | {WINDOWS: ranked}
+    return row | {WINDOWS: [[*w[:2], 1 / place] for place, w in enumerate(windows, 1)]}
 
 
 def write_moment_detr(rows: Iterable[dict], out: str | Path) -> Path:

@@ -7,9 +7,10 @@ care, ``misprint`` marks those known to be wrong. Method "FT" is fine-tuned with
 the paper has on general question answering is left out: nothing here measures it.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from numpro.datasets.rows import csv_rows
 
 _METRICS = ("R@0.3", "R@0.5", "R@0.7", "mIoU", "mAP", "HIT@1")
 _ARMS = {("base", "none"): "base", ("base", "overlay-index"): "NumPro",
@@ -18,13 +19,12 @@ _ARMS = {("base", "none"): "base", ("base", "overlay-index"): "NumPro",
 
 def _rows(*tables: str) -> Iterator[dict]:
     """Yield the rows of these tables of the paper."""
-    with Path(__file__).with_name("paper.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (table := row.pop("table")) in tables:
-                printed = {name: row.pop(name) for name in _METRICS}
-                row |= {name: float(value) for name, value in printed.items() if value}
-                row |= {"misprint": row["misprint"] == "yes", "note": row["note"] or None}
-                yield row | {"source": f"arXiv 2411.10332, Table {table}"}
+    for _, row in csv_rows(Path(__file__).with_name("paper.csv")):
+        if (table := row.pop("table")) in tables:
+            printed = {name: row.pop(name) for name in _METRICS}
+            row |= {name: float(value) for name, value in printed.items() if value}
+            row |= {"misprint": row["misprint"] == "yes", "note": row["note"] or None}
+            yield row | {"source": f"arXiv 2411.10332, Table {table}"}
 
 
 PAPER_ROWS = [*_rows("1", "2", "5")]  # one row a method, model and dataset

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numpro.datasets.rows import json_rows, naming, need, row_name
+from numpro.datasets.rows import items, json_rows, naming, need, row_name
 
 
 def is_object(path: Path) -> bool:
@@ -39,8 +39,7 @@ def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
 
 def array_of(value: Any, key: str, what: str, *widths: int) -> np.ndarray:
     """Return a list of numbers as an array ``[N]``, or ``[N, width]`` of one of the widths."""
-    if not isinstance(value, list):
-        raise ValueError(f"{key} must be a list; got {value!r:.80}")
+    value = items(value, key)
     try:
         array = np.array(value) if value else np.zeros((0, *widths[:1]))
     except (ValueError, OverflowError):  # rows of unequal length; a number without end
@@ -65,8 +64,7 @@ def count_kinds(reasons: Iterable[str | None]) -> dict[str, int]:
 
     Of "video: a.mp4: no such file" the kind is "video"; an answer may have no reason.
     """
-    kinds = (str(reason).partition(":")[0] for reason in reasons if reason)
-    return dict(Counter(kinds).most_common())
+    return dict(Counter(str(r).partition(":")[0] for r in reasons if r).most_common())
 
 
 def check_same_queries(predicted: dict, true: dict, path: Path, true_path: Path) -> None:

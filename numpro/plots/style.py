@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,12 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (9, 2)), (0, (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TRUTH = {"facecolor": GREEN, "edgecolor": "#00513B"}
 ANSWER = {"facecolor": "#F6B26B", "edgecolor": "#8A3D00", "hatch": "/////"}
-_LOOK = Path(__file__).with_name("look.mplstyle")
 
 
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the one look, whatever the reader's own settings are."""
-    with mpl.style.context(["default", _LOOK]):
+    with mpl.style.context(["default", Path(__file__).with_name("look.mplstyle")]):
         yield
         switched_on = mpl.is_interactive()
     # a notebook's backend starts with the first figure and switches this on for good
@@ -48,7 +48,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
     # pyplot keeps its figures until they are shown, so it makes one only where it is in use
     pyplot = sys.modules.get("matplotlib.pyplot")
     figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
-    figure._ipython_display_ = lambda: _display(figure)
+    figure._ipython_display_ = partial(show, figure)
     return figure
 
 
@@ -62,16 +62,12 @@ def show(figure: Figure, caption: str = "") -> None:
     caption : str
         What it shows; put before the words that stand in it.
     """
-    _display(figure, caption)
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        pyplot.close(figure)
-
-
-def _display(figure, caption: str = "") -> None:
     from IPython.display import display
 
     content = {"text/plain": repr(figure), "image/png": small_png(figure)}
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(figure)
 
 
 def alt_text(figure: Figure, caption: str = "", most: int = 500) -> str:

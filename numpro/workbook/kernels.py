@@ -4,8 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, chdir
-from pathlib import Path
+from contextlib import ExitStack, closing
 from time import monotonic
 from typing import ClassVar
 from weakref import WeakSet
@@ -32,8 +31,7 @@ class Kernel(AsyncKernelManager):
 
 
 def side_by_side(
-    tasks: Mapping[str, Callable[[], None]], needs: Mapping[str, set[str]], jobs: int, cores: int,
-    folder: Path,
+    tasks: Mapping[str, Callable[[], None]], needs: Mapping[str, set[str]], jobs: int, cores: int
 ) -> Iterator[tuple[str, float, BaseException | None]]:  # fmt: skip
     """Call several tasks at a time, each when those that it needs have ended without an error.
 
@@ -50,8 +48,6 @@ def side_by_side(
         How many run at the same time.
     cores : int
         The cores that their threads share (``OMP_NUM_THREADS``, unless it is set).
-    folder : Path
-        Where the kernels work.
 
     Yields
     ------
@@ -65,8 +61,6 @@ def side_by_side(
     running: dict[Future, tuple[str, float]] = {}
     unfinished = set(tasks)
     with ExitStack() as stack:
-        # papermill changes the folder of the whole process: here it is the same for all threads
-        stack.enter_context(chdir(folder))
         if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
             stack.callback(os.environ.pop, "OMP_NUM_THREADS")
@@ -95,7 +89,5 @@ def side_by_side(
 
 def _call(task: Callable[[], None]) -> None:
     """Call a task in a thread, and close the event loop that its kernel got there."""
-    try:
+    with closing(ensure_event_loop()):
         task()
-    finally:
-        ensure_event_loop().close()

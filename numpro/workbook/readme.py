@@ -49,17 +49,6 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _score_table(group: Mapping, short: bool) -> str:
-    """Return one table of scores; a loaded row or one with a note says so."""
-    metrics = SHORT if short else METRICS
-    head, *rows = table_cells(group, [name for name in metrics if name in group["metrics"]])
-    for cells, row in zip(rows, group["rows"], strict=True):
-        loaded = f"loaded from {row['loaded_from']}" if row.get("loaded_from") else None
-        notes = [text for text in (loaded, row.get("note")) if text]
-        cells[1] += "".join(f"<br><sub>{text}</sub>" for text in notes)
-    return markdown_table(head, rows)
-
-
 def expected_table() -> str:
     """Return the paper's rows of the models that its repository runs."""
     heads, found = {}, {}
@@ -96,9 +85,10 @@ def parts() -> dict[str, str]:
     """Return every generated part by its name, as ``readme.md.j2`` writes it."""
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
     loaders = {name: loader(name) for name in DATASETS}
-    names = {"cell": _cell, "code": _code, "score_table": _score_table, "load": load}
+    names = {"cell": _cell, "code": _code, "load": load, "runs": runs}
+    names |= {"metrics": METRICS, "short_metrics": SHORT, "table_cells": table_cells}
     names |= {"shared_text": shared_text, "count_queries": _count_queries, "rooms": _rooms()}
-    names |= {"notebooks": find_notebooks(), "expected": expected_table(), "runs": runs}
+    names |= {"notebooks": find_notebooks(), "expected": expected_table()}
     names |= {"loaders": loaders, "sources": sources(), "splits": SPLITS}
     text = render("readme.md.j2", **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}

@@ -10,14 +10,6 @@ from numpro.metrics import group_scores, headline
 from numpro.metrics.tables import paper_table, role
 
 
-def rerun_command(results: Mapping) -> str:
-    """Return the command that makes the run again."""
-    words = ["numpro", "run", *([results["recipe"]] if results["recipe"] else [])]
-    for name, value in results["parameters"].items():
-        words += ["-p", name, value if isinstance(value, str) else _as_text(value)]
-    return shlex.join(words)
-
-
 def _as_text(value: object) -> str:
     """Return a parameter's value as a command line takes it."""
     return "None" if value is None else json.dumps(value)
@@ -45,7 +37,7 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
     figures : sequence of mappings
         As `Run.figures` gives them; the pictures are put into the page.
     """
-    names = {"as_text": _as_text, "picture": _picture, "rerun_command": rerun_command}
+    names = {"as_text": _as_text, "picture": _picture, "quote": shlex.quote}
     names |= {"results": results, "figures": figures, "role": role, "paper_table": paper_table}
     return render("report.html.j2", **names)
 

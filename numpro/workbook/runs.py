@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import chdir, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -333,7 +333,8 @@ def _execute_all(
         _write(run.folder / "results.json", results)
 
     store()
-    with closing(side_by_side(tasks, needs, jobs, cores, books[0].parent)) as ended:
+    # papermill changes the folder of the whole process: here it is the same for all threads
+    with chdir(books[0].parent), closing(side_by_side(tasks, needs, jobs, cores)) as ended:
         for name, seconds, failure in ended:
             if failure:
                 failures[name] = failure

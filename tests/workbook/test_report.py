@@ -1,13 +1,14 @@
 """Score rows, tables and the report."""
 
 import re
+from html import unescape
 
 import pytest
 from PIL import Image
 from score_rows import RESULTS, ROWS, floor, make_row
 
 from numpro.metrics.tables import check_score_row, headline, paper_table, score_text
-from numpro.workbook.report import render_report, rerun_command
+from numpro.workbook.report import render_report
 
 
 def test_a_whole_row_is_accepted():
@@ -81,8 +82,10 @@ def test_the_headline_stands_between_floor_and_ceiling():
 
 
 def test_the_command_to_run_again_can_be_pasted():
-    assert rerun_command(RESULTS) == (
-        "numpro run -p video '<b>film</b>' -p fps 0.5 -p positions '[\"a b\"]' -p adapter None"
+    page = render_report(RESULTS | {"recipe": "my recipe.yaml"}, [])
+    assert unescape(re.search(r"<pre><code>(numpro run.*?)</code>", page, re.DOTALL)[1]) == (
+        "numpro run 'my recipe.yaml' -p video '<b>film</b>' -p fps 0.5"
+        " -p positions '[\"a b\"]' -p adapter None"
     )
 
 

@@ -347,8 +347,8 @@ def test_how_many_run_at_the_same_time(workbook, monkeypatch, accelerators, argu
     monkeypatch.setattr(runs, "provenance", lambda: provenance() | {"machine": machine})
     found = []
 
-    def side_by_side(tasks, needs, jobs, cores, folder):
-        found.append((jobs, cores, folder))
+    def side_by_side(tasks, needs, jobs, cores):
+        found.append((jobs, cores, Path.cwd()))
         yield from ()
 
     monkeypatch.setattr("numpro.workbook.kernels.side_by_side", side_by_side)

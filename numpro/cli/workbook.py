@@ -49,11 +49,9 @@ def readme(check) -> None:
       numpro readme
       numpro readme --check
     """
-    from numpro.workbook.readme import stale_files, write_files
+    from numpro.workbook.readme import write_files
 
-    if check and (stale := stale_files()):
-        raise ValueError(f"{' and '.join(stale)}: stale; run numpro readme")
-    changed = [] if check else write_files()
+    changed = write_files(check)
     say({"changed": changed}, *([f"wrote {name}" for name in changed] or ["nothing is stale"]))
 
 

@@ -10,8 +10,7 @@ from contextlib import suppress
 
 from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
-from numpro.metrics import PAPER_ROWS, table_cells
-from numpro.metrics.tables import shared_text
+from numpro.metrics import PAPER_ROWS
 from numpro.paths import relative, root
 from numpro.workbook.notebooks import load
 from numpro.workbook.report import render
@@ -20,7 +19,6 @@ from numpro.workbook.runs import REFERENCE_RUNS, Run, find_notebooks
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
          "docs/reproduce_the_paper.md")  # fmt: skip
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7", "mAP", "HIT@1")  # the report shows the others too
-SHORT = ("mIoU", "R@0.5", "mAP")  # of the one table in README.md
 EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 _DATASETS = {"charades-sta": "Charades-STA test", "qvhighlights": "QVHighlights val",
@@ -85,12 +83,10 @@ def parts() -> dict[str, str]:
     """Return every generated part by its name, as ``readme.md.j2`` writes it."""
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
     loaders = {name: loader(name) for name in DATASETS}
-    names = {"cell": _cell, "code": _code, "load": load, "runs": runs}
-    names |= {"metrics": METRICS, "short_metrics": SHORT, "table_cells": table_cells}
-    names |= {"shared_text": shared_text, "count_queries": _count_queries, "rooms": _rooms()}
-    names |= {"notebooks": find_notebooks(), "expected": expected_table()}
-    names |= {"loaders": loaders, "sources": sources(), "splits": SPLITS}
-    text = render("readme.md.j2", **names)
+    names = {"cell": _cell, "code": _code, "load": load, "count_queries": _count_queries}
+    names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
+    names |= {"loaders": loaders, "sources": sources(), "splits": SPLITS, "metrics": METRICS}
+    text = render("readme.md.j2", runs=runs, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 
 
@@ -126,9 +122,17 @@ def stale_files() -> dict[str, str]:
     return stale
 
 
-def write_files() -> list[str]:
-    """Write the generated parts from this folder; return the files that changed."""
+def write_files(check: bool = False) -> list[str]:
+    """Write the generated parts from this folder; return the files that changed.
+
+    Raises
+    ------
+    ValueError
+        Naming the files that would change, where it is only to `check` them.
+    """
     stale = stale_files()
+    if check and stale:
+        raise ValueError(f"{' and '.join(stale)}: stale; run numpro readme")
     for name, fresh in stale.items():
         (root() / name).write_text(fresh, encoding="utf-8")
     return list(stale)

@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from numpro.metrics import group_scores, headline
-from numpro.metrics.tables import paper_table, role
+from numpro.metrics import tables
 
 
 def _as_text(value: object) -> str:
@@ -16,15 +15,14 @@ def _as_text(value: object) -> str:
 
 
 def render(template: str, **names: object) -> str:
-    """Return a template of this folder filled in; it may call `names`, also as filters."""
+    """Return a template of this folder filled in; it may call `names` and `tables`."""
     import jinja2
 
     folder, escape = Path(__file__).parent, jinja2.select_autoescape(["html.j2"])
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=escape, **options)
     pages.filters |= names
-    names |= {"headline": headline, "group_scores": group_scores}
-    return pages.get_template(template).render(names)
+    return pages.get_template(template).render(names, tables=tables)
 
 
 def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
@@ -38,8 +36,7 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
         As `Run.figures` gives them; the pictures are put into the page.
     """
     names = {"as_text": _as_text, "picture": _picture, "quote": shlex.quote}
-    names |= {"results": results, "figures": figures, "role": role, "paper_table": paper_table}
-    return render("report.html.j2", **names)
+    return render("report.html.j2", results=results, figures=figures, **names)
 
 
 def _picture(path: Path) -> dict:

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
-from numpro import datasets, metrics, models
-from numpro.cli import base
-from numpro.cli.base import PATH, here, main, say, tell
-from numpro.prompting import TASKS
-from numpro.prompting.prompts import read_template
+from numpro import datasets, inference, metrics, models
+from numpro.cli.base import PATH, dataset_options, here, main, question_options, say, tell, workers
+from numpro.inference import prediction_files
+from numpro.prompting.prompts import TASKS, read_template
 from numpro.video import Sampling
 
 
@@ -20,11 +19,11 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 
 
 @main.command()
-@base.dataset_options("test")
-@base.question_options
+@dataset_options("test")
+@question_options
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
 @click.option("--seed", type=int, default=0)
-@base.workers
+@workers
 @click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
 @click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
 @click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
@@ -48,30 +47,27 @@ def predict(
       numpro predict --dataset qvhighlights --data-root data/qvh --shard 2/4 --out predictions.jsonl
       numpro predict --dataset qvhighlights --data-root data/qvh --merge --out predictions.jsonl
     """
-    from numpro.inference import Execution, predict
-    from numpro.inference import prediction_files as files
-
-    named, out, (process, device) = Path(out), Path(out).absolute(), files.launched()
+    named, out, (process, device) = Path(out), Path(out).absolute(), prediction_files.launched()
     if (shard or process) and merge:
         raise click.UsageError("--merge goes without --shard, in one process")
     shard = shard or process
     videos = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
     if merge:
-        rows = files.merge_shards(videos, out)
+        rows = prediction_files.merge_shards(videos, out)
     else:
         template = read_template(template, task) if template else None
         question = models.Question(task, time_encoding, template=template)
         execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": tell}
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-        execution = Execution(limit=seconds, **execution)
-        rows = predict(videos, loaded, out, Sampling(fps), question, execution)
+        execution = inference.Execution(limit=seconds, **execution)
+        rows = inference.predict(videos, loaded, out, Sampling(fps), question, execution)
     lines = []
-    if shard and files.missing_queries(videos, out):
-        named = files.shard_path(named, shard)
+    if shard and prediction_files.missing_queries(videos, out):
+        named = prediction_files.shard_path(named, shard)
         lines = ["the shards are put together when all have ended; or now, by --merge"]
     elif shard:
-        rows = files.merge_shards(videos, out)
+        rows = prediction_files.merge_shards(videos, out)
     unread = sum(row["reason"] is not None for row in rows)
     counts = f"{len(rows)} queries of {len({r['video'] for r in rows})} videos"
     result = {"out": str(named), "n": len(rows), "unparsed": unread}
@@ -139,8 +135,6 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
         values = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
         lines.append(f"beside: {name}: {values}")
     if out:
-        from numpro.inference import read_rows
-
-        metrics.write_moment_detr(read_rows(here(predictions)), Path(out).absolute())
+        metrics.write_moment_detr(inference.read_rows(here(predictions)), Path(out).absolute())
         lines.append(f"wrote {out}")
     say(scores, _counted(scores), *lines)

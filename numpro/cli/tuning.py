@@ -12,8 +12,7 @@ from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.datasets import instructions as teaching
 from numpro.prompting import TASKS
 from numpro.spans import ROUNDINGS
-from numpro.training import PRESETS, FinetuneConfig
-from numpro.training.presets import parse_values
+from numpro.training.presets import PRESETS, FinetuneConfig, parse_values
 from numpro.training.processes import rank
 
 _FORMS, _RULES = click.Choice(tuple(teaching.FORMATS)), click.Choice(ROUNDINGS)

@@ -10,8 +10,7 @@ from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference import find_moment
 from numpro.numbers import number_video, overlay
 from numpro.numbers.numbered_video import DRAWN, list_frames
-from numpro.prompting import render_prompt
-from numpro.prompting.prompts import read_template
+from numpro.prompting.prompts import read_template, render_prompt
 from numpro.video import Sampling, probe
 
 

@@ -78,9 +78,7 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
 
     source = load(path)
     cells = sum(cell.cell_type == "code" for cell in source.cells) + bool(values)
-    shown = {"file": sys.stderr}
-    if not sys.stderr.isatty():
-        shown = {"file": _Lines(), "mininterval": 15, "position": 0}
+    shown = {} if sys.stderr.isatty() else {"file": _Lines(), "mininterval": 15, "position": 0}
     form = "{desc}: cell {n_fmt}/{total_fmt}, {elapsed}"
     with tqdm(total=cells, desc=title, bar_format=form, **shown) as bar:
         failure = _papermill(load(path), path.parent, output, values, bar.update)

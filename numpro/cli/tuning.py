@@ -129,7 +129,7 @@ def _adapter_command(function: Callable) -> click.Command:
 
 
 @_adapter_command
-def merge(adapter, model, out) -> None:
+def merge(adapter: str, model: str | None, out: str) -> None:
     """Add ADAPTER to its base and write a plain model, which is loaded without adapter.
 
     The folder must be new or empty.
@@ -144,7 +144,7 @@ def merge(adapter, model, out) -> None:
 
 
 @_adapter_command
-def export(adapter, model, out) -> None:
+def export(adapter: str, model: str | None, out: str) -> None:
     """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would.
 
     Example:

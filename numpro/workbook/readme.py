@@ -82,11 +82,10 @@ def _finished(run: str) -> dict | None:
 def parts() -> dict[str, str]:
     """Return every generated part by its name, as ``readme.md.j2`` writes it."""
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
-    loaders = {name: loader(name) for name in DATASETS}
     names = {"cell": _cell, "code": _code, "load": load, "count_queries": _count_queries}
     names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
-    names |= {"loaders": loaders, "sources": sources(), "splits": SPLITS, "metrics": METRICS}
-    text = render("readme.md.j2", runs=runs, **names)
+    names |= {"loaders": {name: loader(name) for name in DATASETS}, "sources": sources()}
+    text = render("readme.md.j2", runs=runs, splits=SPLITS, metrics=METRICS, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 
 
@@ -114,12 +113,10 @@ def stale_files() -> dict[str, str]:
     Only the reference runs are shown, and what you run yourself goes to another folder: it makes
     nothing stale.
     """
-    generated, stale = parts(), {}
-    for name in FILES:
-        text = (root() / name).read_text(encoding="utf-8")
-        if (fresh := fill(text, generated)) != text:
-            stale[name] = fresh
-    return stale
+    texts = {name: (root() / name).read_text(encoding="utf-8") for name in FILES}
+    generated = parts()
+    fresh = {name: fill(text, generated) for name, text in texts.items()}
+    return {name: text for name, text in fresh.items() if text != texts[name]}
 
 
 def write_files(check: bool = False) -> list[str]:

@@ -91,7 +91,6 @@ class ServedModel(VideoModel):
         self.key_variable, self.timeout, self.retries = key_variable, timeout, retries
         self.concurrency, self.first_alone = concurrency, first_alone
         self.cache = default_cache() if cache == "auto" else cache
-        self._store = None if cache is None else Store(self.cache, 2**30, "responses")
         self.settings = settings or {}
         self.max_side, self.quality, self.detail = max_side, quality, detail
         self.usage, self._reached = Counter(), False
@@ -169,18 +168,20 @@ class ServedModel(VideoModel):
         fields = {name: value for name, value in fields.items() if value is not None}
         about = json.dumps([self.base_url, self.model, fields, parts], sort_keys=True)
         video, keys, texts = hashlib.sha256(about.encode()), [], {}
+        # opened here and closed at the end of the call, in this thread: no other may close it
+        store = Store(self.cache, 2**30, "responses") if self.cache is not None else None
         for number, prompt in enumerate(prompts):
             digest = video.copy()
             digest.update(prompt.text.encode())
             keys.append(digest.hexdigest())
-            if self._store and (stored := self._store.get(keys[-1])) is not None:
+            if store and (stored := store.get(keys[-1])) is not None:
                 texts[number] = json.loads(stored)
         self.usage.update(from_disk=len(texts))
         left = {i: prompt.text for i, prompt in enumerate(prompts) if i not in texts}
         for i, text in self._ask_together(parts, left, fields):
             texts[i] = text
-            if self._store and not isinstance(text, NoAnswer):
-                self._store.put(keys[i], json.dumps(text).encode())  # any text is JSON
+            if store and not isinstance(text, NoAnswer):
+                store.put(keys[i], json.dumps(text).encode())  # any text is JSON
         return [texts[i] for i in range(len(prompts))]
 
     def video_parts(self, frames: np.ndarray, frame_texts: Sequence[str] | None) -> list[dict]:

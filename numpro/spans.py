@@ -81,12 +81,9 @@ def _nearest(values: Any, places: np.ndarray) -> np.ndarray:
 
 
 def labels_to_seconds(
-    span: tuple[float, float | None],
-    seconds: Sequence[float],
-    labels: Labels = None,
-    end: str = "instant",
-    duration: float | None = None,
-) -> Span:
+    span: tuple[float, float | None], seconds: Sequence[float], labels: Labels = None,
+    end: str = "instant", duration: float | None = None,
+) -> Span:  # fmt: skip
     """Look up what a span of frame labels means in seconds.
 
     Parameters

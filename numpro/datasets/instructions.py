@@ -180,12 +180,9 @@ def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, 
 
 
 def build_samples(
-    videos: Iterable[VideoQueries],
-    task: str = "moment_retrieval",
-    config: InstructionConfig | None = None,
-    numbered: Path | None = None,
-    need_videos: bool = True,
-) -> tuple[list[Sample], dict]:
+    videos: Iterable[VideoQueries], task: str = "moment_retrieval",
+    config: InstructionConfig | None = None, numbered: Path | None = None, need_videos: bool = True,
+) -> tuple[list[Sample], dict]:  # fmt: skip
     """Turn a dataset into questions with true answers.
 
     Parameters

@@ -56,13 +56,9 @@ class Found:
 
 
 def find_moment(
-    video: str | os.PathLike,
-    query: str,
-    model: VideoModel,
-    sampling: Sampling = Sampling(),
-    question: Question = Question(),
-    tell: Callable[[object], None] | None = None,
-) -> Found:
+    video: str | os.PathLike, query: str, model: VideoModel, sampling: Sampling = Sampling(),
+    question: Question = Question(), tell: Callable[[object], None] | None = None,
+) -> Found:  # fmt: skip
     """Ask a model when something happens in a video.
 
     Parameters

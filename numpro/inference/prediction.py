@@ -63,15 +63,10 @@ class Execution:
 
 
 def predict(
-    videos: Sequence[VideoQueries],
-    model: VideoModel,
-    out: str | os.PathLike,
-    sampling: Sampling = Sampling(),
-    question: Question = Question(),
-    execution: Execution = Execution(),
-    end: str = "instant",
-    control: str | None = None,
-) -> list[dict]:
+    videos: Sequence[VideoQueries], model: VideoModel, out: str | os.PathLike,
+    sampling: Sampling = Sampling(), question: Question = Question(),
+    execution: Execution = Execution(), end: str = "instant", control: str | None = None,
+) -> list[dict]:  # fmt: skip
     """Ask a model every query of a dataset.
 
     Parameters
@@ -247,12 +242,9 @@ def _row(video: VideoQueries, query: Query, task: str, response: str, reason: st
 
 
 def _read_off(
-    answer: MomentAnswer | HighlightAnswer,
-    clip: Clip,
-    labels: list[int] | None,
-    unit: str,
+    answer: MomentAnswer | HighlightAnswer, clip: Clip, labels: list[int] | None, unit: str,
     end: str,
-) -> dict:
+) -> dict:  # fmt: skip
     """Return what a row says of an answer: as the model gave it, and in seconds or 2-s clips."""
     if isinstance(answer, MomentAnswer):
         pred = [list(span) for span in to_seconds(answer, clip, labels, end, unit)]

@@ -52,12 +52,9 @@ def digit_height(
 
 
 def warn_unreadable(
-    style: NumberStyle,
-    frame_size: tuple[int, int],
-    model_size: tuple[int, int],
-    readable: float = READABLE_HEIGHT,
-    stacklevel: int = 1,
-) -> float:
+    style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int],
+    readable: float = READABLE_HEIGHT, stacklevel: int = 1,
+) -> float:  # fmt: skip
     """Return `digit_height`; warn when it is under `readable`, with the figure and the remedy.
 
     Parameters

@@ -19,13 +19,10 @@ _STRETCH_BYTES, _STRETCH_FRAMES = 1 << 28, 4096
 
 
 def number_video(
-    path: str | os.PathLike,
-    out: str | os.PathLike,
-    fps: float = 1.0,
-    size: tuple[int, int] | None = None,
-    style: NumberStyle | None = None,
+    path: str | os.PathLike, out: str | os.PathLike, fps: float = 1.0,
+    size: tuple[int, int] | None = None, style: NumberStyle | None = None,
     time_encoding: str = "overlay-index",
-) -> dict:
+) -> dict:  # fmt: skip
     """Write a video of the sampled frames with a number on each.
 
     The new video shows each sampled frame, under its label, for as long as it stands for: from

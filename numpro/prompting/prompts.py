@@ -165,15 +165,10 @@ def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> st
 
 
 def build_prompt(
-    query: str,
-    seconds: Sequence[float],
-    task: str = "moment_retrieval",
-    time_encoding: str = "overlay-index",
-    duration: float | None = None,
-    labels: Sequence[int] | None = None,
-    template: str | None = None,
-    color: str = "red",
-) -> Prompt:
+    query: str, seconds: Sequence[float], task: str = "moment_retrieval",
+    time_encoding: str = "overlay-index", duration: float | None = None,
+    labels: Sequence[int] | None = None, template: str | None = None, color: str = "red",
+) -> Prompt:  # fmt: skip
     """Build the question for one query about one sampled video.
 
     Parameters

@@ -79,14 +79,9 @@ def first_spans(rows: Sequence[dict]) -> list[tuple[float, float] | None]:
 
 
 def ask_arms(
-    arms: Sequence[Arm],
-    model: str,
-    videos: Sequence[VideoQueries],
-    folder: Folder,
-    question: Question = Question(),
-    loading: Mapping | None = None,
-    **options,
-) -> dict[str, list[dict]]:
+    arms: Sequence[Arm], model: str, videos: Sequence[VideoQueries], folder: Folder,
+    question: Question = Question(), loading: Mapping | None = None, **options,
+) -> dict[str, list[dict]]:  # fmt: skip
     """Ask every arm every query; return prediction rows by arm name.
 
     Rows are stored under ``predictions/`` of a run folder, in a file named after the arm and its
@@ -130,13 +125,9 @@ def ask_arms(
 
 
 def score_arms(
-    arms: Sequence[Arm],
-    rows: dict[str, list[dict]],
-    videos: Sequence[VideoQueries],
-    model: str,
-    task: str = "moment_retrieval",
-    fps: float = 1.0,
-) -> list[dict]:
+    arms: Sequence[Arm], rows: dict[str, list[dict]], videos: Sequence[VideoQueries], model: str,
+    task: str = "moment_retrieval", fps: float = 1.0,
+) -> list[dict]:  # fmt: skip
     """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
     scored = []
     for arm in arms:
@@ -150,12 +141,9 @@ def score_arms(
 
 
 def score_floors(
-    videos: Sequence[VideoQueries],
-    train: Sequence[VideoQueries],
-    task: str = "moment_retrieval",
-    fps: float = 1.0,
-    seed: int = 0,
-) -> list[dict]:
+    videos: Sequence[VideoQueries], train: Sequence[VideoQueries], task: str = "moment_retrieval",
+    fps: float = 1.0, seed: int = 0,
+) -> list[dict]:  # fmt: skip
     """Return score rows of answers that never look at the video, and of the frame-grid ceiling.
 
     The fixed window and the random moments come from `train`, never from what is scored.

@@ -20,14 +20,10 @@ from numpro.video import Clip
 
 
 def frame_attention(
-    model: LocalModel,
-    clip: Clip,
-    query: str,
-    question: Question = Question(),
-    layer: int | None = None,
-    labels: Sequence[int] | None = None,
+    model: LocalModel, clip: Clip, query: str, question: Question = Question(),
+    layer: int | None = None, labels: Sequence[int] | None = None,
     max_new_tokens: int | None = None,
-) -> tuple[list[str], np.ndarray]:
+) -> tuple[list[str], np.ndarray]:  # fmt: skip
     """Measure how much attention each frame gets while each token of the answer is written.
 
     Parameters
@@ -58,14 +54,9 @@ def frame_attention(
 
 
 def readings(
-    model: LocalModel,
-    clip: Clip,
-    query: str,
-    question: Question = Question(),
-    layer: int | None = -1,
-    labels: Sequence[int] | None = None,
-    max_new_tokens: int | None = None,
-) -> dict[str, Span | None]:
+    model: LocalModel, clip: Clip, query: str, question: Question = Question(),
+    layer: int | None = -1, labels: Sequence[int] | None = None, max_new_tokens: int | None = None,
+) -> dict[str, Span | None]:  # fmt: skip
     """Read the moment off the attention, beside the model's own answer.
 
     Arguments are as in `frame_attention`.

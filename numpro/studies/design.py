@@ -141,15 +141,10 @@ class ClipEncoder:
 
 
 def study(
-    clip: ClipEncoder,
-    pictures: Sequence[CaptionedPicture],
-    positions: Sequence[str] = POSITIONS,
-    sizes: Sequence[int] = SIZES,
-    colors: Sequence[str] = COLORS,
-    numbers: int = 100,
-    seed: int = 0,
+    clip: ClipEncoder, pictures: Sequence[CaptionedPicture], positions: Sequence[str] = POSITIONS,
+    sizes: Sequence[int] = SIZES, colors: Sequence[str] = COLORS, numbers: int = 100, seed: int = 0,
     progress: bool | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Measure number and caption accuracy for every style.
 
     Parameters

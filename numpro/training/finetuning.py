@@ -34,15 +34,10 @@ __all__ = ["PRESETS", "finetune", "lora_config", "plan", "read_log", "save_adapt
 
 
 def finetune(
-    model: LocalModel,
-    videos: Videos,
-    out: str | os.PathLike,
-    config: FinetuneConfig | None = None,
-    progress: bool | None = None,
-    validation: Videos = (),
-    samples: Samples | None = None,
+    model: LocalModel, videos: Videos, out: str | os.PathLike, config: FinetuneConfig | None = None,
+    progress: bool | None = None, validation: Videos = (), samples: Samples | None = None,
     **changes,
-) -> list[dict]:
+) -> list[dict]:  # fmt: skip
     """Fine-tune a video LLM with LoRA and write the adapter.
 
     Parameters
@@ -334,13 +329,9 @@ def train(samples: Samples, out: Path, validation: Videos = ()) -> dict | None:
 
 
 def train_or_take(
-    name: str,
-    videos: Videos,
-    out: Path,
-    config: FinetuneConfig,
-    validation: Videos = (),
+    name: str, videos: Videos, out: Path, config: FinetuneConfig, validation: Videos = (),
     resume: bool = True,
-) -> tuple[LocalModel, list[dict]]:
+) -> tuple[LocalModel, list[dict]]:  # fmt: skip
     """Fine-tune, or take the adapter that the same call has made, so that many can be resumed.
 
     Parameters

@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import ceil
+from pathlib import Path
+
+import yaml
 
 from numpro.datasets.instructions import InstructionConfig
 from numpro.parameters import Parameter, parse_pairs
@@ -137,29 +140,8 @@ class FinetuneConfig(InstructionConfig):
         return json.loads(json.dumps(asdict(self)))
 
 
-# Section 4.1 of the paper and its training script: rank 64, alpha 128, rate 1e-4 with a cosine
-# after 5 % of warm-up, AdamW without decay, 3 epochs of 128 samples a step (8 GPUs x 16 there), 0.5
-# frames a second at 336 x 336, at most 240 frames, 4,096 tokens, bfloat16, checkpointed.
-# LongVA takes 144 tokens a frame, so 4,096 have room for about 27: a video of more than 54 s is
-# shown with fewer than 0.5 a second, spread over all of it. 36,000 tokens would take all 240.
-_PAPER = FinetuneConfig(
-    fps=0.5,
-    learning_rate=1e-4,
-    batch_size=1,
-    total_batch=128,
-    gradient_checkpointing=True,
-    precision="bfloat16",
-    max_tokens=4096,
-    workers=4,
-    save_every=50,
-    validate_every=200,
-)
-PRESETS = {
-    "laptop": FinetuneConfig(save_every=25),
-    "24gb": replace(_PAPER, quantization="4bit", max_tokens=None, max_frames=64),
-    "paper": _PAPER,
-}
-
+_RECIPES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+PRESETS = {name: FinetuneConfig(**_RECIPES[name]) for name in ("laptop", "24gb", "paper")}
 
 TrainingConfig = FinetuneConfig  # its name in version 0.1
 

@@ -90,15 +90,10 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 def read_clip(
-    path: str | os.PathLike,
-    fps: float | None = None,
-    times: Sequence[float] | None = None,
-    num_frames: int | None = None,
-    start: float | None = None,
-    end: float | None = None,
-    size: tuple[int, int] | None = None,
-    max_frames: int | None = None,
-) -> Clip:
+    path: str | os.PathLike, fps: float | None = None, times: Sequence[float] | None = None,
+    num_frames: int | None = None, start: float | None = None, end: float | None = None,
+    size: tuple[int, int] | None = None, max_frames: int | None = None,
+) -> Clip:  # fmt: skip
     """Sample a video: for each sampling time, the frame on screen.
 
     Parameters

@@ -12,14 +12,10 @@ _TICKS = 360_000  # a second, in written files: every usual rate is a whole numb
 
 
 def write_video(
-    path: str | os.PathLike,
-    frames: np.ndarray | Iterable[np.ndarray],
-    fps: float | None = None,
-    seconds: Sequence[float] | None = None,
-    duration: float | None = None,
-    crf: int = 18,
+    path: str | os.PathLike, frames: np.ndarray | Iterable[np.ndarray], fps: float | None = None,
+    seconds: Sequence[float] | None = None, duration: float | None = None, crf: int = 18,
     preset: str = "veryfast",
-) -> Path:
+) -> Path:  # fmt: skip
     """Write an H.264 mp4 (yuv420p, header first) that players and browsers show.
 
     Each frame stays on screen until the next one's time, also at variable rates (times are kept

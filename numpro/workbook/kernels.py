@@ -31,12 +31,13 @@ class Kernel(AsyncKernelManager):
 
 
 def side_by_side(
-    tasks: Mapping[str, Callable[[], None]], needs: Mapping[str, set[str]], jobs: int, cores: int
+    tasks: Mapping[str, Callable[[], None]], needs: Mapping[str, set[str]], jobs: int, cores: int,
+    seconds: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, float, BaseException | None]]:  # fmt: skip
     """Call several tasks at a time, each when those that it needs have ended without an error.
 
-    One at a time they are called in the order given; else the task that most others need comes
-    first. Where the caller stops early, all kernels are killed.
+    One at a time they are called in the order given; else the task with which the longest chain
+    of tasks begins comes first. Where the caller stops early, all kernels are killed.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ def side_by_side(
         How many run at the same time.
     cores : int
         The cores that their threads share (``OMP_NUM_THREADS``, unless it is set).
+    seconds : Mapping, optional
+        How long tasks took before, by name; one that is not known counts as one second.
 
     Yields
     ------
@@ -57,7 +60,7 @@ def side_by_side(
     """
     waiting = list(tasks)
     if jobs > 1:
-        waiting.sort(key=lambda name: -sum(name in needed for needed in needs.values()))
+        waiting.sort(key=lambda name: -_chain(name, needs, seconds or {}))
     running: dict[Future, tuple[str, float]] = {}
     unfinished = set(tasks)
     with ExitStack() as stack:
@@ -85,6 +88,12 @@ def side_by_side(
     for name in waiting:
         missing = ", ".join(sorted(needs[name] & unfinished))
         yield name, 0.0, RuntimeError(f"not run, since it needs {missing}")
+
+
+def _chain(name: str, needs: Mapping[str, set[str]], seconds: Mapping[str, float]) -> float:
+    """Return the seconds from the start of a task to the end of the last that waits for it."""
+    after = (_chain(other, needs, seconds) for other, needed in needs.items() if name in needed)
+    return seconds.get(name, 1.0) + max(after, default=0.0)
 
 
 def _call(task: Callable[[], None]) -> None:

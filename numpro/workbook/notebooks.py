@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
+from numpro.parameters import read_parameters
 from numpro.paths import relative, root
 
 
@@ -32,24 +33,45 @@ def load(path: Path) -> dict:
     return nbformat.read(path, as_version=4)
 
 
-def read_needs(books: Sequence[Path]) -> dict[str, set[str]]:
+def read_needs(
+    books: Sequence[Path], values: Mapping[str, object] | None = None
+) -> dict[str, set[str]]:
     """Return for each notebook the names of those that must finish before it starts.
 
-    A notebook names them in its metadata by how they begin: ``"numpro": {"needs": ["03", "04"]}``.
-    One that names nothing needs all before it.
+    A notebook names them in its metadata by how they begin, each with the parameters that make
+    it needed: ``"numpro": {"needs": {"03": {"adapters": "run"}, "04": {}}}`` needs 04 always, and
+    03 where its parameter ``adapters`` is ``run``. One that names nothing needs all before it.
+
+    Parameters
+    ----------
+    books : sequence of Path
+        The notebooks, in order.
+    values : Mapping, optional
+        Parameters of the run; a notebook's defaults hold for those that are not in it.
 
     Raises
     ------
     ValueError
-        When there is no such notebook before it.
+        When there is no such notebook before it, or it has no such parameter.
     """
     needs: dict[str, set[str]] = {}
     for path in books:
-        stated = load(path).metadata.get("numpro", {}).get("needs", list(needs))
-        needed = {start: [name for name in needs if name.startswith(start)] for start in stated}
-        if missing := [start for start in needed if not needed[start]]:
-            raise ValueError(f"{path.stem} needs {missing[0]!r}, which is no notebook before it")
-        needs[path.stem] = set().union(*needed.values())
+        notebook = load(path)
+        declared = read_parameters(notebook, path.stem)
+        effective = {name: parameter.default for name, parameter in declared.items()}
+        effective |= values or {}
+        needed: set[str] = set()
+        stated = notebook.metadata.get("numpro", {}).get("needs", dict.fromkeys(needs, {}))
+        for start, condition in stated.items():
+            names = {name for name in needs if name.startswith(start)}
+            if not names:
+                raise ValueError(f"{path.stem} needs {start!r}, which is no notebook before it")
+            if unknown := condition.keys() - declared.keys():
+                reason = f"its metadata names {min(unknown)!r}, which is no parameter of it"
+                raise ValueError(f"{path.stem} needs {start!r}: {reason}")
+            if all(effective[name] == value for name, value in condition.items()):
+                needed |= names
+        needs[path.stem] = needed
     return needs
 
 

@@ -273,8 +273,8 @@ def run_workbook(
         When a notebook fails or leaves a cell unfinished. Those that do not need it still run.
     """
     books = find_notebooks()
-    known, needs = known_parameters(books), read_needs(books)
-    books = _chosen_books(books, only)
+    known = known_parameters(books)
+    everything, books = books, _chosen_books(books, only)
     name, chosen = name and _file_name(name), dict(parameters or {})
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1; got {jobs}")
@@ -292,6 +292,7 @@ def run_workbook(
     before = Run(folder).results() if folder else {}
     chosen = chosen or before.get("parameters", {})
     check_parameters(chosen, known)
+    needs = read_needs(everything, chosen)
     folder = folder or _new_folder(name, stem, reference)
     started = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
     source = relative(recipe) if recipe else before.get("recipe")
@@ -321,6 +322,7 @@ def _execute_all(
     from numpro.workbook.kernels import side_by_side
 
     entries, tasks = _plan(books, needs, run, results["parameters"], before)
+    usual = _usual_seconds()
     start, kept = monotonic(), sum(entry["seconds"] for entry in entries.values())
     cores, failures = results["machine"]["cores"], {}
     jobs = min(jobs or (1 if results["machine"]["accelerators"] else cores), len(tasks) or 1)
@@ -334,7 +336,7 @@ def _execute_all(
 
     store()
     # papermill changes the folder of the whole process: here it is the same for all threads
-    with chdir(books[0].parent), closing(side_by_side(tasks, needs, jobs, cores)) as ended:
+    with chdir(books[0].parent), closing(side_by_side(tasks, needs, jobs, cores, usual)) as ended:
         for name, seconds, failure in ended:
             if failure:
                 failures[name] = failure
@@ -346,6 +348,13 @@ def _execute_all(
         text = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
         raise NotebookError(text) from next(iter(failures.values()))
     _write(run.folder / "report.html", render_report(results, run.figures()))
+
+
+def _usual_seconds() -> dict[str, float]:
+    """Return how long each notebook took in the stored run of the default workbook."""
+    file = root() / "papermill_runs" / REFERENCE_RUNS[0] / "results.json"
+    entries = _read(file)["notebooks"] if file.exists() else []
+    return {entry["name"]: entry["seconds"] for entry in entries}
 
 
 def _plan(

@@ -17,7 +17,7 @@ PATH_VARIABLES = {"PYTHONPATH": os.environ["PYTHONPATH"]}
 
 
 def write_notebook(
-    path: Path, *cells: str, parameters: str = PARAMETERS, needs: list[str] | None = None
+    path: Path, *cells: str, parameters: str = PARAMETERS, needs: dict[str, dict] | None = None
 ) -> Path:
     """Write a notebook of a title, a parameters cell and the code `cells`."""
     import nbformat

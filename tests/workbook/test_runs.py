@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -18,6 +19,7 @@ from score_rows import make_row
 
 from numpro.provenance import provenance
 from numpro.workbook import runs
+from numpro.workbook.kernels import side_by_side
 from numpro.workbook.notebooks import NotebookError, read_needs
 from numpro.workbook.runs import DEFAULT_RUN, REFERENCE_RUNS, Run, find_notebooks, run_workbook
 
@@ -248,7 +250,7 @@ assert Path('../{}.here').exists(), 'alone'
 def meeting(books, name, other, *cells, seconds=60, needs=()):
     """Write a notebook that finishes only when `other` is running at the same time."""
     cell = WAIT.format(name, seconds, other, other)
-    return write_notebook(books / f"{name}.ipynb", cell, *cells, needs=list(needs))
+    return write_notebook(books / f"{name}.ipynb", cell, *cells, needs=dict.fromkeys(needs, {}))
 
 
 def stamp(name):
@@ -292,7 +294,7 @@ def test_one_at_a_time_keeps_the_order_and_two_take_the_most_needed_first(projec
     books = project / "notebooks"
     needs = {"00_x": [], "01_y": [], "02_first": [], "03_then": ["02"], "04_last": ["02", "03"]}
     for name, needed in needs.items():
-        write_notebook(books / f"{name}.ipynb", stamp(name), needs=needed)
+        write_notebook(books / f"{name}.ipynb", stamp(name), needs=dict.fromkeys(needed, {}))
     folder = run_workbook(jobs=1)
     assert (project / "order").read_text().split() == list(needs)
     (project / "order").unlink()
@@ -303,11 +305,25 @@ def test_one_at_a_time_keeps_the_order_and_two_take_the_most_needed_first(projec
     assert [book["name"] for book in Run(folder).results()["notebooks"]] == list(needs)
 
 
+def test_the_longest_chain_begins_first():
+    order = []
+    needs = {"a": set(), "b": set(), "c": {"a"}, "d": set(), "e": set()}
+
+    def task(name):
+        order.append(name)
+        sleep(0.1)
+
+    tasks = {name: partial(task, name) for name in reversed(needs)}
+    seconds = {"a": 2.0, "b": 9.0, "c": 4.0, "d": 5.0}  # e counts as one second
+    assert all(error is None for *_, error in side_by_side(tasks, needs, 2, 2, seconds))
+    assert set(order[:2]) == {"a", "b"} and set(order[2:4]) == {"c", "d"} and order[4] == "e"
+
+
 def test_what_needs_nothing_of_a_failed_notebook_still_runs(project, capsys):
     books = project / "notebooks"
-    write_notebook(books / "01_bad.ipynb", "1 / 0", "print('never')", needs=[])
-    write_notebook(books / "02_needs_it.ipynb", stamp("02"), needs=["01"])
-    write_notebook(books / "03_good.ipynb", stamp("03"), needs=[])
+    write_notebook(books / "01_bad.ipynb", "1 / 0", "print('never')", needs={})
+    write_notebook(books / "02_needs_it.ipynb", stamp("02"), needs={"01": {}})
+    write_notebook(books / "03_good.ipynb", stamp("03"), needs={})
     write_notebook(books / "04_waits_for_all.ipynb", stamp("04"))
     with pytest.raises(NotebookError) as error:
         run_workbook(jobs=2)
@@ -322,12 +338,12 @@ def test_what_needs_nothing_of_a_failed_notebook_still_runs(project, capsys):
     assert [name for name, state in states.items() if state == "complete"] == ["03_good"]
     assert Run(folder).results()["status"] == "unfinished" and len(states) == 4
 
-    write_notebook(books / "01_bad.ipynb", stamp("01"), needs=[])
+    write_notebook(books / "01_bad.ipynb", stamp("01"), needs={})
     run_workbook(resume=True, jobs=2)
     assert (project / "order").read_text() == "03 01 02 04 "
     assert Run(folder).results()["status"] == "complete"
     # what needs a notebook that runs again does so, too, and nothing else
-    write_notebook(books / "01_bad.ipynb", stamp("again"), needs=[])
+    write_notebook(books / "01_bad.ipynb", stamp("again"), needs={})
     run_workbook(resume=True, jobs=2, only=["01", "02", "03"])
     assert (project / "order").read_text() == "03 01 02 04 again 02 "
 
@@ -347,7 +363,7 @@ def test_how_many_run_at_the_same_time(workbook, monkeypatch, accelerators, argu
     monkeypatch.setattr(runs, "provenance", lambda: provenance() | {"machine": machine})
     found = []
 
-    def side_by_side(tasks, needs, jobs, cores):
+    def side_by_side(tasks, needs, jobs, cores, seconds):
         found.append((jobs, cores, Path.cwd()))
         yield from ()
 
@@ -358,7 +374,7 @@ def test_how_many_run_at_the_same_time(workbook, monkeypatch, accelerators, argu
 
 def test_what_a_notebook_needs_comes_before_it(project):
     books = project / "notebooks"
-    write_notebook(books / "01_a.ipynb", needs=["02"])
+    write_notebook(books / "01_a.ipynb", needs={"02": {}})
     write_notebook(books / "02_b.ipynb")
     with pytest.raises(ValueError, match="01_a needs '02', which is no notebook before it"):
         run_workbook()
@@ -368,14 +384,35 @@ def test_what_a_notebook_needs_comes_before_it(project):
 def test_the_notebooks_say_what_they_need():
     needs = read_needs(find_notebooks(ROOT / "notebooks"))
     waiting = {name[:2]: {needed[:2] for needed in names} for name, names in needs.items() if names}
+    assert waiting == {"05": {"04"}}
+    needs = read_needs(find_notebooks(ROOT / "notebooks"), {"adapters": "run"})
+    waiting = {name[:2]: {needed[:2] for needed in names} for name, names in needs.items() if names}
     assert waiting == {"04": {"03"}, "05": {"03", "04"}}
+
+
+def test_a_need_may_hang_on_a_parameter(project):
+    books = project / "notebooks"
+    declared = 'adapters: str = "kept"  # which\n' + PARAMETERS
+    write_notebook(books / "01_bad.ipynb", "1 / 0", needs={})
+    needs = {"01": {"adapters": "run"}}
+    write_notebook(books / "02_b.ipynb", stamp("02"), parameters=declared, needs=needs)
+    with pytest.raises(NotebookError, match="02_b: not run, since it needs 01_bad"):
+        run_workbook(parameters={"adapters": "run"})
+    assert not (project / "order").exists()
+    with pytest.raises(NotebookError, match="01_bad: code cell"):
+        run_workbook()
+    assert (project / "order").read_text() == "02 "
+    write_notebook(books / "02_b.ipynb", needs=needs)
+    message = "02_b needs '01': its metadata names 'adapters', which is no parameter of it"
+    with pytest.raises(ValueError, match=message):
+        run_workbook()
 
 
 def test_an_interrupt_ends_all_kernels(project):
     books = project / "notebooks"
     cell = "import os, time\nopen(f'../{os.getpid()}.pid', 'w').close()\ntime.sleep(600)"
     for name in ("01_a", "02_b"):
-        write_notebook(books / f"{name}.ipynb", cell, needs=[])
+        write_notebook(books / f"{name}.ipynb", cell, needs={})
     command = [sys.executable, "-m", "numpro", "run", "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

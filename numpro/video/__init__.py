@@ -7,8 +7,10 @@ In comes a file or a path to one, with how it is to be sampled. Out comes a `Cli
 import lazy_loader
 
 _NAMES = {
-    "clip": ["Clip", "Sampling", "VideoError", "VideoInfo", "probe", "read_clip", "sampling_times"],
+    "clip": ["Clip", "Sampling", "probe", "read_clip", "sampling_times"],
     "cache": ["ClipCache"],
+    "container": ["VideoInfo"],
+    "opening": ["VideoError"],
     "workers": ["Request", "read_many", "run_many"],
     "writing": ["write_video"],
 }

@@ -1,12 +1,12 @@
 """Read frames with their true times, whatever the file.
 
-Times are seconds since the presentation time of the first video frame and come from the
-container, packet by packet; they are never computed from a frame rate. The frame for second t is
-the frame on screen at t: the last one whose time is <= t.
+Times come from the container, packet by packet; they are never computed from a frame rate. They
+count from where a player's clock begins: the earliest start of any stream, or the beginning of the
+timeline that mp4 has. The frame for second t is the frame on screen at t: the last one whose time
+is <= t, or the first one, which a player shows before its time, too.
 
-Two readers give the same frames: decord by default, PyAV where decord cannot (AV1, platforms
-without a wheel, odd files) or costs more (H.264 with B-frames, of which PyAV leaves out those that
-are not needed). Which one was used and why is in ``Clip.source``. Both work in one thread.
+PyAV reads. decord does where it is asked for by name and gives the same frames. Which one was
+used and why is in ``Clip.source``. Both work in one thread.
 """
 
 import os
@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from numpro.video.container import VideoError, VideoInfo, find_index
-from numpro.video.decode import read
+from numpro.spans import one_of
+from numpro.video.container import VideoInfo, find_index
+from numpro.video.decode import READERS, read
+from numpro.video.opening import check_memory
 
 # A file's times and requested times are rounded floats; they are equal within a microsecond.
 _SAME_TIME = 1e-6
@@ -37,7 +39,8 @@ class Clip:
         The frame of the file, counted from 0 in presentation order; a slow video repeats frames.
     source : dict
         Facts about the file: path, duration, frames, fps, variable, width, height, rotation,
-        codec, the reader (``backend``) with the reason for it (``why``), and ``warnings``.
+        codec, the second of its first frame (``begins``), the clock (``origin``), the reader
+        (``backend``) with the reason for it (``why``), and ``warnings``.
     """
 
     frames: np.ndarray
@@ -71,28 +74,42 @@ class Sampling:
         Width and height of a frame in pixels; None keeps the video's own.
     max_frames : int or None
         A longer video is thinned to so many frames; None takes them all.
+    origin, reader : str
+        As in `read_clip`.
     """
 
     fps: float = 1.0
     size: tuple[int, int] | None = (336, 336)
     max_frames: int | None = 240
+    origin: str = "beginning"
+    reader: str = "pyav"
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
+def probe(
+    path: str | os.PathLike, origin: str = "beginning", stream: int | None = None,
+    max_memory: float | None = None,
+) -> VideoInfo:  # fmt: skip
     """Read the facts of a video file; the time of every frame is looked at.
+
+    Parameters
+    ----------
+    path, origin, stream, max_memory
+        As in `read_clip`.
 
     Raises
     ------
     VideoError
         When the file cannot be read as a video.
     """
-    return find_index(path).info
+    return find_index(path, origin, stream, max_memory).info
 
 
 def read_clip(
     path: str | os.PathLike, fps: float | None = None, times: Sequence[float] | None = None,
     num_frames: int | None = None, start: float | None = None, end: float | None = None,
     size: tuple[int, int] | None = None, max_frames: int | None = None,
+    origin: str = "beginning", reader: str = "pyav", stream: int | None = None,
+    max_memory: float | None = None,
 ) -> Clip:  # fmt: skip
     """Sample a video: for each sampling time, the frame on screen.
 
@@ -113,6 +130,16 @@ def read_clip(
         ``benchmarks/video.py`` pixels differ by 4.5 and 5.1 of 255 on average and by up to 180.
     max_frames : int, optional
         When the sampling gives more, keep this many, evenly spaced; each keeps its second.
+    origin : {"beginning", "first-picture"}
+        What second 0 is: where the film begins for a player, which may be before its first
+        picture; or that picture.
+    reader : {"pyav", "decord"}
+        Decord gives the same frames, and PyAV takes its place, with a warning, where it cannot.
+    stream : int, optional
+        A video stream, counted among all streams; by default the one that a player takes.
+    max_memory : float, optional
+        Bytes that the clip, and the frames that the decoder keeps, may take; by default a quarter
+        of this computer's memory.
 
     Returns
     -------
@@ -123,17 +150,19 @@ def read_clip(
     ValueError
         For a wrong argument.
     VideoError
-        When the file cannot be read as a video, or the clip is larger than the memory.
+        When the file cannot be read as a video, or what is read is larger than `max_memory`.
 
     Warns
     -----
     UserWarning
         When a few frames cannot be decoded: the ones before them stay on screen, and
-        ``source_index`` says so; or when frames are missing inside or at the end.
+        ``source_index`` says so; when frames are missing inside or at the end; when the first
+        one comes more than half a sample late; or when another reader or stream could be taken.
     """
     _check_sampling(fps, times, num_frames, max_frames)
+    one_of("reader", reader, READERS)
     size = _check_size(size)
-    index = find_index(path)
+    index = find_index(path, origin, stream, max_memory)
     info = index.info
     if times is None:
         seconds = _sampling_times(info.duration, fps, num_frames, start, end)
@@ -145,17 +174,20 @@ def read_clip(
         if outside.size:
             raise ValueError(f"times must lie in 0..{info.duration:.3f} s; got {outside[0]}")
     seconds = _at_most(seconds, max_frames)
-    _check_memory(info, len(seconds), size)
+    width, height = size or (info.width, info.height)
+    needed = index.decoder_bytes + 3 * len(seconds) * width * height
+    check_memory(info.path, needed, f"{len(seconds)} frames of {width}x{height}", max_memory)
     chosen = np.searchsorted(index.seconds, seconds + _SAME_TIME, side="right") - 1
-    wanted, back = np.unique(chosen, return_inverse=True)
-    frames, shown, how = read(index, wanted, size)
+    wanted, back = np.unique(np.maximum(chosen, 0), return_inverse=True)
+    frames, shown, how = read(index, wanted, size, reader)
     if not np.array_equal(back, np.arange(len(wanted))):
         frames = frames[back]
-    how["warnings"] += info.warnings
+    how["warnings"] += info.warnings + _late(info.begins, seconds)
     for message in how["warnings"]:
         warnings.warn(f"{path}: {message}", stacklevel=2)
     facts = ("duration", "frames", "fps", "variable", "width", "height", "rotation", "codec")
-    source = {"path": str(path), **{name: getattr(info, name) for name in facts}, **how}
+    source = {name: getattr(info, name) for name in (*facts, "begins")}
+    source |= {"path": str(path), "origin": origin, **how}
     return Clip(frames, seconds, shown[back].astype(np.int64), source)
 
 
@@ -191,16 +223,14 @@ def _sampling_times(duration, fps, num_frames, start, end) -> np.ndarray:
     return start + np.arange(max(count, 1)) / fps
 
 
-def _check_memory(info: VideoInfo, count: int, size) -> None:
-    """Refuse a clip that this computer cannot hold: the system would end the whole process."""
-    import psutil
-
-    width, height = size or (info.width, info.height)
-    needed, there = 3 * count * width * height, psutil.virtual_memory().total
-    if needed > there:
-        sizes = f"are {needed / 1e9:.0f} GB and the memory is {there / 1e9:.0f} GB"
-        remedy = "lower fps, or give max_frames, size, start or end"
-        raise VideoError(info.path, f"{count} frames of {width}x{height} {sizes}: {remedy}")
+def _late(begins: float, seconds: np.ndarray) -> tuple[str, ...]:
+    """Return a warning where the first frame comes more than half a sample late."""
+    apart = np.diff(np.unique(seconds))
+    early = int((seconds < begins - _SAME_TIME).sum())
+    if not early or begins <= (apart.min() if apart.size else 1) / 2:
+        return ()
+    shown = f"{early} of the {len(seconds)} frames show it before that, as a player does"
+    return (f"its first picture comes at {begins:.2f} s; {shown}",)
 
 
 def _check_sampling(fps, times, num_frames, max_frames) -> None:

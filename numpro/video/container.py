@@ -1,35 +1,35 @@
 """What a video file holds, and when each of its frames is shown."""
 
 import os
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpro.spans import one_of
+from numpro.video.opening import (
+    VideoError,
+    check_file,
+    check_memory,
+    choose_stream,
+    decoder_bytes,
+    films_in,
+    one_thread,
+    open_film,
+    packet_frames,
+    reading,
+    stream_frames,
+)
+
+ORIGINS = ("beginning", "first-picture")
 _LONGEST = 1e7  # seconds; four months
-
-
-class VideoError(ValueError):
-    """A video that cannot be read.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    reason : str
-        Why, in a few words.
-    """
-
-    def __init__(self, path: str | os.PathLike, reason: str):
-        super().__init__(path, reason)
-        self.path, self.reason = Path(path), reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+_NO_TIMES, _TIMES_JUMP = 0x80, 0x200  # of a format: AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
+_STEADY = ("matroska,webm", "avi", "flv", "mpeg", "mpegts")  # elsewhere a gap may be meant
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class VideoInfo:
     Attributes
     ----------
     duration : float
-        Seconds from the first frame's time to the end of the last frame.
+        Seconds from second 0 to the end of the last frame.
     frames : int
         Frames that are in the file.
     fps : float
@@ -47,7 +47,11 @@ class VideoInfo:
     width, height : int
         Size in pixels as shown, after `rotation` (degrees clockwise, from the file) is applied.
     start : float
-        The first frame's own time in the container, second 0 of this package.
+        The first frame's own time in the container.
+    begins : float
+        The second of the first frame. A player shows it before that, too.
+    gaps : tuple of (float, float)
+        Seconds from and to which frames are missing in the file: one is shown all the while.
     """
 
     path: Path
@@ -62,6 +66,16 @@ class VideoInfo:
     start: float
     streams: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    begins: float = 0.0
+    gaps: tuple[tuple[float, float], ...] = ()
+
+
+class Turn(NamedTuple):
+    """How a decoded picture is turned to be shown: rows become columns, then it is mirrored."""
+
+    transposed: bool
+    mirrored: bool  # left and right change places
+    flipped: bool  # top and bottom change places
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,11 @@ class Index:
     info: VideoInfo
     stream: int  # the video stream's place in the container
     pts: np.ndarray | None  # int64 [N], ticks of the container's clock; None: frames are counted
-    seconds: np.ndarray  # float64 [N], since the first frame
+    seconds: np.ndarray  # float64 [N]
     keyframe: np.ndarray  # bool [N]
-    not_for_decord: str | None  # why decord would give other frames
+    turn: Turn
+    decoder_bytes: int  # what decoding may take
+    not_for_decord: str | None  # why decord gives no frames, or others
 
     @cached_property
     def ordinal(self) -> dict[int, int]:
@@ -81,124 +97,201 @@ class Index:
         return {pts: at for at, pts in enumerate(self.pts.tolist())}
 
 
-def find_index(path: str | os.PathLike) -> Index:
+class _Packet(NamedTuple):
+    pts: int | None
+    lasts: int
+    keyframe: bool
+    dts: int | None
+    blank: bool  # zeros where a picture should be
+
+
+def find_index(path: str | os.PathLike, *choices: Any) -> Index:
     """Return `make_index` of a file, made once for as long as the file stays as it is.
 
     Queries about stretches of one film, or a long film read by stretches, ask for it again and
-    again.
+    again. `choices` are the further arguments of `make_index`.
     """
-    stat = _check_file(Path(path))
+    stat = check_file(Path(path))
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return _kept_index(Path(path), identity)
+    return _kept_index(Path(path), choices, identity)
 
 
 @lru_cache(maxsize=4)  # of a film of two hours it is some 15 MB
-def _kept_index(path: Path, identity: tuple) -> Index:
-    return make_index(path)
+def _kept_index(path: Path, choices: tuple, identity: tuple) -> Index:
+    return make_index(path, *choices)
 
 
-def make_index(path: str | os.PathLike) -> Index:
-    """Look at every packet of the video stream; only the first frame is decoded."""
-    import av
+def make_index(
+    path: str | os.PathLike, origin: str = "beginning", stream: int | None = None,
+    max_memory: float | None = None,
+) -> Index:  # fmt: skip
+    """Look at every packet of the video stream; only the first frame is decoded.
 
+    Parameters
+    ----------
+    path, origin, stream, max_memory
+        As in `numpro.read_clip`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown origin.
+    VideoError
+        When the file cannot be read as a video.
+    """
     path = Path(path)
-    _check_file(path)
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.best("video")
-            if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-                kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-                raise VideoError(path, f"no video stream (it holds {kinds})")
-            rows, first = _scan(container, stream)
-            if first is None:
-                raise VideoError(path, "no frame can be decoded")
-            return _describe(path, container, stream, rows, first)
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        why = (getattr(error, "strerror", None) or type(error).__name__).lower()
-        raise VideoError(path, f"not a readable video ({why})") from error
+    one_of("origin", origin, ORIGINS)
+    check_file(path)
+    with reading(path), open_film(path) as container:
+        video = choose_stream(path, container, stream)
+        check_memory(path, decoder_bytes(video), "frames being decoded", max_memory)
+        packets, first = _scan(container, video)
+        if first is None:
+            raise VideoError(path, "no frame can be decoded")
+        return _describe(path, container, video, packets, first, origin)
 
 
-def _scan(container, stream) -> tuple[list[tuple], object]:
-    """Return (pts, duration, keyframe) of every packet, and the first frame."""
+def _scan(container, stream) -> tuple[list[_Packet], Any]:
+    """Return the packets, and the first frame that can be decoded."""
     import av
 
-    rows, first = [], None
+    found, first = [], None
     one_thread(stream)  # and the first frame comes without a queue
+    lossy = stream.codec.lossy  # the zeros of others may be a picture
     try:
         for packet in container.demux(stream):
-            first = first or next(iter(_packet_frames(packet)), None)
+            first = first or next(iter(packet_frames(packet)), None)
             if packet.size and not packet.is_discard and not packet.is_corrupt:
-                rows.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+                blank = lossy and packet.size >= 32 and not any(memoryview(packet)[:32])
+                lasts, key = packet.duration or 0, packet.is_keyframe
+                found.append(_Packet(packet.pts, lasts, key, packet.dts, blank))
     except av.FFmpegError:
-        if not rows:
+        if not found:
             raise
         # a file that is cut short: _check_whole compares with what the header promises
-    return rows, first
+    return found, first
 
 
-def _order(path: Path, container, stream, rows: list[tuple]) -> tuple[bool, Fraction, tuple]:
-    """Return whether frames are counted, the tick, and (pts, duration, keyframe) as shown."""
-    import av
-
-    stamps, tick = [row[0] for row in rows], stream.time_base
+def _order(path: Path, container, stream, packets: list[_Packet]) -> tuple[bool, Fraction, list]:
+    """Return whether frames are counted, the tick, and the packets in the order of showing."""
+    stamps, order = [p.pts for p in packets], [p.dts for p in packets if p.dts is not None]
+    joined = container.format.flags & _TIMES_JUMP and any(b < a for a, b in pairwise(order))
     bare = container.format.name == "avi" and stream.codec_context.has_b_frames
-    if counted := bare or None in stamps or len(set(stamps)) < len(stamps):
+    if not (joined or bare or None in stamps or len(set(stamps)) < len(stamps)):
+        return False, stream.time_base, sorted(packets)
+    with open_film(path) as again:
+        decoded = stream_frames(again, one_thread(again.streams[stream.index]))
+        stamps, tick = [frame.pts for frame in decoded], stream.time_base
+    if not joined or None in stamps:
         # raw streams carry no times, AVI with B-frames wrong ones: count at the stated rate
-        with av.open(str(path)) as again:
-            frames = stream_frames(again, one_thread(again.streams[stream.index]))
-            rows = [(at, 1, at == 0) for at, _ in enumerate(frames)]
-        tick = 1 / _rate(stream)
-    return counted, tick, tuple(np.array(column) for column in zip(*sorted(rows), strict=True))
+        stamps, tick = range(len(stamps)), 1 / _rate(container, stream)
+    return True, tick, [_Packet(pts, 0, at == 0, None, False) for at, pts in enumerate(stamps)]
 
 
-def _rate(stream) -> Fraction:
-    return stream.average_rate or stream.guessed_rate or Fraction(25)
+def _rate(container, stream) -> Fraction:
+    rates = stream.average_rate, stream.guessed_rate, Fraction(25)
+    # where there are no times, FFmpeg's average is a default of its own
+    return next(filter(None, rates[bool(container.format.flags & _NO_TIMES) :]))
 
 
-def _describe(path: Path, container, stream, rows: list[tuple], first) -> Index:
+def _beginning(container, stream, first: Fraction) -> Fraction:
+    """Return where a player's clock begins, in the container's seconds.
+
+    The earliest start of any stream; of mp4 and mov the beginning of their timeline, from where
+    an edit list counts, also with an empty edit.
+    """
+    others = (s for s in container.streams if s.type in ("video", "audio") and s != stream)
+    starts = [s.start_time * s.time_base for s in others if s.start_time is not None]
+    timeline = [Fraction(0)] * ("mp4" in container.format.name.split(","))
+    return min([first, *starts, *timeline])
+
+
+def _run_on(pts: np.ndarray, otherwise: float) -> tuple[np.ndarray, float, np.ndarray]:
+    """Let times that jump back go on; return them, the usual step, and the places of the jumps."""
+    steps = np.diff(pts)
+    forward = steps[steps > 0]
+    usual = float(np.median(forward)) if forward.size else otherwise
+    jumps = np.flatnonzero(steps <= 0)
+    steps[jumps] = max(1, round(usual))
+    return pts[0] + np.concatenate([[0], steps.cumsum()]), usual, jumps
+
+
+def _describe(path: Path, container, stream, packets: list, first, origin: str) -> Index:
     """Put the packets in presentation order and say what the file is."""
-    reason = _not_for_decord(container, stream, rows, first)
-    counted, tick, (pts, lengths, keyframe) = _order(path, container, stream, rows)
-    gaps = np.diff(pts)
-    usual = float(np.median(gaps)) if gaps.size else float(1 / _rate(stream) / tick)
+    counted, tick, packets = _order(path, container, stream, packets)
+    # the first ones may refer to pictures from before the film
+    lost = 0 if counted else sum(packet.pts < first.pts for packet in packets)
+    columns = zip(*packets[lost:], strict=True)
+    pts, lengths, keyframe, _, blank = (np.array(column) for column in columns)
+    pts, usual, jumps = _run_on(pts, float(1 / _rate(container, stream) / tick))
     last = int(lengths[-1]) if lengths[-1] > 0 else max(1, round(usual))
+    start = int(pts[0]) * tick
+    late = start - _beginning(container, stream, start)
+    begins = float(late) if origin == "beginning" else 0.0
     # whole ticks up to the last step: the seconds are the nearest floats to the true times
-    duration = float((int(pts[-1] - pts[0]) + last) * tick)
-    begin = float(int(pts[0]) * tick)
+    seconds = (pts - pts[0]) * tick.numerator / tick.denominator + begins
+    duration = float((int(pts[-1] - pts[0]) + last) * tick) + begins
     if duration > _LONGEST:
         raise VideoError(path, f"damaged: its frames span {duration:.0f} s")
-    rotation = round(-first.rotation) % 360
-    width, height = (first.width, first.height)[:: -1 if rotation % 180 else 1]
-    variable = bool(gaps.size and np.ptp(gaps) > max(2, 0.02 * usual))
-    warnings = [_check_whole(path, container, stream, begin + duration)]
-    warnings += [] if counted else [_check_gaps(container, gaps, usual)]
+    missing, gaps = _find_gaps(container, pts, usual, blank, np.append(seconds, duration))
+    steps, turn = np.diff(pts), _find_turn(first)
+    width, height = (first.width, first.height)[:: -1 if turn.transposed else 1]
+    variable = bool(steps.size and np.ptp(steps) > max(2, 0.02 * usual))
+    notes = (
+        _other_streams(container, stream),
+        lost and f"its first {lost} frames cannot be decoded: they need some from before the film",
+        jumps.size
+        and f"its times jump back at {seconds[jumps[0] + 1]:.2f} s, where another "
+        "recording was added: they are taken to go on",
+        _check_whole(path, container, stream, duration - begins + float(start)),
+        missing,
+    )
     info = VideoInfo(
-        path=path, duration=duration, frames=len(pts), fps=len(pts) / duration, variable=variable,
-        width=width, height=height, rotation=rotation, codec=stream.codec.canonical_name,
-        start=begin, streams=tuple(s.type for s in container.streams),
-        warnings=tuple(filter(None, warnings)),
+        path=path, duration=duration, frames=len(pts), fps=len(pts) / (duration - begins),
+        variable=variable, width=width, height=height, rotation=round(-first.rotation) % 360,
+        codec=stream.codec.canonical_name, start=float(start),
+        streams=tuple(s.type for s in container.streams), warnings=tuple(filter(None, notes)),
+        begins=begins, gaps=gaps,
     )  # fmt: skip
-    seconds = (pts - pts[0]) * tick.numerator / tick.denominator
-    return Index(info, stream.index, None if counted else pts, seconds, keyframe, reason)
+    reason = _not_for_decord(container, stream, first, turn)
+    places = stream.index, None if counted else pts
+    return Index(info, *places, seconds, keyframe, turn, decoder_bytes(stream), reason)
 
 
-def _not_for_decord(container, stream, rows: list[tuple], first) -> str | None:
-    """Return why decord 0.6 cannot read this file, gives wrong frames or is slow; else None."""
-    codec, key = stream.codec.canonical_name, None
+def _find_turn(first) -> Turn:
+    """Return what the display matrix of a frame does, in quarter turns."""
+    matrix = first.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn(False, False, False)
+    a, b, _, c, d = struct.unpack_from(
+        "=5i", matrix
+    )  # x = a * column + c * row, y = b * .. + d * ..
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+def _not_for_decord(container, stream, first, turn: Turn) -> str | None:
+    """Return why decord 0.6 cannot read this file, or gives other frames; else None."""
+    codec = stream.codec.canonical_name
     if codec in ("av1", "vvc"):  # it bundles FFmpeg 4.1
         return f"decord has no {codec} decoder"
     if len(container.streams.video) > 1:
-        return "more than one video stream: decord may take another"
-    if container.format.name in ("mpegts", "mpeg"):
-        return "decord loses frames at seeks in MPEG-TS and MPEG-PS"
+        return "decord may take another of its video streams"
+    if container.format.flags & _TIMES_JUMP:
+        return "decord loses frames in MPEG-TS and MPEG-PS"
     if any(component.bits > 8 for component in first.format.components):
         return "decord rounds more than 8 bits a channel otherwise"
-    for pts, _, keyframe in rows:  # in decoding order
-        key = pts if keyframe else key
-        if None not in (pts, key) and pts < key:
-            return "decord loses frames at seeks in open groups of pictures"
-    if codec == "h264" and stream.codec_context.has_b_frames:
-        return "PyAV need not decode all of the B-frames, decord does"
+    if sum(turn) % 2:
+        return "decord does not mirror frames"
+    return None
+
+
+def _other_streams(container, stream) -> str | None:
+    others = [s.index for s in films_in(container) if s != stream]
+    if others:
+        choice = f"stream={others[0]} of read_clip takes another"
+        return f"{1 + len(others)} video streams: stream {stream.index} is read; {choice}"
     return None
 
 
@@ -211,67 +304,29 @@ def _check_whole(path: Path, container, stream, end: float) -> str | None:
         if missing > max(1, 0.01 * len(entries)):
             raise VideoError(path, f"cut short: {found}")
         return found
-    promised = (container.duration or 0) / 1e6
+    promised = 0 if container.format.flags & _TIMES_JUMP else (container.duration or 0) / 1e6
     if promised > end + max(1, 0.05 * end):
         return f"the file promises {promised:.2f} s, its video ends at {end:.2f} s"
     return None
 
 
-def _check_gaps(container, gaps: np.ndarray, usual: float) -> str | None:
-    """Return a warning where frames are missing inside a film of one rate."""
-    longer = gaps[gaps > max(2, 1.5 * usual)]
-    even = np.abs(gaps - usual) <= max(2, 0.02 * usual)
-    one_rate = even.sum() + longer.size >= gaps.size and 0 < longer.size <= 0.05 * gaps.size
-    # in other containers, as mp4 and gif, a gap may be meant
-    if container.format.name in ("matroska,webm", "avi", "flv", "mpeg", "mpegts") and one_rate:
-        missing = round(float((longer / usual - 1).sum()))
-        return f"about {missing} of {len(gaps) + 1 + missing} frames are missing inside"
-    return None
+def _find_gaps(container, pts, usual: float, blank, bounds) -> tuple[str | None, tuple]:
+    """Return a warning, and the seconds, of where a film of one rate lacks frames.
 
-
-def _check_file(path: Path) -> os.stat_result:
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise VideoError(path, f"a {'directory' if path.is_dir() else 'device'}, not a file")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise VideoError(path, "empty file")
-            return os.fstat(file.fileno())
-    except FileNotFoundError:
-        raise VideoError(path, "no such file") from None
-    except OSError as error:
-        raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
-
-
-def stream_frames(container: Any, stream: Any, needed: set[int] | None = None) -> Iterator:
-    """Yield the frames that can be decoded from here on, in one thread.
-
-    `needed`: times (pts) of H.264 frames; of the others, those that no frame is predicted from
-    are left out undecoded, which changes nothing in the frames that come.
+    `blank` tells frames of which there are only zeros; `bounds` are the seconds of the frames,
+    and the end.
     """
-    import av
-
-    decoder = stream.codec_context
-    try:
-        for packet in container.demux(stream):
-            if needed is not None and packet.pts is not None:
-                decoder.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
-            yield from _packet_frames(packet)
-    except av.FFmpegError:
-        return  # the file ends early; the caller counts what is missing
-
-
-def _packet_frames(packet) -> list:
-    """Decode one packet; what is damaged gives no frame (the caller counts what is missing)."""
-    import av
-
-    try:
-        return [frame for frame in packet.decode() if not frame.is_corrupt]
-    except av.FFmpegError:
-        return []
-
-
-def one_thread(stream: Any) -> Any:
-    """Return the stream, to be decoded in one thread: many videos are read side by side."""
-    stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-    return stream
+    steps = np.diff(pts)
+    longer = steps > max(2, 1.5 * usual)
+    even = np.abs(steps - usual) <= max(2, 0.02 * usual)
+    one_rate = (even | longer).all() and longer.sum() <= 0.05 * steps.size
+    longer &= one_rate and container.format.name in _STEADY
+    between = round(float((steps[longer] / usual - 1).sum()))
+    edges = np.diff(blank | np.append(longer, False), prepend=False, append=False)
+    gaps = bounds[np.flatnonzero(edges)].reshape(-1, 2)
+    if not gaps.size:
+        return None, ()
+    where = ", ".join(f"{begin:.2f} to {end:.2f} s" for begin, end in gaps[:3])
+    where += f" and {len(gaps) - 3} times more" if len(gaps) > 3 else ""
+    count = f"about {between + int(blank.sum())} of {len(pts) + between} frames"
+    return f"{count} are missing inside, from {where}", tuple(map(tuple, gaps.tolist()))

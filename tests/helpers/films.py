@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 
-def numbered(count, width=64, height=48):
-    """Frames that carry their index as eight black or white bars."""
-    bits = np.arange(count)[:, None] >> (np.arange(width) * 8 // width) & 1
+def numbered(count, width=64, height=48, bars=8):
+    """Frames that carry their index as black or white bars, one for each bit."""
+    bits = np.arange(count)[:, None] >> (np.arange(width) * bars // width) & 1
     return np.broadcast_to(
         (bits * 255).astype(np.uint8)[:, None, :, None], (count, height, width, 3)
     )
 
 
-def number_of(frame):
+def number_of(frame, bars=8):
     """Read the index back."""
     width = frame.shape[1]
     edge = 2 if width > 32 else 0  # left out, for it may be blurred; a bar of 2 pixels is all edge
-    ends = [(b * width // 8 + edge, (b + 1) * width // 8 - edge) for b in range(8)]
-    bars = [frame[:, left:right].mean() > 127 for left, right in ends]
-    return sum(int(bar) << b for b, bar in enumerate(bars))
+    ends = [(b * width // bars + edge, (b + 1) * width // bars - edge) for b in range(bars)]
+    white = [frame[:, left:right].mean() > 127 for left, right in ends]
+    return sum(int(bar) << b for b, bar in enumerate(white))
 
 
 def encode(path, codec="libx264", frames=None, pix_fmt="yuv420p", rate=25, **more):
@@ -33,7 +33,8 @@ def encode(path, codec="libx264", frames=None, pix_fmt="yuv420p", rate=25, **mor
     frames = numbered(40) if frames is None else frames
     default = more.pop("default", 0)  # the stream that a player shows, and the right one
     start, options = more.pop("start", 0), {"g": "8"} | more.pop("options", {})
-    with av.open(str(path), "w", options=more.pop("container", {})) as out:
+    with av.open(f"file:{path}", "w", options=more.pop("container", {})) as out:
+        out.metadata.update(more.pop("metadata", {}))
         streams = [
             out.add_stream(codec, rate=Fraction(rate), options=options)
             for _ in range(more.pop("streams", 1))

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import warnings
 
 import av
 import numpy as np
@@ -126,8 +127,18 @@ def damaged(path, where, share):
 
 def test_damage_in_the_middle_is_said(tmp_path):
     path = damaged(tmp_path / "film.mp4", 0.4, 0.2)
-    with pytest.warns(UserWarning, match=r"damaged: \d+ of the 30 frames asked for"):
+    with pytest.warns(UserWarning) as caught:
         clip = read_clip(path, fps=5)
+    first, other = (str(warning.message) for warning in caught)
+    found = re.search(
+        r"damaged: (\d+) of the 30 frames asked for.* between (\S+) and (\S+) s", first
+    )
+    lost = clip.seconds[clip.source_index != np.arange(0, 60, 2)]
+    assert tuple(map(float, found.groups())) == (len(lost), lost[0], lost[-1])
+    found = re.search(r"about (\d+) of 60 frames are missing inside, from (\S+) to (\S+) s", other)
+    begin, end = map(float, found.groups()[1:])
+    assert probe(path).gaps == ((begin, end),) and 2 < begin < lost[0] + 0.2
+    assert end - begin == pytest.approx(int(found[1]) / 10)
     assert clip.source["warnings"] and clip.source["backend"] == "pyav"
     np.testing.assert_array_equal(clip.seconds, np.arange(30) / 5)
     late = clip.source_index < np.arange(0, 60, 2)
@@ -190,8 +201,9 @@ def test_packets_lost_in_the_middle_are_said(tmp_path):
     whole = encode(tmp_path / "whole.mkv", "mjpeg", numbered(60), "yuvj420p")
     path = copied(whole, tmp_path / "film.mkv", lambda at, _: not 20 <= at < 35)
     assert probe(whole).warnings == ()
-    with pytest.warns(UserWarning, match="about 15 of 60 frames are missing"):
+    with pytest.warns(UserWarning, match="about 15 of 60 frames are missing inside, from 0.76 to"):
         clip = read_clip(path, fps=5)
+    assert probe(path).gaps == ((0.76, 1.4),) and probe(whole).gaps == ()
     there = [at for at in range(60) if not 20 <= at < 35]  # 19 stays on screen until 35 comes
     shown = [max(at for at in there if at <= 5 * second) for second in range(12)]
     assert [number_of(frame) for frame in clip.frames] == shown
@@ -206,11 +218,161 @@ def test_times_that_are_far_off_are_an_error(tmp_path):
         read_clip(copied(whole, tmp_path / "film.mkv", leap), fps=1)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_zeros_between_are_a_gap(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 60, (60, 64, 64, 3), dtype=np.uint8)
+    frames, how = numbered(60, 64, 64) ^ noise, {"g": "1", "bf": "0"}
+    path, brief = tmp_path / f"film.{suffix}", {"cluster_time_limit": "200"}
+    encode(path, frames=frames, options=how, container=brief if suffix == "mkv" else {})
+    with av.open(str(path)) as film:
+        places = [packet.pos for packet in film.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    data[places[20] : places[30]] = bytes(places[30] - places[20])
+    path.write_bytes(data)
+    info = probe(path)
+    ((begin, end),) = info.gaps
+    assert 0.6 < begin <= 0.8 and 1.2 <= end < 1.6
+    missing = f"frames are missing inside, from {begin:.2f} to {end:.2f} s"
+    assert missing in info.warnings[0]
+    with pytest.warns(UserWarning, match=missing):
+        clip = read_clip(path, fps=25)
+    shown = [number_of(frame) for frame in clip.frames]
+    first, last = round(begin * 25), round(end * 25)
+    assert shown == [*range(first), *[first] * (last - first), *range(last, 60)]
+
+
+def test_zeros_that_are_pictures_are_no_gap(tmp_path):
+    black = encode(tmp_path / "black.avi", "rawvideo", numbered(40) * 0)
+    assert probe(black).warnings == () == probe(black).gaps
+
+
 def test_a_clip_larger_than_the_memory_is_refused(tmp_path):
     path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
-    with pytest.raises(VideoError, match=r"10800 GB and the memory is \d+ GB: lower fps, or"):
+    refused = (
+        r"too large for the memory: 4000 frames of 30000x30000 may need 10800.00 GB.*lower fps"
+    )
+    with pytest.raises(VideoError, match=refused):
         read_clip(path, num_frames=4000, size=(30000, 30000))
     assert len(read_clip(path, fps=1000, max_frames=3)) == 3
+    with pytest.raises(VideoError, match="20 frames of 336x336 may need 0.01 GB, allowed"):
+        read_clip(path, num_frames=20, size=(336, 336), max_memory=4_000_000)
+    assert len(read_clip(path, num_frames=20, size=(336, 336), max_memory=8_000_000)) == 20
+
+
+LARGE = """
+import sys
+from numpro.video import VideoError, probe, read_clip
+for call in (probe, lambda *a, **b: read_clip(*a, fps=1, size=(8, 8), **b)):
+    try:
+        call(sys.argv[1], max_memory=1e9)
+    except VideoError as error:
+        print(error.reason)
+status = open("/proc/self/status").read()
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the peak is read from /proc")
+def test_frames_too_large_for_the_memory_are_not_decoded(tmp_path):
+    path = encode(tmp_path / "film.mp4", "mpeg4", numbered(1, 8000, 8000))
+    run = subprocess.run([sys.executable, "-c", LARGE, path], capture_output=True, text=True)
+    *refused, mib = run.stdout.splitlines()
+    assert len(refused) == 2 and all("frames being decoded may need 2.11 GB" in r for r in refused)
+    assert int(mib) < 400, "one frame as RGB is 192 MB"
+
+
+# --- films that are not what they seem -----------------------------------------------------------
+
+
+def test_a_codec_that_is_unknown(tmp_path):
+    path = encode(tmp_path / "film.mp4")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    for call in (probe, lambda p: read_clip(p, fps=1)):
+        with pytest.raises(VideoError, match="its codec is not known to FFmpeg"):
+            call(path)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_titles_that_are_no_utf_8(tmp_path, suffix):
+    path = encode(tmp_path / f"film.{suffix}", metadata={"title": "caf\u00e9s"})
+    data = path.read_bytes()
+    assert "caf\u00e9s".encode() in data
+    path.write_bytes(data.replace("caf\u00e9s".encode(), b"caf\xe9xs"))
+    assert_right(read_clip(path, fps=5), np.arange(40) / 25)
+
+
+@pytest.mark.parametrize("name", ["12:30 walk.mp4", "file:a.mp4", "100% %d.mp4", "a?b#c.mp4"])
+def test_any_file_name_is_a_file(tmp_path, monkeypatch, name):
+    encode(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for path in (name, tmp_path / name):
+        assert_right(read_clip(path, fps=5), np.arange(40) / 25)
+        assert_right(read_clip(path, fps=5, reader="decord"), np.arange(40) / 25)
+
+
+def test_any_other_failure_is_a_video_error(tmp_path, monkeypatch):
+    path = encode(tmp_path / "film.mp4")
+
+    def fail(*arguments):
+        raise IndexError("a fault of some library")
+
+    for module, name in (("container", "_scan"), ("decode", "read_pyav")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"numpro.video.{module}.{name}", fail)
+            with pytest.raises(VideoError, match="indexerror: a fault of some library"):
+                read_clip(path, fps=1)
+
+
+def test_a_stream_may_be_chosen(tmp_path):
+    path = encode(tmp_path / "film.mp4", streams=2)
+    with pytest.warns(UserWarning, match="2 video streams: stream 0 is read; stream=1 of"):
+        assert number_of(read_clip(path, times=[0.2]).frames[0]) == 5
+    with pytest.warns(UserWarning, match="2 video streams: stream 1 is read; stream=0"):
+        assert number_of(read_clip(path, times=[0.2], stream=1).frames[0]) == 255 - 5
+    with pytest.raises(VideoError, match="stream 2 is not one of its video streams: 0, 1"):
+        probe(path, stream=2)
+
+
+def test_a_cover_beside_sound_is_no_film(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as out:
+        sound, cover = out.add_stream("aac", rate=8000), out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        page = av.VideoFrame.from_ndarray(np.ascontiguousarray(numbered(1)[0]), format="rgb24")
+        out.mux(cover.encode(page))
+        out.mux(cover.encode())
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        quiet.rate = 8000
+        out.mux(sound.encode(quiet))
+        out.mux(sound.encode())
+    with pytest.raises(VideoError, match=r"no video stream \(it holds audio, video\)"):
+        probe(path)
+
+
+def test_a_header_that_promises_a_thousand_million_frames(tmp_path):
+    path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
+    data = bytearray(path.read_bytes())
+    for box, place in ((b"stsz", 12), (b"stts", 12)):  # the counts of samples
+        at = data.index(box) + place
+        data[at : at + 4] = (10**9).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(VideoError):
+        read_clip(path, fps=1)
+
+
+def test_a_film_that_grows_while_it_is_read(tmp_path):
+    whole = encode(tmp_path / "whole.mkv", "mjpeg", numbered(200), "yuvj420p").read_bytes()
+    path = tmp_path / "film.mkv"
+    for share in (0.3, 0.6, 1):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            clip = read_clip(path, fps=5)
+        assert_right(clip, np.arange(clip.source["frames"]) / 25)
+        assert clip.source["frames"] == pytest.approx(200 * share, abs=8)
+        promised = [w for w in caught if "promises 8.00 s" in str(w.message)]
+        assert len(promised) == (share < 1)
 
 
 CHILD = """

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from film_kinds import KINDS, make, turn
 from films import encode, number_of, numbered
 from PIL import Image
 
@@ -25,70 +26,37 @@ def assert_same_readers(path):
         np.testing.assert_array_equal(read_decord(index, some, None), whole[some])
 
 
-QUIET = {"x265-params": "log-level=none:keyint=8:open-gop=0"}
-OPEN = {"x265-params": "log-level=none:keyint=8:open-gop=1"}
-LONG = {"g": "250", "bf": "3", "x264-params": "b-pyramid=normal"}
-INTERLACED = {"flags": "+ildct+ilme", "tff": "1", "bf": "3"}
-FILES = {  # name: (suffix, encoder options, "decord" or why it is PyAV; "both": decord could)
-    "h264": ("mp4", {"options": {"bf": "0"}}, "decord"),
-    "h264 with B-frames": ("mp4", {"options": {"bf": "3"}}, "both"),
-    "h264 long gop": ("mp4", {"frames": numbered(200), "options": LONG}, "both"),
-    "h264 open gop": ("mp4", {"options": {"x264-params": "open-gop=1:keyint=8"}}, "both"),
-    "h264 interlaced": ("mp4", {"options": INTERLACED}, "both"),
-    "h264 in mkv": ("mkv", {"options": {"bf": "2"}}, "both"),
-    "h264 in mkv without duration": ("mkv", {"container": {"live": "1"}}, "B-frames"),
-    "h264 in flv": ("flv", {}, "both"),
-    "h264 in avi": ("avi", {}, "B-frames"),
-    "h264 in ts": ("ts", {"start": 50}, "MPEG-TS"),
-    "h264 alone": ("h264", {}, "B-frames"),
-    "hevc": ("mp4", {"codec": "libx265", "options": QUIET}, "decord"),
-    "hevc open gop": ("mp4", {"codec": "libx265", "options": OPEN}, "open groups"),
-    "vp8": ("webm", {"codec": "libvpx"}, "decord"),
-    "vp9": ("webm", {"codec": "libvpx-vp9"}, "decord"),
-    "vp9 alpha": ("webm", {"codec": "libvpx-vp9", "pix_fmt": "yuva420p"}, "decord"),
-    "av1": ("mp4", {"codec": "libsvtav1", "options": {"svtav1-params": "keyint=8"}}, "no av1"),
-    "mpeg-2": ("mkv", {"codec": "mpeg2video", "options": {"bf": "2"}}, "open groups"),
-    "mpeg-4": ("mp4", {"codec": "mpeg4"}, "decord"),
-    "mjpeg": ("avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}, "decord"),
-    "ffv1": ("mkv", {"codec": "ffv1"}, "decord"),
-    "wmv": ("asf", {"codec": "wmv2"}, "decord"),
-    "gif": ("gif", {"codec": "gif", "pix_fmt": "rgb8"}, "fails on it"),
-    "grey": ("mp4", {"pix_fmt": "gray"}, "both"),
-    "10 bit": ("mp4", {"pix_fmt": "yuv420p10le"}, "8 bits"),
-    "10 bit alpha": ("mov", {"codec": "prores_ks", "pix_fmt": "yuva444p10le"}, "8 bits"),
-    "8 bit alpha": ("mov", {"codec": "png", "pix_fmt": "rgba"}, "decord"),
-    "odd sizes": ("mp4", {"pix_fmt": "yuv444p", "frames": numbered(40, 67, 35)}, "both"),
-    "16 x 16": ("mp4", {"frames": numbered(2, 16, 16), "options": {"bf": "0"}}, "fails on it"),
-    "late start": ("mp4", {"start": 50}, "both"),
-    "late start in mkv": ("mkv", {"start": 50}, "both"),
-    "fragmented": ("mp4", {"container": {"movflags": "frag_keyframe+empty_moov"}}, "both"),
-    "two streams": ("mp4", {"streams": 2}, "more than one"),
-    "second stream is the default": ("mkv", {"streams": 2, "default": 1}, "more than one"),
-    "one frame": ("mp4", {"frames": numbered(1)}, "both"),
-    "two frames": ("mp4", {"frames": numbered(2)}, "both"),
-}
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_any_file(tmp_path, name, capfd):
-    suffix, options, reader = FILES[name]
-    path = encode(tmp_path / f"film.{suffix}", **options)
+@pytest.mark.filterwarnings("ignore:.*video streams")
+@pytest.mark.parametrize("name", KINDS)
+def test_any_film(tmp_path, name):
+    path = make(name, tmp_path)
+    options, why = KINDS[name][1:]
     frames = options.get("frames", numbered(40))
     info = probe(path)
     assert (info.frames, info.height, info.width) == frames.shape[:3]
-    assert info.duration == pytest.approx(len(frames) / 25, abs=1e-3)
-    assert not info.warnings and not info.variable
+    late = 2.0 if name == "late start" else info.begins  # mp4's timeline begins before it
+    assert info.begins == pytest.approx(late, abs=0.1)
+    assert info.duration == pytest.approx(info.begins + len(frames) / 25, abs=1e-3)
+    assert info.warnings == () if info.streams == ("video",) else "streams" in info.warnings[0]
+    assert not info.variable and not info.gaps
     if "start" in options:
         assert info.start == pytest.approx(2.0, abs=0.1)
     step = min(4, len(frames) // 2 or 1)
-    clip = read_clip(path, fps=25 / step)
-    assert clip.source["backend"] == ("decord" if reader == "decord" else "pyav"), clip.source
-    assert {"decord": "default", "both": "B-frames"}.get(reader, reader) in clip.source["why"]
+    clip = read_clip(path, fps=25 / step, origin="first-picture")
+    assert (clip.source["backend"], clip.source["why"]) == ("pyav", "default")
     wanted = list(range(0, len(frames), step))
     assert clip.source_index.tolist() == wanted
-    assert [number_of(frame) for frame in clip.frames] == wanted
-    if reader in ("decord", "both"):
+    pages = clip.frames[:, :, ::-1] if name == "mirrored" else clip.frames
+    assert [number_of(page) for page in pages] == wanted
+    if why is None:
         assert_same_readers(path)
+        other = read_clip(path, fps=25 / step, origin="first-picture", reader="decord")
+        assert other.source["backend"] == "decord" and other.source["warnings"] == info.warnings
+    else:
+        with pytest.warns(UserWarning, match=f"read by PyAV: decord .*{why}"):
+            other = read_clip(path, fps=25 / step, origin="first-picture", reader="decord")
+        assert other.source["backend"] == "pyav" and why in other.source["why"]
+    np.testing.assert_array_equal(other.frames, clip.frames)
 
 
 def test_variable_rate_in_both_readers(tmp_path):
@@ -127,28 +95,44 @@ def test_rotation_in_both_readers(tmp_path, rotation):
     assert (info.height, info.width) == turned.shape[1:3]
     assert info.rotation == 360 - rotation
     clip = read_clip(path, fps=25)
-    assert clip.source["backend"] == "decord"
     assert np.abs(clip.frames.astype(int) - turned).mean() < 8
     assert_same_readers(path)
     small = Image.fromarray(clip.frames[1]).resize((20, 30), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(read_clip(path, fps=25, size=(20, 30)).frames[1], small)
 
 
-def test_rotation_where_decord_fails(tmp_path):
-    path = encode(tmp_path / "film.mp4", rotation=90, options={"bf": "0"})
-    clip = read_clip(path, fps=5)
-    assert clip.frames.shape[1:] == (64, 48, 3)
-    assert clip.source["backend"] == "pyav" and "fails on it" in clip.source["why"]
-    upright = np.rot90(clip.frames, -1, axes=(1, 2))
-    assert [number_of(frame) for frame in upright] == clip.source_index.tolist()
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+        ((1, 0, 0, -1), lambda frame: frame[::-1]),
+        ((-1, 0, 0, -1), lambda frame: frame[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)),
+        ((0, -1, 1, 0), lambda frame: np.rot90(frame)),
+        ((0, 1, 1, 0), lambda frame: frame.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda frame: np.rot90(frame, 2).transpose(1, 0, 2)),
+    ],
+)
+def test_a_display_matrix_turns_and_mirrors(tmp_path, matrix, shown):
+    frames = np.zeros((4, 60, 100, 3), np.uint8)
+    frames[:, :30, :50, 0], frames[:, 30:, 50:, 1] = 255, 255  # two corners that differ
+    path = encode(tmp_path / "film.mp4", frames=frames, options={"bf": "0"})
+    plain = read_clip(path, fps=25).frames
+    turn(path, *matrix)
+    clip = read_clip(path, fps=25)
+    for picture, frame in zip(clip.frames, plain, strict=True):
+        np.testing.assert_array_equal(picture, shown(frame))
+    assert (probe(path).height, probe(path).width) == shown(plain[0]).shape[:2]
 
 
-def test_pyav_where_decord_is_missing(tmp_path, monkeypatch):
+def test_without_decord(tmp_path, monkeypatch):
     path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
     wanted = read_clip(path, fps=2)
     monkeypatch.setitem(sys.modules, "decord", None)
-    clip = read_clip(path, fps=2)
-    assert clip.source["backend"] == "pyav" and "not installed" in clip.source["why"]
+    np.testing.assert_array_equal(read_clip(path, fps=2).frames, wanted.frames)
+    with pytest.warns(UserWarning, match="read by PyAV: decord is not installed"):
+        clip = read_clip(path, fps=2, reader="decord")
+    assert clip.source["backend"] == "pyav"
     np.testing.assert_array_equal(clip.frames, wanted.frames)
 
 
@@ -161,15 +145,16 @@ def test_decord_is_not_believed(tmp_path, monkeypatch, lie):
             late = 0.04 * (np.arange(30) > 20) if "times" in lie else np.zeros(30)
             return super().get_frame_timestamp(indices) + late[:, None]
 
-        def get_batch(self, indices):
-            batch = super().get_batch(indices)
-            return decord.nd.array(batch.asnumpy()[:, 1:]) if "shape" in lie else batch
+        def next(self):
+            frame = super().next()
+            return decord.nd.array(frame.asnumpy()[1:]) if "shape" in lie else frame
 
     path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
-    wanted = read_clip(path, fps=2)
+    wanted = read_clip(path, fps=2, reader="decord")
     assert wanted.source["backend"] == "decord"
     monkeypatch.setattr(decord, "VideoReader", Reader)
-    clip = read_clip(path, fps=2)
+    with pytest.warns(UserWarning, match="read by PyAV"):
+        clip = read_clip(path, fps=2, reader="decord")
     assert (clip.source["backend"], clip.source["why"]) == ("pyav", f"decord {lie}")
     np.testing.assert_array_equal(clip.frames, wanted.frames)
 
@@ -198,13 +183,12 @@ def test_only_the_needed_frames_are_decoded(tmp_path):
 def test_reading_takes_one_thread_more_at_most(tmp_path, monkeypatch, name):
     import decord  # after PyAV: before it, libvpx of the two wheels get mixed up
 
-    suffix, options, _ = FILES[name]
-    path, counts = encode(tmp_path / f"film.{suffix}", **options), []
+    path, counts = make(name, tmp_path), []
 
     class Reader(decord.VideoReader):
-        def get_batch(self, indices):
+        def next(self):
             counts.append(len(os.listdir("/proc/self/task")))
-            return super().get_batch(indices)
+            return super().next()
 
     monkeypatch.setattr(decord, "VideoReader", Reader)
     before, index = len(os.listdir("/proc/self/task")), make_index(path)

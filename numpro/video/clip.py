@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from numpro.spans import one_of
-from numpro.video.container import VideoInfo, find_index
+from numpro.video.container import ORIGINS, VideoInfo, find_index
 from numpro.video.decode import READERS, read
 from numpro.video.opening import check_memory
 
@@ -159,9 +159,8 @@ def read_clip(
         ``source_index`` says so; when frames are missing inside or at the end; when the first
         one comes more than half a sample late; or when another reader or stream could be taken.
     """
-    _check_sampling(fps, times, num_frames, max_frames)
-    one_of("reader", reader, READERS)
-    size = _check_size(size)
+    check_arguments(fps, times, num_frames, size=size, max_frames=max_frames, reader=reader)
+    size = size and (int(size[0]), int(size[1]))
     index = find_index(path, origin, stream, max_memory)
     info = index.info
     if times is None:
@@ -233,6 +232,19 @@ def _late(begins: float, seconds: np.ndarray) -> tuple[str, ...]:
     return (f"its first picture comes at {begins:.2f} s; {shown}",)
 
 
+def check_arguments(
+    fps=None, times=None, num_frames=None, start=None, end=None, size=None, max_frames=None,
+    origin: str = "beginning", reader: str = "pyav", stream=None, max_memory=None,
+) -> None:  # fmt: skip
+    """Refuse arguments that `read_clip` could use for no video at all."""
+    one_of("origin", origin, ORIGINS)
+    one_of("reader", reader, READERS)
+    _check_sampling(fps, times, num_frames, max_frames)
+    whole = np.shape(size) == (2,) and all(isinstance(n, int | np.integer) and n > 0 for n in size)
+    if size is not None and not whole:
+        raise ValueError(f"size must be (width, height) in whole pixels above 0; got {size!r}")
+
+
 def _check_sampling(fps, times, num_frames, max_frames) -> None:
     ways = {"fps": fps, "times": times, "num_frames": num_frames}
     given = [name for name, value in ways.items() if value is not None]
@@ -245,11 +257,3 @@ def _check_sampling(fps, times, num_frames, max_frames) -> None:
     for name, value in {"num_frames": num_frames, "max_frames": max_frames}.items():
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number above 0; got {value!r}")
-
-
-def _check_size(size) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if np.shape(size) != (2,) or not all(isinstance(n, int | np.integer) and n > 0 for n in size):
-        raise ValueError(f"size must be (width, height) in whole pixels above 0; got {size!r}")
-    return int(size[0]), int(size[1])

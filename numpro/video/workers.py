@@ -13,22 +13,28 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from pebble import ProcessExpired, ProcessPool
 
 from numpro.video import Clip, ClipCache, VideoError, read_clip
+from numpro.video.clip import check_arguments
 
 LIMIT = 300.0  # seconds for one video
+_TEMPORARY = "numpro-read-"  # how folders in the system's temporary folder begin
 _GRACE = 15  # seconds after the limit when a worker that no one stopped ends by itself
 
 # A fork of this process would copy locks that threads of torch and decord hold. Workers are forked
@@ -36,6 +42,10 @@ _GRACE = 15  # seconds after the limit when a worker that no one stopped ends by
 _BASE = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
 _starting = threading.Lock()
 _folder = ""  # in a worker: where frames are handed over
+
+
+class TemporaryFolderError(OSError):
+    """Frames cannot be handed over: no video is at fault."""
 
 
 class Request(NamedTuple):
@@ -89,15 +99,17 @@ def run_many(
     ------
     Request, object
         In the order of the requests, with what the call returned; or a `VideoError`: the one
-        it raised, or one that says that it took too long, ended its worker, met an error of the
-        system, or ran out of memory.
+        it raised, or one that says that it took too long, ended its worker, ran out of memory,
+        or met any other error.
 
     Raises
     ------
     ValueError
         For workers below 0 or a limit that is not above 0.
     RuntimeError
-        When no worker process can be started. Any other error that the call raises comes through.
+        When no worker process can be started.
+    TemporaryFolderError
+        When the folder through which frames come has no room.
     """
     workers = default_workers() if workers is None else workers
     if workers < 0 or not limit > 0:
@@ -127,16 +139,23 @@ def read_many(
     Request, Clip or VideoError
         In the order of the requests.
 
+    Raises
+    ------
+    ValueError
+        For sampling that no video can be read with; and as `run_many`.
+
     Warns
     -----
     UserWarning
         What `numpro.read_clip` warns of.
     """
+    requests = map(_checked, requests)
     for request, found in run_many(partial(_read, cache=cache), requests, workers, limit):
         if isinstance(found, tuple):  # from a worker
             clip, file = found
-            found = replace(clip, frames=np.load(file))
-            os.unlink(file)
+            with _handing_over(file):
+                found = replace(clip, frames=np.load(file))
+                os.unlink(file)
             for message in clip.source["warnings"]:
                 warnings.warn(f"{request.path}: {message}", stacklevel=2)
         yield request, found
@@ -147,10 +166,25 @@ def _read(path, cache: ClipCache | None, **sampling) -> Clip | tuple[Clip, str]:
     clip = read_clip(path, **sampling) if cache is None else cache.read(path, **sampling)
     if not _folder:
         return clip
-    handle, name = tempfile.mkstemp(".npy", dir=_folder)
-    with open(handle, "wb") as file:
-        np.save(file, clip.frames)
+    with _handing_over(_folder):
+        handle, name = tempfile.mkstemp(".npy", dir=_folder)
+        with open(handle, "wb") as file:
+            np.save(file, clip.frames)
     return replace(clip, frames=clip.frames[:0].copy()), name
+
+
+def _checked(request: Request) -> Request:
+    check_arguments(**request.sampling)
+    return request
+
+
+@contextmanager
+def _handing_over(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room there, or name another folder in TMPDIR; workers=0 needs none"
+        raise TemporaryFolderError(f"temporary folder {place}: {error}: {remedy}") from error
 
 
 def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
@@ -159,12 +193,12 @@ def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
         signal.setitimer(signal.ITIMER_REAL, limit + _GRACE)  # also where no one stops it
     try:
         return call(request.path, **request.sampling)
-    except VideoError as error:
+    except (VideoError, TemporaryFolderError) as error:
         return error
     except MemoryError:
         return VideoError(request.path, "out of memory while it was read")
-    except OSError as error:
-        return VideoError(request.path, f"cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 (one film never stops another)
+        return VideoError(request.path, f"cannot be read: {type(error).__name__}: {error}")
     finally:
         if limit and hasattr(signal, "alarm"):
             signal.alarm(0)
@@ -187,7 +221,7 @@ def _end_with_parent() -> None:
 def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -> Iterator:
     """Yield results in order; a pool that broke is replaced, and what waited is scheduled again."""
     waiting, broken = deque(), 0
-    with tempfile.TemporaryDirectory(prefix="numpro-", ignore_cleanup_errors=True) as folder:
+    with _temporary_folder() as folder:
         pool = _start_pool(workers, folder)
         try:
             while True:
@@ -209,14 +243,34 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                     waiting = deque([request, None] for request, _ in waiting)
                     continue
                 broken = 0
+                if isinstance(value, TemporaryFolderError):
+                    raise value
                 yield waiting.popleft()[0], value
         finally:
             _stop(pool)
 
 
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """Make a folder for frames, and remove those that killed processes have left.
+
+    Each is locked for as long as its process lives, whatever end that comes to.
+    """
+    for lock in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*/lock"):
+        with suppress(OSError, Timeout):
+            if time.time() - lock.stat().st_mtime > 60:  # a newer one may be about to be locked
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_TEMPORARY, ignore_cleanup_errors=True) as folder,
+        FileLock(Path(folder, "lock")),
+    ):
+        yield folder
+
+
 def _start_pool(workers: int, folder: str) -> ProcessPool:
     context = _Context()
-    context.set_forkserver_preload(["numpy", "PIL.Image", "av", "decord"])
+    context.set_forkserver_preload(["numpy", "PIL.Image", "av"])
     return ProcessPool(workers, initializer=_begin, initargs=(folder,), context=context)
 
 

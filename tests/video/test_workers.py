@@ -1,11 +1,13 @@
 """Many videos are read ahead, in order, and whatever one of them does, the others go on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import psutil
@@ -14,9 +16,9 @@ from films import encode
 from worker_tasks import SAMPLING, hang_in_files, planted
 
 from numpro import read_clip, write_video
-from numpro.video import VideoError
+from numpro.video import VideoError, workers
 from numpro.video.cache import ClipCache
-from numpro.video.workers import Request, read_many, run_many
+from numpro.video.workers import Request, TemporaryFolderError, read_many, run_many
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,8 @@ def test_clips_are_those_of_read_clip_in_the_order_asked(film, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film")
     requests = [Request(film, SAMPLING), Request(broken, SAMPLING), Request(film, {"fps": 2.0})]
-    for workers in (0, 2):
-        (_, first), (request, error), (_, last) = read_many(iter(requests), workers)
+    for count in (0, 2):
+        (_, first), (request, error), (_, last) = read_many(iter(requests), count)
         for clip, sampling in ((first, SAMPLING), (last, {"fps": 2.0})):
             fresh = read_clip(film, **sampling)
             np.testing.assert_array_equal(clip.frames, fresh.frames)
@@ -54,7 +56,7 @@ def test_workers_that_hang_or_die_are_replaced_and_the_others_go_on():
     assert values["signal_9"] == "reading it ended the worker process (SIGKILL)"
     assert values["exit_3"] == "reading it ended the worker process (status 3)"
     assert values["memory"] == "out of memory while it was read"
-    assert values["disk"] == "cannot be read: [Errno 5] Input/output error"
+    assert values["disk"] == "cannot be read: OSError: [Errno 5] Input/output error"
 
 
 def test_a_real_file_that_hangs_is_given_up(film, tmp_path):
@@ -64,14 +66,71 @@ def test_a_real_file_that_hangs_is_given_up(film, tmp_path):
     np.testing.assert_array_equal(first.frames, last.frames)
 
 
-def test_a_fault_of_the_program_is_raised(film):
-    for workers in (0, 1):
-        with pytest.raises(ZeroDivisionError, match="a fault of the program"):
-            list(run_many(planted, [Request("a"), Request("bug")], workers))
-        with pytest.raises(ValueError, match="fps must be above 0"):
-            list(read_many([Request(film, {"fps": -1})], workers))
+def test_whatever_one_film_raises_the_others_are_read(film):
+    for count in (0, 1):
+        found = [v for _, v in run_many(planted, map(Request, ["a", "bug", "b"]), count)]
+        assert [found[0], found[2]] == ["a", "b"] and isinstance(found[1], VideoError)
+        assert found[1].reason == "cannot be read: ZeroDivisionError: a fault of the program"
+        requests = [Request(film, {"fps": 5.0}), Request(film, {"fps": 5.0, "start": 99.0})] * 2
+        reasons = [getattr(value, "reason", None) for _, value in read_many(requests, count)]
+        assert reasons[::2] == [None, None] and "start < duration 1.600 s" in reasons[1]
+
+
+def test_arguments_that_suit_no_film_are_refused(film):
+    wrong = ({"fps": -1}, {"fps": 1, "size": (0, 1)}, {"fps": 1, "origin": "x"}, {"fps": 1, "end": 1,
+             "reader": "x"}, {})  # fmt: skip
+    for count in (0, 1):
+        for sampling in wrong:
+            with pytest.raises(ValueError, match=r"fps|size|origin|reader"):
+                list(read_many([Request(film, sampling)], count))
+        with pytest.raises(TypeError, match="speed"):
+            list(read_many([Request(film, {"fps": 1, "speed": 2})], count))
     with pytest.raises(ValueError, match="got -1 and 300"):
         run_many(planted, [], workers=-1)
+
+
+def test_a_temporary_folder_without_room_is_no_fault_of_a_film(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    clips = read_many([Request(film, SAMPLING)] * 9, workers=1)
+    next(clips)
+    (folder,) = tmp_path.glob("numpro-read-*")
+    shutil.rmtree(folder)  # as one that cleans up may do
+    with pytest.raises(TemporaryFolderError, match=f"temporary folder {folder}.*TMPDIR"):
+        list(clips)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(workers, "_folder", str(tmp_path))
+    monkeypatch.setattr("numpy.save", lambda *_: (_ for _ in ()).throw(full))
+    error = workers._value(partial(workers._read, cache=None), Request(film, SAMPLING))
+    assert isinstance(error, TemporaryFolderError) and "No space left on device" in str(error)
+
+
+KILLED = """
+import sys, worker_tasks as here
+from numpro.video.workers import *
+for request, _ in read_many([Request(sys.argv[1], here.SAMPLING)] * 99, workers=1):
+    print("read", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, film], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)}, start_new_session=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout.readline() == b"read\n"
+        (lock,) = tmp_path.glob("numpro-read-*/lock")
+        os.utime(lock, (0, 0))  # long ago
+        list(read_many([Request(film, SAMPLING)], workers=1))
+        assert lock.exists(), "it is in use"
+        os.killpg(process.pid, signal.SIGKILL)  # the workers too: no one tidies up
+        process.stdin.close()
+    until = time.monotonic() + 60
+    while lock.exists() and time.monotonic() < until:
+        list(read_many([Request(film, SAMPLING)], workers=1))
+    assert not list(tmp_path.glob("numpro-read-*"))
 
 
 def test_an_idle_worker_that_is_killed_breaks_nothing():
@@ -176,17 +235,17 @@ def test_no_worker_outlives_the_process_that_asked(number):
 def test_handing_over_fills_no_disk(film, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for _ in read_many([Request(film, SAMPLING)] * 6, workers=1):
-        assert len(list(tmp_path.glob("numpro-*/*.npy"))) <= 2
-    assert not list(tmp_path.glob("numpro-*"))  # multiprocessing may have a folder here, too
+        assert len(list(tmp_path.glob("numpro-read-*/*.npy"))) <= 2
+    assert not list(tmp_path.glob("numpro-read-*"))  # multiprocessing may have a folder here, too
 
 
 def test_what_is_left_half_read_leaves_nothing(film, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     clips = read_many([Request(film, SAMPLING)] * 5, workers=2)
     next(clips)
-    assert list(tmp_path.glob("numpro-*"))
+    assert list(tmp_path.glob("numpro-read-*"))
     clips.close()
-    assert not list(tmp_path.glob("numpro-*"))
+    assert not list(tmp_path.glob("numpro-read-*"))
     pids = run_many(planted, [Request("pid_0")] * 5, workers=1)
     _, worker = next(pids)
     pids.close()

@@ -9,6 +9,7 @@ import click
 
 from numpro import __version__
 from numpro.prompting import TIME_ENCODINGS
+from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
 
 
@@ -84,6 +85,8 @@ _TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
 _MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
 _WORKERS = "Processes that read videos; 0: none [by cores]."
 fps = click.option("--fps", type=float, default=1.0, help="Frames a second.")
+_ZERO = "What second 0 is: the film's beginning, as in a player, or its first picture."
+origin = click.option("--origin", type=click.Choice(ORIGINS), default=ORIGINS[0], help=_ZERO)
 model = click.option("--model", default="flipbook/longva", help="Name or folder.")
 adapter = click.option("--adapter", help="A fine-tuned adapter: name or folder.")
 time_encoding = click.option("--time-encoding", type=_TIMES, default="overlay-index", help=_HOW)
@@ -97,8 +100,8 @@ workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
 
 def question_options(command: Callable) -> Callable:
-    """Add the options of a question: the model, its settings, time encoding, fps, wording."""
-    return model(adapter(model_settings(time_encoding(fps(template(command))))))
+    """Add the options of a question: the model, its settings, time encoding, sampling, wording."""
+    return model(adapter(model_settings(time_encoding(fps(origin(template(command)))))))
 
 
 def dataset_options(split: str) -> Callable:

@@ -30,8 +30,8 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 @click.option("--merge", is_flag=True, help="Ask nothing; put the rows of all shards into OUT.")
 @click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
 def predict(
-    dataset, data_root, limit, split, model, adapter, time_encoding, fps, settings, task, template,
-    seconds, cache, shard, merge, out, **execution,
+    dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
+    template, seconds, cache, shard, merge, out, **execution,
 ) -> None:  # fmt: skip
     r"""Run a dataset through a model; one row a query, answered or with the reason why not.
 
@@ -61,7 +61,8 @@ def predict(
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)
         execution = inference.Execution(limit=seconds, **execution)
-        rows = inference.predict(videos, loaded, out, Sampling(fps), question, execution)
+        sampling = Sampling(fps, origin=origin)
+        rows = inference.predict(videos, loaded, out, sampling, question, execution)
     lines = []
     if shard and prediction_files.missing_queries(videos, out):
         named = prediction_files.shard_path(named, shard)

@@ -18,6 +18,7 @@ from numpro.video import Sampling, probe
 @click.argument("video", type=PATH)
 @click.argument("out", type=PATH)
 @base.fps
+@base.origin
 @click.option("--width", type=POSITIVE, help="Resize; needs --height too.")
 @click.option("--height", type=POSITIVE, help="Resize; needs --width too.")
 @click.option("--position", default="bottom_right", help="Where it stands.")
@@ -26,7 +27,7 @@ from numpro.video import Sampling, probe
 @click.option("--outline", help="Colour around the digits [none].")
 @click.option("--box", help="Colour of a box behind the number [none].")
 @click.option("--time-encoding", type=click.Choice(DRAWN), default=DRAWN[0], help="What is drawn.")
-def number(video, out, fps, width, height, time_encoding, **style) -> None:
+def number(video, out, fps, origin, width, height, time_encoding, **style) -> None:
     """Write VIDEO with a number on every frame to OUT (mp4), at the sampled rate.
 
     Each frame stays on screen for as long as it stands for.
@@ -38,20 +39,21 @@ def number(video, out, fps, width, height, time_encoding, **style) -> None:
     if (width is None) != (height is None):
         raise click.UsageError("give --width and --height, or neither")
     size, style = (width, height) if width else None, overlay.NumberStyle(**style)
-    wrote = number_video(video, out, fps, size, style, time_encoding)
+    wrote = number_video(video, out, fps, size, style, time_encoding, origin)
     say(wrote, "wrote {}: {frames} numbered frames, {seconds:.2f} s".format(out, **wrote))
 
 
 @main.command()
 @click.argument("video", type=PATH)
 @base.fps
-def frames(video, fps) -> None:
+@base.origin
+def frames(video, fps, origin) -> None:
     """List the sampled frames of VIDEO: the label, its second, the frame of the file.
 
     Example:
       numpro frames film.mp4 --fps 0.5 --json
     """
-    rows = list_frames(video, fps)
+    rows = list_frames(video, fps, origin)
     lines = [f"{r['label']:5d}  {r['seconds']:9.3f} s  frame {r['source_index']}" for r in rows]
     say(rows, *lines)
 
@@ -61,7 +63,9 @@ def frames(video, fps) -> None:
 @click.argument("query")
 @base.question_options
 @click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
-def ask(video, query, model, adapter, time_encoding, fps, settings, template, picture) -> None:
+def ask(
+    video, query, model, adapter, time_encoding, fps, origin, settings, template, picture
+) -> None:  # fmt: skip
     r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
 
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
@@ -79,7 +83,7 @@ def ask(video, query, model, adapter, time_encoding, fps, settings, template, pi
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
     question = models.Question(time_encoding=time_encoding, template=template)
-    found = find_moment(video, query, loaded, Sampling(fps), question, tell)
+    found = find_moment(video, query, loaded, Sampling(fps, origin=origin), question, tell)
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")

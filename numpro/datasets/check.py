@@ -8,8 +8,9 @@ from numpro.paths import relative
 from numpro.video import VideoError, VideoInfo, probe
 from numpro.video.workers import Request, run_many
 
-FAULTS = ("missing", "unreadable", "too_short", "other_duration")
+FAULTS = ("missing", "unreadable", "too_short", "other_duration", "damaged", "late_picture")
 TOLERANCE = 1.0  # seconds that a file may be longer or shorter than its annotation
+LATE = 0.5  # seconds after which a first picture is late
 
 
 def other_duration(video: VideoQueries, seconds: float) -> str | None:
@@ -25,7 +26,8 @@ def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str,
     ``missing``: no such file. ``unreadable``: no video, or it took too long to look at, or ended
     the process that did. ``too_short``: a true span starts when the film is over, or there are
     fewer than two frames. ``other_duration``: longer or shorter than annotated by more than a
-    second.
+    second. ``damaged``: frames are missing inside. ``late_picture``: its first picture comes more
+    than half a second after the film's beginning, half a sample at the usual rate.
     """
     if not video.path.exists():
         return {"missing": relative(video.path)}
@@ -37,6 +39,10 @@ def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str,
         found["too_short"] = f"{length}, has {info.frames} frames; a span starts at {latest:.2f} s"
     if differs := other_duration(video, info.duration):
         found["other_duration"] = differs
+    if info.gaps:
+        found["damaged"] = next(note for note in info.warnings if "missing inside" in note)
+    if info.begins > LATE:
+        found["late_picture"] = f"its first picture comes at {info.begins:.2f} s"
     return found
 
 
@@ -64,7 +70,7 @@ def check_dataset(
     -------
     dict
         ``dataset``; ``splits``, rows with ``split, queries, videos, present, readable`` and the
-        counts of ``too_short`` and ``other_duration`` (see `video_faults`), and
+        counts of the other `FAULTS` (see `video_faults`), and
         ``published``, the counts that the whole split has (None: not stated); the splits
         ``without_annotations``; for each fault the list of rows ``split, video, reason``; and
         the ``source``.

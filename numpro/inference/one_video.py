@@ -93,10 +93,14 @@ def find_moment(
     return Found(query, clip, pages, prompt, answer, spans)
 
 
-def cut_out(video: str | os.PathLike, span: tuple[float, float], out: str | os.PathLike) -> Path:
+def cut_out(
+    video: str | os.PathLike, span: tuple[float, float], out: str | os.PathLike,
+    origin: str = "beginning",
+) -> Path:  # fmt: skip
     """Write the part of a video from ``span[0]`` to ``span[1]`` seconds as an mp4 without sound.
 
     Frames are those on screen, at most 30 a second; the file appears whole or not at all.
+    `origin` is what second 0 is, as in the sampling that the span comes from.
 
     Raises
     ------
@@ -105,12 +109,14 @@ def cut_out(video: str | os.PathLike, span: tuple[float, float], out: str | os.P
     VideoError
         When the file cannot be read as a video.
     """
-    info = probe(video)
+    info = probe(video, origin)
     start, end = span[0], min(span[1], info.duration)
     if not 0 <= start < end:
         raise ValueError(f"span must be start < end in 0..{info.duration:.2f} s; got {tuple(span)}")
     rate = min(30.0, info.fps)
     seconds = start + np.arange(max(1, round((end - start) * rate))) / rate
     parts = np.split(seconds, range(_AT_ONCE, len(seconds), _AT_ONCE))
-    frames = (frame for part in parts for frame in read_clip(video, times=part).frames)
+    frames = (
+        frame for part in parts for frame in read_clip(video, times=part, origin=origin).frames
+    )
     return write_video(out, frames, fps=rate)

@@ -28,6 +28,8 @@ from numpro.spans import highlight_scores, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, VideoError, read_many
 from numpro.video.workers import LIMIT
 
+_FAILING = 3  # videos, from the first on: then it is no one video's fault
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -45,6 +47,8 @@ class Execution:
         Processes that decode ahead (`numpro.video.workers.read_many`); None goes by the cores.
     limit : float
         Seconds for reading one video.
+    max_memory : float or None
+        Bytes that reading one video may take (`numpro.read_clip`).
     cache : ClipCache, path or None
         Where sampled clips are kept from run to run.
     progress : bool or None
@@ -57,6 +61,7 @@ class Execution:
     shard: tuple[int, int] | None = None
     workers: int | None = None
     limit: float = LIMIT
+    max_memory: float | None = None
     cache: ClipCache | str | os.PathLike | None = None
     progress: bool | None = None
     tell: Callable[[str], None] | None = None
@@ -98,7 +103,11 @@ def predict(
     ValueError
         When `out` holds rows of another configuration, or of other annotations.
     OSError
-        When a row cannot be written (a full disk); all rows before it are kept.
+        When a row cannot be written (a full disk) or the temporary folder has no room; all rows
+        before it are kept.
+    Exception
+        What asking the first videos raised, when it did for all or three of them. After one was
+        answered, what another raises is the reason in its rows, as every failure to read one.
     """
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
@@ -124,6 +133,7 @@ class _Session:
         self.out, self.model, self.config = out, model, config
         self.sampling, self.question, self.execution = sampling, question, execution
         self.queries, self.failed, self.about = 0, 0, {}
+        self.raised: Exception | None = None
         self.began, self.usage_before = time.monotonic(), dict(model.usage)
 
     def run(self, videos: Sequence[VideoQueries], about: dict) -> list[dict]:
@@ -154,22 +164,37 @@ class _Session:
 
         how, cache = self.execution, self.execution.cache
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
-        requests = [Request(video.path, asdict(self.sampling)) for video, _ in todo]
+        sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
+        requests = [Request(video.path, sampling) for video, _ in todo]
         clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         title = f"{self.model.name} {self.question.time_encoding}"
         hidden = None if how.progress is None else not how.progress
         bar = tqdm(desc=title, unit="query", disable=hidden, initial=first, total=total)
         with bar, files.RowsFile(self.out) as file, closing(clips):
-            for (video, queries), (_, clip) in zip(todo, clips, strict=True):
-                for row in self._rows(video, queries, clip):
+            pairs = zip(todo, clips, strict=True)
+            for at, ((video, queries), (_, clip)) in enumerate(pairs, 1):
+                for row in self._rows_or_reason(video, queries, clip):
                     file.add(row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
                 os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
+                if self.raised and self.failed == len(done) - first and at in (_FAILING, len(todo)):
+                    raise self.raised
                 self.queries += len(queries)
                 bar.set_postfix_str(self._progress(), refresh=False)
                 bar.update(len(queries))
+
+    def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
+        """Return the rows of one video; what it raises is their reason, and stops no other."""
+        try:
+            return list(self._rows(video, queries, clip))
+        except OSError:
+            raise  # a full disk
+        except Exception as error:  # noqa: BLE001
+            self.raised, reason = error, f"{type(error).__name__}: {error}"
+            warnings.warn(f"{video.path}: {reason}", stacklevel=5)
+            return [_row(video, q, self.question.task, "", f"error: {reason}") for q in queries]
 
     def _rows(self, video: VideoQueries, queries, clip: Clip | VideoError) -> Iterator[dict]:
         """Yield the rows of one video."""

@@ -21,7 +21,7 @@ _STRETCH_BYTES, _STRETCH_FRAMES = 1 << 28, 4096
 def number_video(
     path: str | os.PathLike, out: str | os.PathLike, fps: float = 1.0,
     size: tuple[int, int] | None = None, style: NumberStyle | None = None,
-    time_encoding: str = "overlay-index",
+    time_encoding: str = "overlay-index", origin: str = "beginning",
 ) -> dict:  # fmt: skip
     """Write a video of the sampled frames with a number on each.
 
@@ -45,6 +45,9 @@ def number_video(
     time_encoding : {"overlay-index", "overlay-seconds"}
         What is drawn: the frame's label, or its second as `numpro.prompting.prompts` writes it.
 
+    origin : {"beginning", "first-picture"}
+        What second 0 is, as in `numpro.read_clip`.
+
     Returns
     -------
     dict
@@ -61,7 +64,7 @@ def number_video(
     """
     one_of("time_encoding", time_encoding, DRAWN)
     _check_out(Path(path), Path(out))
-    info = probe(path)
+    info = probe(path, origin)
     seconds = sampling_times(info.duration, fps)
     labels = build_prompt("anything", seconds, time_encoding=time_encoding).frame_labels
     messages: dict[str, None] = {}  # in order, each once
@@ -69,7 +72,7 @@ def number_video(
     def pages() -> Iterator[np.ndarray]:
         drawn = iter(labels)
         with tqdm(desc="numbering", total=len(seconds), unit="frame", disable=None) as bar:
-            for clip in _stretches(path, seconds, size or (info.width, info.height)):
+            for clip in _stretches(path, seconds, size or (info.width, info.height), origin):
                 messages.update(dict.fromkeys(clip.source["warnings"]))
                 here = list(islice(drawn, len(clip)))
                 for page in number_frames(clip.frames, style, here, out=clip.frames):
@@ -82,7 +85,7 @@ def number_video(
     return facts | {"warnings": list(messages)}
 
 
-def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:
+def list_frames(path: str | os.PathLike, fps: float = 1.0, origin: str = "beginning") -> list[dict]:
     """Return a row for each sampled frame: ``label``, ``seconds`` and ``source_index``.
 
     The frames are decoded, so that in a damaged file the source is the frame really shown.
@@ -93,6 +96,8 @@ def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:
         A video file.
     fps : float
         Frames a second.
+    origin : {"beginning", "first-picture"}
+        What second 0 is, as in `numpro.read_clip`.
 
     Raises
     ------
@@ -101,21 +106,21 @@ def list_frames(path: str | os.PathLike, fps: float = 1.0) -> list[dict]:
     VideoError
         When the file cannot be read as a video.
     """
-    seconds = sampling_times(probe(path).duration, fps)
+    seconds = sampling_times(probe(path, origin).duration, fps)
     shown = []
     with tqdm(desc="reading", total=len(seconds), unit="frame", disable=None) as bar:
-        for clip in _stretches(path, seconds, (16, 16)):
+        for clip in _stretches(path, seconds, (16, 16), origin):
             shown.append(clip.source_index)
             bar.update(len(clip))
     columns = zip(seconds.tolist(), np.concatenate(shown).tolist(), strict=True)
     return [{"label": i, "seconds": s, "source_index": n} for i, (s, n) in enumerate(columns)]
 
 
-def _stretches(path, seconds: np.ndarray, size: tuple[int, int]) -> Iterator[Clip]:
+def _stretches(path, seconds: np.ndarray, size: tuple[int, int], origin: str) -> Iterator[Clip]:
     """Yield clips of these seconds, one after the other."""
     most = min(max(1, _STRETCH_BYTES // max(1, 3 * size[0] * size[1])), _STRETCH_FRAMES)
     for first in range(0, len(seconds), most):
-        yield read_clip(path, times=seconds[first : first + most], size=size)
+        yield read_clip(path, times=seconds[first : first + most], size=size, origin=origin)
 
 
 def _check_out(path: Path, out: Path) -> None:

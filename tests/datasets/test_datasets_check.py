@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from player_films import copy, make_source
 from worker_tasks import hang_in_files
 
 from numpro import datasets, write_video
@@ -47,7 +48,7 @@ def test_every_fault_is_counted_and_listed(root):
     found = check_dataset("folder", root)
     assert found["splits"] == [
         {"split": "test", "queries": 7, "videos": 7, "present": 6, "readable": 5, "too_short": 2,
-         "other_duration": 1, "published": None}
+         "other_duration": 1, "damaged": 0, "late_picture": 0, "published": None}
     ]  # fmt: skip
     listed = {fault: [row["video"] for row in found[fault]] for fault in datasets.check.FAULTS}
     assert listed == {
@@ -55,6 +56,8 @@ def test_every_fault_is_counted_and_listed(root):
         "unreadable": ["broken"],
         "too_short": ["late", "-one"],
         "other_duration": ["longer"],
+        "damaged": [],
+        "late_picture": [],
     }
     assert found["without_annotations"] == ["train", "val"]
     (row,) = found["other_duration"]
@@ -76,10 +79,27 @@ def test_it_can_look_without_workers(root):
     assert check_dataset("folder", root, workers=0) == check_dataset("folder", root, workers=2)
 
 
-def test_a_fault_of_the_program_is_no_unreadable_video(root, monkeypatch):
-    monkeypatch.setattr("numpro.datasets.check.probe", lambda path: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        check_dataset("folder", root, workers=0)
+def test_whatever_one_film_raises_the_others_are_looked_at(root, films):
+    (root / "near.mp4").write_bytes(films["whole"].replace(b"avc1", b"zzzz"))
+    for count in (0, 1):
+        found = check_dataset("folder", root, workers=count)
+        assert found["splits"][0]["readable"] == 4
+        reasons = {row["video"]: row["reason"] for row in found["unreadable"]}
+        assert reasons["near"] == "its codec is not known to FFmpeg" and "broken" in reasons
+
+
+def test_damage_and_a_late_picture_are_counted_apart(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd")
+    source = make_source(folder / "source.mp4", 4, options={"g": "1", "bf": "0"}, sound=False)
+    for name, by in (("fine", 0.52), ("near", 0.48)):
+        copy(source, root / f"{name}.mp4", lambda _, second, by=by: second + by)
+    copy(source, root / "late.mkv", lambda _, s: None if 1 < s < 2 else s)
+    (root / "late.mp4").unlink()
+    found = check_dataset("folder", root)
+    (late,), (damaged,) = found["late_picture"], found["damaged"]
+    assert (late["video"], late["reason"]) == ("fine", "its first picture comes at 0.52 s")
+    assert damaged["video"] == "late" and "from 1.00 to 2.00 s" in damaged["reason"]
+    assert (found["splits"][0]["damaged"], found["splits"][0]["late_picture"]) == (1, 1)
 
 
 def test_the_command_prints_a_table_or_json(root):
@@ -89,9 +109,10 @@ def test_the_command_prints_a_table_or_json(root):
         return result.stdout
 
     head, counts, *lines = invoke().splitlines()
-    numbers = dict(zip(head.split()[:7], counts.split(), strict=False))
+    numbers = dict(zip(head.split()[:9], counts.split(), strict=False))
     assert numbers == {"split": "test", "queries": "7", "videos": "7", "present": "6",
-                       "readable": "5", "too_short": "2", "other_duration": "1"}  # fmt: skip
+                       "readable": "5", "too_short": "2", "other_duration": "1", "damaged": "0",
+                       "late_picture": "0"}  # fmt: skip
     assert lines[0] == "no annotations for: train, val"
     assert lines[1].startswith("missing: test gone: ") and lines[1].endswith("gone.mp4")
     found = json.loads(invoke("--json", "--split", "test"))

@@ -253,11 +253,78 @@ def test_frames_are_bounded(films, out):
     assert model.shape == (4, 48, 64, 3)
 
 
-def test_another_error_is_not_swallowed(films, out):
-    class Failing(Watching):
-        def respond(self, frames, prompts, max_new_tokens):
-            raise RuntimeError("a bug")
+class Failing(Watching):
+    """A model that cannot be asked about films of these lengths."""
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        predict(films, Failing(films), out, progress=False)
-    assert read_rows(out) == []
+    def __init__(self, videos, fails):
+        super().__init__(videos)
+        self.fails = fails
+
+    def respond(self, frames, prompts, max_new_tokens):
+        if len(frames) in self.fails:
+            raise RuntimeError("a bug")
+        return super().respond(frames, prompts, max_new_tokens)
+
+
+def test_an_error_about_every_film_is_raised(films, out):
+    everything = Failing(films, range(1000))
+    with (
+        pytest.raises(RuntimeError, match="a bug"),
+        pytest.warns(UserWarning, match="RuntimeError: a bug"),
+    ):
+        predict(films, everything, out, progress=False)
+    assert {row["reason"] for row in read_rows(out)} == {"error: RuntimeError: a bug"}
+    many = [replace(films[0], video=str(n), queries=films[0].queries[:1]) for n in range(9)]
+    many = [replace(v, queries=(replace(v.queries[0], qid=str(n)),)) for n, v in enumerate(many)]
+    with pytest.raises(RuntimeError), pytest.warns(UserWarning):
+        predict(many, everything, out.with_name("many"), progress=False)
+    assert qids(read_rows(out.with_name("many"))) == ["0", "1", "2"], "not all are tried"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_error_about_one_film_is_its_reason_and_stops_no_other(films, out, wanted, place):
+    odd = films[place]
+    length = round(odd.duration)
+    assert round(films[1 - place].duration) != length
+    with pytest.warns(UserWarning, match=f"{odd.path.name}: RuntimeError: a bug"):
+        rows = predict(films, Failing(films, [length]), out, progress=False)
+    assert qids(rows) == wanted
+    for row in rows:
+        assert (row["reason"] == "error: RuntimeError: a bug") == (row["video"] == odd.video)
+        assert bool(row["pred"]) != (row["video"] == odd.video)
+    again = Watching(films)
+    whole = predict(films, again, out, progress=False)
+    assert again.videos == 1 and all(row["reason"] is None for row in whole)
+
+
+def test_a_film_of_an_unknown_codec_stops_no_other(films, out, tmp_path):
+    path = tmp_path / "odd.mp4"
+    path.write_bytes(films[0].path.read_bytes().replace(b"avc1", b"zzzz"))
+    odd = replace(films[0], path=path)
+    for count in (0, 1):
+        here = out.with_name(str(count))
+        rows = predict([odd, films[1]], Watching(films), here, progress=False, workers=count)
+        reasons = {row["video"]: row["reason"] for row in rows}
+        assert reasons[films[1].video] is None
+        assert "video: " in reasons[odd.video] and "not known to FFmpeg" in reasons[odd.video]
+
+
+def test_the_clock_is_part_of_the_configuration(films, out):
+    rows = predict(films[:1], Watching(films), out, progress=False)
+    path = out.with_name(out.name + ".config.json")
+    config = json.loads(path.read_text())
+    assert (config["origin"], config["reader"]) == ("beginning", "pyav")
+    with pytest.raises(ValueError, match="origin: 'beginning' there, 'first-picture' now"):
+        predict(films[:1], Watching(films), out, progress=False, origin="first-picture")
+    del config["origin"], config["reader"]  # as a file from before the clock could be chosen
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="origin: 'first-picture' there, 'beginning' now"):
+        predict(films[:1], Watching(films), out, progress=False)
+    again = Watching(films)
+    same = predict(films[:1], again, out, progress=False, origin="first-picture")
+    assert same == rows and not again.videos
+
+
+def test_the_bound_of_memory_is_a_parameter(films, out):
+    rows = predict(films, Watching(films), out, progress=False, max_memory=1e6)
+    assert all("video: " in r["reason"] and "too large for the memory" in r["reason"] for r in rows)

@@ -141,7 +141,7 @@ def read_recipe(path: Path) -> dict:
         raise FileNotFoundError(f"no recipe {path}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"recipe {path.name} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"recipe {path.name} must hold 'name: value' lines; got {content!r}")

@@ -35,10 +35,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, ImportError, NotebookError) as error:
+        except (ValueError, OSError, ImportError, NotebookError, MemoryError) as error:
             if ctx.find_root().params.get("traceback"):
                 raise
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(" ".join(str(error).split()) or "out of memory") from error
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -75,7 +75,7 @@ def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
         raise click.BadParameter(f"{', '.join(taken)} is an option of its own")
     try:
         return {name: yaml.safe_load(value) for name, value in pairs}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise click.BadParameter(f"a value must be YAML: {error}") from error
 
 

@@ -6,6 +6,7 @@ trained on and how, and so how it must be asked.
 
 import csv
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ def save_adapter(
     out.mkdir(parents=True, exist_ok=True)
     # the name, not the place on this machine; peft's own card would tell the place again
     peft_model.peft_config["default"].base_model_name_or_path = notes["base_model"]
+    for left in out.glob(".writing-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as half:
         peft_model.save_pretrained(half, state_dict=state, save_embedding_layers=False)
         (Path(half) / "README.md").write_text(_card(notes), encoding="utf-8")

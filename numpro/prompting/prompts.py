@@ -148,7 +148,7 @@ def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> st
 
         try:
             given = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
             raise ValueError(f"{path} must map tasks ({', '.join(TASKS)}) to questions")

@@ -7,5 +7,6 @@ a report; tables of runs beside each other; the generated parts of the READMEs.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"runs": ["Run", "run_workbook"], "readme": ["markdown_table"]}
+    __name__,
+    submod_attrs={"runs": ["Run", "run_workbook"], "readme": ["markdown_table", "plain_text"]},
 )

@@ -38,6 +38,16 @@ def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> st
     return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
 
 
+def plain_text(text: str) -> str:
+    """Return what someone else wrote, an answer say, so that no part of it is markup.
+
+    >>> plain_text("<b>1</b> *2*")
+    '<code>&#60;b&#62;1&#60;&#47;b&#62; &#42;2&#42;</code>'
+    """
+    marks = re.sub(r"[^\w .,]|_", lambda mark: f"&#{ord(mark[0])};", " ".join(text.split()))
+    return f"<code>{marks}</code>"
+
+
 def _cell(text: str) -> str:
     text = re.sub(r" \[([-\d.]+), ([-\d.]+)\]", "\u00a0[\\1,\u00a0\\2]", text)
     return re.sub(r"^\w+@[\d.]+$", r"`\g<0>`", text.replace("|", "\\|"))

@@ -3,11 +3,16 @@
 ``python tests/helpers/film_kinds.py`` writes the table of docs/readers.md; a test compares it.
 """
 
+import tempfile
+import warnings
 from pathlib import Path
 from struct import pack, pack_into, unpack_from
 
 import numpy as np
-from films import encode, numbered
+from films import encode, number_of, numbered
+
+from numpro.video import read_clip
+from numpro.video.container import make_index
 
 QUIET = {"x265-params": "log-level=none:keyint=8:open-gop=0"}
 OPEN = {"x265-params": "log-level=none:keyint=8:open-gop=1"}
@@ -16,6 +21,7 @@ INTERLACED = {"flags": "+ildct+ilme", "tff": "1", "bf": "3"}
 REFRESH = {"x264-params": "intra-refresh=1:keyint=60:bframes=0:scenecut=0", "g": "60"}
 STILL = np.random.default_rng(0).integers(0, 100, (96, 128, 3), dtype=np.uint8)  # behind numbers
 REFRESHED = {"frames": numbered(200, 128, 96) ^ STILL, "options": REFRESH}
+SIGNED = numbered(40) * (np.arange(48) > 11)[:, None, None].astype(np.uint8)  # black above
 MOVING = {"frames": numbered(150), "options": {"g": "12"}}
 
 
@@ -103,7 +109,7 @@ KINDS = {
         "3gp", {"codec": "h263", "frames": numbered(150, 176, 144), "options": {"g": "30"},
                 "after": shift_key_table}, None,
     ),
-    "mirrored": ("mp4", {"after": mirror}, "mirror"),
+    "mirrored": ("mp4", {"frames": SIGNED, "after": mirror}, "mirror"),
 }  # fmt: skip
 
 
@@ -116,3 +122,47 @@ def make(name: str, folder: Path) -> Path:
     if change:
         change(path)
     return path
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "readers.md"
+MARKS = "<!-- made by tests/helpers/film_kinds.py -->\n", "<!-- end -->\n"
+
+
+def get_batch(path: Path, places: np.ndarray, pages: np.ndarray) -> str:
+    """Say what decord's own ``get_batch`` gives, beside the right pages."""
+    import decord
+
+    if path.suffix == ".ts":
+        return "not tried: it may never come back"
+    try:
+        frames = decord.VideoReader(str(path), num_threads=1).get_batch(places).asnumpy()
+    except decord.DECORDError:
+        return "fails"
+    # of 10 bits it gives the pictures, but rounded otherwise
+    same = frames.shape == pages.shape and np.abs(frames.astype(int) - pages).mean() < 20
+    return "right" if same else "**wrong pictures**"
+
+
+def table() -> str:
+    """Return a row for each kind: who reads it, and why."""
+    rows = ['| film | read by | `reader="decord"` | decord\'s `get_batch` |', "|---|---|---|---|"]
+    for name, (suffix, _, _) in KINDS.items():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+            path = make(name, Path(folder))
+            index = make_index(path)
+            places = np.arange(0, index.info.frames, max(1, index.info.frames // 8))
+            clip = read_clip(path, times=index.seconds[places])
+            numbers = [number_of(page) for page in clip.frames]
+            assert numbers == places.tolist() or name == "mirrored", name
+            other = read_clip(path, times=index.seconds[places], reader="decord")
+            assert np.array_equal(other.frames, clip.frames), name
+            by_name = {"decord": "the same"}.get(other.source["backend"], other.source["why"])
+            found = get_batch(path, places, clip.frames)
+            backend = {"pyav": "PyAV"}[clip.source["backend"]]
+        rows.append(f"| {name} ({suffix}) | {backend} | {by_name} | {found} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    PAGE.write_text(before + MARKS[0] + table() + MARKS[1] + rest.partition(MARKS[1])[2])

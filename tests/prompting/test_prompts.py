@@ -254,6 +254,7 @@ def test_a_yaml_template_has_a_question_for_each_task(tmp_path):
         ("a.yml", "moment_retrieval: [1]", "must map tasks"),
         ("a.yml", "- '{query}'", "must map tasks"),
         ("a.yml", "a: 'b", "a.yml is not YAML"),
+        ("a.yml", "a: " + "[" * 9000, "a.yml is not YAML: maximum recursion"),
     ],
 )
 def test_a_template_file_that_cannot_be_asked_is_refused(tmp_path, name, content, says):

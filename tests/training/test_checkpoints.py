@@ -18,7 +18,7 @@ from numpro.cli import main
 from numpro.models import load_model
 from numpro.models.adapters import read_log
 from numpro.training import finetuning as training
-from numpro.training.checkpoints import MARK, Bookkeeper, is_finished, run_facts
+from numpro.training.checkpoints import MARK, Bookkeeper, is_finished, last_checkpoint, run_facts
 from numpro.training.finetuning import finetune, train_or_take
 from numpro.training.presets import FinetuneConfig
 from numpro.training.validation import Validation
@@ -184,7 +184,10 @@ def test_a_full_disk_leaves_the_adapter_that_was_there(
     def files():  # the log tells of the run that goes on
         return {p.name: p.read_bytes() for p in out.iterdir() if p.is_file() and p.suffix != ".csv"}
 
+    (out / ".writing-x").mkdir(parents=True)  # a process was killed
+    (out / ".writing-x" / "adapter_model.safetensors").write_bytes(b"half")
     train(longva_dir, films, out, steps=2)
+    assert not list(out.glob(".writing-*"))
     before = files()
 
     def last(*arguments):
@@ -279,3 +282,14 @@ def test_an_adapter_beside_checkpoints_is_not_finished(tmp_path):
     assert not is_finished(tmp_path, anew), "it goes on, and replaces what was there"
     with pytest.raises(ValueError, match="checkpoints of another run: seed is 1 there and 0 here"):
         is_finished(tmp_path, there)
+
+
+def test_the_newest_checkpoint_is_the_one_of_the_most_steps(tmp_path):
+    for step in (8, 9, 10, 100):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if step < 100:  # that one is broken
+            (folder / MARK).write_text('{"run": 1}')
+    assert last_checkpoint(tmp_path, {"run": 1}).name == "checkpoint-10"
+    (tmp_path / "checkpoint-10" / MARK).unlink()
+    assert last_checkpoint(tmp_path, {"run": 1}).name == "checkpoint-9"

@@ -156,6 +156,20 @@ def test_a_missing_last_frame_is_said(tmp_path):
     assert_right(clip, np.arange(119) / 10)
 
 
+@pytest.mark.parametrize(("missing", "refused"), [(1, False), (2, True), (3, True), (30, True)])
+def test_more_than_a_hundredth_missing_is_an_error(tmp_path, missing, refused):
+    path = write_video(tmp_path / "film.mp4", numbered(120), fps=10)
+    with av.open(str(path)) as film:
+        places = [packet.pos for packet in film.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: places[-missing]])
+    found = f"{120 - missing} of the 120 frames it promises are there"
+    if refused:
+        with pytest.raises(VideoError, match=f"cut short: {found}"):
+            probe(path)
+    else:
+        assert probe(path).warnings == (found,)
+
+
 def test_sound_longer_than_the_pictures_is_said(tmp_path):
     path = tmp_path / "film.mp4"
     with av.open(str(path), "w") as out:

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from film_kinds import KINDS, make, turn
+from film_kinds import KINDS, MARKS, PAGE, make, table, turn
 from films import encode, number_of, numbered
 from PIL import Image
 
@@ -57,6 +57,11 @@ def test_any_film(tmp_path, name):
             other = read_clip(path, fps=25 / step, origin="first-picture", reader="decord")
         assert other.source["backend"] == "pyav" and why in other.source["why"]
     np.testing.assert_array_equal(other.frames, clip.frames)
+
+
+def test_the_table_of_readers_is_what_is_found():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.partition(MARKS[0])[2].partition(MARKS[1])[0] == table()
 
 
 def test_variable_rate_in_both_readers(tmp_path):

@@ -5,6 +5,7 @@ import re
 from html import unescape
 from pathlib import Path
 from statistics import median, quantiles
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -179,6 +180,30 @@ def test_what_was_seen_is_written_by_the_run(path):
     (end,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Two things")]
     outputs = [out for cell in found[start:end] for out in cell.get("outputs", [])]
     assert [len(out["data"]["text/markdown"]) > 60 for out in outputs] == [True]
+
+
+ANSWERS = ["<script>alert(1)</script>", "[a](javascript:alert(1))", "**1** `2` _3_ # 4\n\n- 5",
+           "![](http://127.0.0.1/x.png)", r"$\href{javascript:alert(1)}{a}$", "&lt;b&gt; | x",
+           "</code><img src=x onerror=alert(1)>"]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["00", "04"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_is_text_in_an_exported_page(number, answer):
+    from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
+
+    book = nbformat.read(next((ROOT / "notebooks").glob(f"{number}_*.ipynb")), as_version=4)
+    (cell,) = [c for c in book.cells if c.cell_type == "code" and "plain_text(" in c.source]
+    row = {"response": answer, "reason": None, "pred": []}
+    found = {"answers": {"base": SimpleNamespace(text=answer)}, "truth": None}
+    exec(cell.source, found := found | {"first": {"base": [row]}})
+    output = nbformat.v4.new_output("display_data", {"text/markdown": "\n".join(found["lines"])})
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    html, _ = HTMLExporter().from_notebook_node(page)
+    shown = BeautifulSoup(html, "html.parser").find("div", class_="jp-RenderedMarkdown")
+    assert shown.find("code").get_text() == " ".join(answer.split())
+    assert {tag.name for tag in shown.find_all(True)} <= {"ul", "li", "p", "strong", "code"}
 
 
 REBUILT = {

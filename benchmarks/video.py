@@ -35,9 +35,9 @@ QUERIES = 3.5  # a video, in ActivityNet Captions
 SIZE = (336, 336)
 
 
-def make_film(path, seconds, size, rate):
+def make_film(path, seconds, size, rate, seed=0):
     """Write H.264 as x264 does by default: moving texture, grain, eight patches, cuts."""
-    (w, h), rng = size, np.random.default_rng(0)
+    (w, h), rng = size, np.random.default_rng(seed)
     grain = [rng.integers(-6, 7, (h, w, 3), dtype=np.int16) for _ in range(7)]
     spots, colours = rng.uniform(0, 1, (8, 4)), rng.integers(0, 256, (8, 3))
     coarse = rng.integers(40, 216, (h // 8, w // 4, 3), dtype=np.uint8)

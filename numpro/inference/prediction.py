@@ -106,8 +106,8 @@ def predict(
         When a row cannot be written (a full disk) or the temporary folder has no room; all rows
         before it are kept.
     Exception
-        What asking the first videos raised, when it did for all or three of them. After one was
-        answered, what another raises is the reason in its rows, as every failure to read one.
+        What asking about the first videos raised, when it did for all or three of them. Where one
+        could be asked about, what another raises is the reason in its rows.
     """
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
@@ -134,6 +134,7 @@ class _Session:
         self.sampling, self.question, self.execution = sampling, question, execution
         self.queries, self.failed, self.about = 0, 0, {}
         self.raised: Exception | None = None
+        self.works = False  # a video could be asked about
         self.began, self.usage_before = time.monotonic(), dict(model.usage)
 
     def run(self, videos: Sequence[VideoQueries], about: dict) -> list[dict]:
@@ -172,29 +173,36 @@ class _Session:
         hidden = None if how.progress is None else not how.progress
         bar = tqdm(desc=title, unit="query", disable=hidden, initial=first, total=total)
         with bar, files.RowsFile(self.out) as file, closing(clips):
-            pairs = zip(todo, clips, strict=True)
-            for at, ((video, queries), (_, clip)) in enumerate(pairs, 1):
-                for row in self._rows_or_reason(video, queries, clip):
+            doubtful: list[dict] = []  # of videos that could not be asked about, until one could
+            for at, ((video, queries), (_, clip)) in enumerate(zip(todo, clips, strict=True), 1):
+                doubtful += self._rows_or_reason(video, queries, clip)
+                if self.raised and not self.works:
+                    if at in (_FAILING, len(todo)):
+                        raise self.raised
+                    continue
+                for row in doubtful:
+                    if (row["reason"] or "").startswith("error: "):
+                        warnings.warn(f"{row['video']}: {row['reason']}", stacklevel=4)
                     file.add(row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
                 os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
-                if self.raised and self.failed == len(done) - first and at in (_FAILING, len(todo)):
-                    raise self.raised
-                self.queries += len(queries)
+                self.queries += len(doubtful)
                 bar.set_postfix_str(self._progress(), refresh=False)
-                bar.update(len(queries))
+                bar.update(len(doubtful))
+                doubtful.clear()
 
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
         """Return the rows of one video; what it raises is their reason, and stops no other."""
         try:
-            return list(self._rows(video, queries, clip))
+            rows = list(self._rows(video, queries, clip))
+            self.works |= isinstance(clip, Clip)
+            return rows
         except OSError:
             raise  # a full disk
         except Exception as error:  # noqa: BLE001
-            self.raised, reason = error, f"{type(error).__name__}: {error}"
-            warnings.warn(f"{video.path}: {reason}", stacklevel=5)
-            return [_row(video, q, self.question.task, "", f"error: {reason}") for q in queries]
+            self.raised, reason = error, f"error: {type(error).__name__}: {error}"
+            return [_row(video, query, self.question.task, "", reason) for query in queries]
 
     def _rows(self, video: VideoQueries, queries, clip: Clip | VideoError) -> Iterator[dict]:
         """Yield the rows of one video."""

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -233,8 +234,9 @@ def _late(begins: float, seconds: np.ndarray) -> tuple[str, ...]:
 
 
 def check_arguments(
-    fps=None, times=None, num_frames=None, start=None, end=None, size=None, max_frames=None,
-    origin: str = "beginning", reader: str = "pyav", stream=None, max_memory=None,
+    fps: Any = None, times: Any = None, num_frames: Any = None, start: Any = None, end: Any = None,
+    size: Any = None, max_frames: Any = None, origin: str = "beginning", reader: str = "pyav",
+    stream: Any = None, max_memory: Any = None,
 ) -> None:  # fmt: skip
     """Refuse arguments that `read_clip` could use for no video at all."""
     one_of("origin", origin, ORIGINS)

@@ -12,24 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpro.spans import one_of
-from numpro.video.opening import (
-    VideoError,
-    check_file,
-    check_memory,
-    choose_stream,
-    decoder_bytes,
-    films_in,
-    one_thread,
-    open_film,
-    packet_frames,
-    reading,
-    stream_frames,
-)
+from numpro.video import opening
+from numpro.video.opening import VideoError, one_thread, open_film, stream_frames
 
 ORIGINS = ("beginning", "first-picture")
 _LONGEST = 1e7  # seconds; four months
 _NO_TIMES, _TIMES_JUMP = 0x80, 0x200  # of a format: AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
 _STEADY = ("matroska,webm", "avi", "flv", "mpeg", "mpegts")  # elsewhere a gap may be meant
+
+_OTHERS = "{} video streams: stream {} is read; stream={} of read_clip takes another"
+_BEFORE = "its first {} frames cannot be decoded: they need some from before the film"
+_JOINED = "its times jump back at {:.2f} s, where another recording was added, and are read on"
 
 
 @dataclass(frozen=True)
@@ -70,14 +63,6 @@ class VideoInfo:
     gaps: tuple[tuple[float, float], ...] = ()
 
 
-class Turn(NamedTuple):
-    """How a decoded picture is turned to be shown: rows become columns, then it is mirrored."""
-
-    transposed: bool
-    mirrored: bool  # left and right change places
-    flipped: bool  # top and bottom change places
-
-
 @dataclass(frozen=True)
 class Index:
     """The frames of a file in presentation order."""
@@ -87,7 +72,7 @@ class Index:
     pts: np.ndarray | None  # int64 [N], ticks of the container's clock; None: frames are counted
     seconds: np.ndarray  # float64 [N]
     keyframe: np.ndarray  # bool [N]
-    turn: Turn
+    turn: tuple[bool, bool, bool]  # rows become columns; then left and right, top and bottom change
     decoder_bytes: int  # what decoding may take
     not_for_decord: str | None  # why decord gives no frames, or others
 
@@ -111,7 +96,7 @@ def find_index(path: str | os.PathLike, *choices: Any) -> Index:
     Queries about stretches of one film, or a long film read by stretches, ask for it again and
     again. `choices` are the further arguments of `make_index`.
     """
-    stat = check_file(Path(path))
+    stat = opening.check_file(Path(path))
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _kept_index(Path(path), choices, identity)
 
@@ -141,10 +126,10 @@ def make_index(
     """
     path = Path(path)
     one_of("origin", origin, ORIGINS)
-    check_file(path)
-    with reading(path), open_film(path) as container:
-        video = choose_stream(path, container, stream)
-        check_memory(path, decoder_bytes(video), "frames being decoded", max_memory)
+    opening.check_file(path)
+    with opening.reading(path), open_film(path) as container:
+        video = opening.choose_stream(path, container, stream)
+        opening.check_memory(path, opening.decoder_bytes(video), "frames being decoded", max_memory)
         packets, first = _scan(container, video)
         if first is None:
             raise VideoError(path, "no frame can be decoded")
@@ -160,7 +145,7 @@ def _scan(container, stream) -> tuple[list[_Packet], Any]:
     lossy = stream.codec.lossy  # the zeros of others may be a picture
     try:
         for packet in container.demux(stream):
-            first = first or next(iter(packet_frames(packet)), None)
+            first = first or next(iter(opening.packet_frames(packet)), None)
             if packet.size and not packet.is_discard and not packet.is_corrupt:
                 blank = lossy and packet.size >= 32 and not any(memoryview(packet)[:32])
                 lasts, key = packet.duration or 0, packet.is_keyframe
@@ -200,7 +185,7 @@ def _beginning(container, stream, first: Fraction) -> Fraction:
     The earliest start of any stream; of mp4 and mov the beginning of their timeline, from where
     an edit list counts, also with an empty edit.
     """
-    others = (s for s in container.streams if s.type in ("video", "audio") and s != stream)
+    others = (s for s in (*opening.films_in(container), *container.streams.audio) if s != stream)
     starts = [s.start_time * s.time_base for s in others if s.start_time is not None]
     timeline = [Fraction(0)] * ("mp4" in container.format.name.split(","))
     return min([first, *starts, *timeline])
@@ -235,14 +220,13 @@ def _describe(path: Path, container, stream, packets: list, first, origin: str) 
         raise VideoError(path, f"damaged: its frames span {duration:.0f} s")
     missing, gaps = _find_gaps(container, pts, usual, blank, np.append(seconds, duration))
     steps, turn = np.diff(pts), _find_turn(first)
-    width, height = (first.width, first.height)[:: -1 if turn.transposed else 1]
+    width, height = (first.width, first.height)[:: -1 if turn[0] else 1]
     variable = bool(steps.size and np.ptp(steps) > max(2, 0.02 * usual))
+    others = [s.index for s in opening.films_in(container) if s != stream]
     notes = (
-        _other_streams(container, stream),
-        lost and f"its first {lost} frames cannot be decoded: they need some from before the film",
-        jumps.size
-        and f"its times jump back at {seconds[jumps[0] + 1]:.2f} s, where another "
-        "recording was added: they are taken to go on",
+        others and _OTHERS.format(1 + len(others), stream.index, others[0]),
+        lost and _BEFORE.format(lost),
+        jumps.size and _JOINED.format(*seconds[jumps[:1] + 1]),
         _check_whole(path, container, stream, duration - begins + float(start)),
         missing,
     )
@@ -255,23 +239,20 @@ def _describe(path: Path, container, stream, packets: list, first, origin: str) 
     )  # fmt: skip
     reason = _not_for_decord(container, stream, first, turn)
     places = stream.index, None if counted else pts
-    return Index(info, *places, seconds, keyframe, turn, decoder_bytes(stream), reason)
+    return Index(info, *places, seconds, keyframe, turn, opening.decoder_bytes(stream), reason)
 
 
-def _find_turn(first) -> Turn:
-    """Return what the display matrix of a frame does, in quarter turns."""
+def _find_turn(first) -> tuple[bool, bool, bool]:
+    """Return what the display matrix of a frame does, in quarter turns (see `Index`)."""
     matrix = first.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Turn(False, False, False)
-    a, b, _, c, d = struct.unpack_from(
-        "=5i", matrix
-    )  # x = a * column + c * row, y = b * .. + d * ..
+    # x = a * column + c * row, y = b * column + d * row
+    a, b, _, c, d = struct.unpack_from("=5i", matrix) if matrix else (1, 0, 0, 0, 1)
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
+        return False, a < 0, d < 0
+    return True, c < 0, b < 0
 
 
-def _not_for_decord(container, stream, first, turn: Turn) -> str | None:
+def _not_for_decord(container, stream, first, turn: tuple) -> str | None:
     """Return why decord 0.6 cannot read this file, or gives other frames; else None."""
     codec = stream.codec.canonical_name
     if codec in ("av1", "vvc"):  # it bundles FFmpeg 4.1
@@ -284,14 +265,6 @@ def _not_for_decord(container, stream, first, turn: Turn) -> str | None:
         return "decord rounds more than 8 bits a channel otherwise"
     if sum(turn) % 2:
         return "decord does not mirror frames"
-    return None
-
-
-def _other_streams(container, stream) -> str | None:
-    others = [s.index for s in films_in(container) if s != stream]
-    if others:
-        choice = f"stream={others[0]} of read_clip takes another"
-        return f"{1 + len(others)} video streams: stream {stream.index} is read; {choice}"
     return None
 
 

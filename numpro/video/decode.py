@@ -99,7 +99,7 @@ def read_pyav(index: Index, wanted: np.ndarray, size: Size) -> tuple[np.ndarray,
     from av.video.reformatter import VideoReformatter
 
     info, convert = index.info, VideoReformatter()  # one for all: it is slow to set up
-    sides = (info.width, info.height)[:: -1 if index.turn.transposed else 1]
+    sides = (info.width, info.height)[:: -1 if index.turn[0] else 1]
     out = np.empty((len(wanted), *_shape(info, size), 3), np.uint8)
     shown = np.full(len(wanted), -1)
     # the second pass decodes everything from the start: a seek may end at a wrong place, or skip

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _KEPT_FRAMES = 18  # that a decoder may hold: H.264 predicts from 16
 
 
@@ -64,10 +65,7 @@ def open_film(path: Path) -> Any:
 
 def films_in(container: Any) -> list:
     """Return the video streams that are no cover pictures."""
-    import av
-
-    cover = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & cover]
+    return [stream for stream in container.streams.video if not stream.disposition & _COVER]
 
 
 def choose_stream(path: Path, container: Any, number: int | None) -> Any:

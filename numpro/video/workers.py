@@ -153,9 +153,8 @@ def read_many(
     for request, found in run_many(partial(_read, cache=cache), requests, workers, limit):
         if isinstance(found, tuple):  # from a worker
             clip, file = found
-            with _handing_over(file):
-                found = replace(clip, frames=np.load(file))
-                os.unlink(file)
+            found = replace(clip, frames=np.load(file))
+            os.unlink(file)
             for message in clip.source["warnings"]:
                 warnings.warn(f"{request.path}: {message}", stacklevel=2)
         yield request, found
@@ -166,10 +165,13 @@ def _read(path, cache: ClipCache | None, **sampling) -> Clip | tuple[Clip, str]:
     clip = read_clip(path, **sampling) if cache is None else cache.read(path, **sampling)
     if not _folder:
         return clip
-    with _handing_over(_folder):
+    try:
         handle, name = tempfile.mkstemp(".npy", dir=_folder)
         with open(handle, "wb") as file:
             np.save(file, clip.frames)
+    except OSError as error:
+        remedy = "make room there, or name another folder in TMPDIR; workers=0 needs none"
+        raise TemporaryFolderError(f"temporary folder {_folder}: {error}: {remedy}") from error
     return replace(clip, frames=clip.frames[:0].copy()), name
 
 
@@ -178,22 +180,15 @@ def _checked(request: Request) -> Request:
     return request
 
 
-@contextmanager
-def _handing_over(place: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = "make room there, or name another folder in TMPDIR; workers=0 needs none"
-        raise TemporaryFolderError(f"temporary folder {place}: {error}: {remedy}") from error
-
-
 def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
     """Return what the call gives for one video; a failure to read it is returned as a value."""
     if limit and hasattr(signal, "alarm"):
         signal.setitimer(signal.ITIMER_REAL, limit + _GRACE)  # also where no one stops it
     try:
         return call(request.path, **request.sampling)
-    except (VideoError, TemporaryFolderError) as error:
+    except TemporaryFolderError:
+        raise
+    except VideoError as error:
         return error
     except MemoryError:
         return VideoError(request.path, "out of memory while it was read")
@@ -243,8 +238,6 @@ def _in_workers(call, requests: Iterator[Request], workers: int, limit: float) -
                     waiting = deque([request, None] for request, _ in waiting)
                     continue
                 broken = 0
-                if isinstance(value, TemporaryFolderError):
-                    raise value
                 yield waiting.popleft()[0], value
         finally:
             _stop(pool)

@@ -310,7 +310,7 @@ def test_a_written_film_reads_back_as_it_was_drawn(tmp_path, rate):
     np.testing.assert_allclose(clip.seconds, seconds)
     shown_at = [int(np.flatnonzero(times <= s + 1e-6)[-1]) for s in seconds]
     assert clip.source_index.tolist() == shown_at
-    assert clip.source["backend"] == "decord"
+    assert clip.source["backend"] == "pyav"
     error = np.abs(clip.frames.astype(int) - drawn).mean((1, 2, 3))
     assert error.max() < 4, "yuv420p and crf 18 change pixels a little"
     for number, frame in enumerate(clip.frames):  # and each is its own frame, not a neighbour

@@ -271,12 +271,12 @@ def test_an_error_about_every_film_is_raised(films, out):
     with pytest.raises(RuntimeError, match="a bug"):
         predict(films, everything, out, progress=False)
     assert read_rows(out) == []
-    one, asked = films[0].queries[0], []
+    one, prompts = films[0].queries[0], []
     many = [replace(films[0], video=str(n), queries=(replace(one, qid=str(n)),)) for n in range(9)]
-    everything.answer = lambda *_, **__: asked.append(1) or 1 / 0
+    everything.answer = lambda *_, **__: prompts.append(1) or 1 / 0
     with pytest.raises(ZeroDivisionError):
         predict(many, everything, out, progress=False)
-    assert read_rows(out) == [] and len(asked) == 3, "not all are tried"
+    assert read_rows(out) == [] and len(prompts) == 3, "not all are tried"
 
 
 @pytest.mark.parametrize("place", [0, 1])

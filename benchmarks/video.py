@@ -101,9 +101,8 @@ def time_film(name, path, rounds, opencv, folder):
         ways["sampling"] = lambda: plain_video.sample_sequentially(path, 1)
         ways["published"] = lambda: plain_video.number_every_frame(path, folder / "plain.mp4")
     seconds = measure(ways, rounds)
-    bare = "bare decord" if clip.source["backend"] == "decord" else "bare PyAV, sparing"
-    ours = seconds["numpro"]
-    ratios = {"numpro to bare decoding of the same frames by the same reader": ours / seconds[bare]}
+    ours, bare = seconds["numpro"], seconds["bare PyAV, sparing"]
+    ratios = {"numpro to bare decoding of the same frames by the same reader": ours / bare}
     if opencv:
         ratios["published way to numpro, one query"] = seconds["published"] / ours
         ratios[f"published way to numpro, {QUERIES} queries"] = (

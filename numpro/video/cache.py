@@ -179,7 +179,7 @@ def _key(path: str | os.PathLike, sampling: dict) -> str | None:
     """Return what a clip is found by; None for a file that is not there."""
     if (file := file_state(path)) is None:
         return None  # read_clip says why
-    given = {"origin": "beginning"} | sampling | {"max_memory": None}
+    given = {"origin": "beginning", "reader": "pyav"} | sampling | {"max_memory": None}
     given = {k: v if isinstance(v, str) else np.asarray(v, float).tolist()
              for k, v in given.items() if v is not None}  # fmt: skip
     parts = [*file, sorted(given.items()), __version__]

@@ -8,6 +8,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from films import encode
 from projects import write_notebook
 
 from numpro import write_video
@@ -229,3 +230,22 @@ def test_the_module_is_the_command_and_starts_light(project):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("numpro, version 0.")
+
+
+def test_the_clock_is_an_option(tmp_path):
+    late = encode(tmp_path / "late.mp4", start=50)
+    with pytest.warns(UserWarning, match="its first picture comes at 2.00 s"):
+        rows = json.loads(invoke("frames", late, "--json").stdout)
+    assert [row["source_index"] for row in rows] == [0, 0, 0, 25]
+    again = json.loads(invoke("frames", late, "--origin", "first-picture", "--json").stdout)
+    assert [row["source_index"] for row in again] == [0, 25]
+    wrote = invoke("number", late, tmp_path / "o.mp4", "--origin", "first-picture").stdout
+    assert "2 numbered frames, 1.60 s" in wrote
+
+
+def test_memory_that_is_not_there_is_one_line(monkeypatch, film):
+    def much(*_):
+        raise MemoryError("Unable to allocate 10.9 TiB")
+
+    monkeypatch.setattr("numpro.cli.videos.list_frames", much)
+    assert invoke("frames", film, code=1).output == "Error: Unable to allocate 10.9 TiB\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -95,6 +96,21 @@ def test_stretch_by_stretch_gives_the_same_file_in_little_memory(films, tmp_path
     assert peak < everything / 3
     monkeypatch.setattr(numbering, "_STRETCH_FRAMES", 3)
     assert list_frames(films["25"], 8) == rows_of(films["25"], 8)
+
+
+def test_a_picture_that_begins_late_is_shown_before_and_warned_of(tmp_path):
+    film, out = encode(tmp_path / "film.mp4", start=50), tmp_path / "out.mp4"
+    late = r"its first picture comes at 2.00 s; 8 of the \d+ frames"
+    with pytest.warns(UserWarning, match=late):
+        rows = list_frames(film, 4)
+    assert [row["source_index"] for row in rows][:10] == [0] * 9 + [6]
+    assert len(list_frames(film, 4, "first-picture")) == 7 == len(rows) - 8
+    with pytest.warns(UserWarning, match=late):
+        wrote = number_video(film, out, 4)
+    assert (wrote["frames"], wrote["seconds"]) == (15, pytest.approx(3.6))
+    assert re.search(late, wrote["warnings"][0])
+    wrote = number_video(film, out, 4, origin="first-picture")
+    assert (wrote["frames"], wrote["seconds"], wrote["warnings"]) == (7, pytest.approx(1.6), [])
 
 
 def test_seconds_are_drawn_as_the_models_get_them(films, tmp_path):

@@ -1,5 +1,7 @@
 """A cached clip is the fresh one, whatever became of the file, the folder or another writer."""
 
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -73,6 +75,8 @@ def test_another_file_or_sampling_is_another_clip(film, tmp_path, reads, monkeyp
     assert len(reads) == 3
     assert_same(cache.read(film, fps=5, size=[32, 24], max_frames=6, end=None), read_clip(
         film, **SAMPLING))  # fmt: skip
+    same = {"origin": "beginning", "reader": "pyav", "max_memory": 1e9}
+    assert_same(cache.read(film, **SAMPLING, **same), read_clip(film, **SAMPLING))
     assert len(reads) == 3, "the same, said differently"
     about = film.stat()
     encode(film, frames=np.full((40, 48, 64, 3), 9, np.uint8))
@@ -89,6 +93,22 @@ def test_as_many_frames_as_a_rate_are_another_clip(film, tmp_path):
     cache = ClipCache(tmp_path / "cache")
     for sampling in ({"fps": 5}, {"num_frames": 5}):
         assert_same(cache.read(film, **sampling), read_clip(film, **sampling))
+
+
+def test_another_clock_or_reader_is_another_clip(tmp_path):
+    cache, film = ClipCache(tmp_path / "cache"), encode(tmp_path / "film.mp4", start=10)
+    for _ in range(2):
+        for how in ({}, {"origin": "first-picture"}, {"reader": "decord"}):
+            assert_same(cache.read(film, fps=1, **how), read_clip(film, fps=1, **how))
+    assert cache.read(film, fps=1).source["begins"] == pytest.approx(0.4)
+
+
+def test_a_clip_that_was_kept_on_the_old_clock_is_not_found(tmp_path, monkeypatch):
+    film = encode(tmp_path / "film.mp4")
+    stat = film.stat()
+    old = [str(film), stat.st_size, stat.st_mtime_ns, [["fps", 1.0]], numpro.__version__]
+    key = hashlib.sha256(json.dumps(old).encode()).hexdigest()
+    assert numpro.video.cache._key(film, {"fps": 1.0}) != key
 
 
 def test_two_files_of_one_size_and_time_are_two_clips(tmp_path):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from films import encode, number_of
 from PIL import Image
 
 from numpro import read_clip
@@ -98,6 +99,13 @@ def test_the_moment_is_cut_out(films, tmp_path):
     assert np.abs(cut.frames.astype(int) - whole.frames[: len(cut)]).mean() < 4
     with pytest.raises(ValueError, match=r"span must be start < end in 0\.\."):
         cut_out(film, (5.0, 5.0), tmp_path / "none.mp4")
+
+
+def test_the_moment_is_cut_out_on_the_clock_that_found_it(tmp_path):
+    film = encode(tmp_path / "film.mp4", start=50)  # the first picture comes at 2 s
+    for span, origin in (((2.4, 3.2), "beginning"), ((0.4, 1.2), "first-picture")):
+        out = cut_out(film, span, tmp_path / "moment.mp4", origin)
+        assert [number_of(frame) for frame in read_clip(out, times=[0, 0.4]).frames] == [10, 20]
 
 
 def test_what_was_found_is_told_in_words(films, longva, clip):

@@ -46,15 +46,18 @@ def read_notes(folder: str | Path) -> dict:
     Raises
     ------
     ValueError
-        When the file is there and is not JSON.
+        When the file is there and is not JSON, or not an object.
     """
     path = Path(folder) / ADAPTER_NOTES
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON; {error}") from error
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} must be a JSON object; got {notes!r:.80}")
+    return notes
 
 
 def write_notes(folder: Path, notes: dict) -> None:

@@ -186,8 +186,18 @@ class LocalModel(VideoModel):
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
     ) -> tuple[list[list[int]], int]:
-        """Return the tokens of prompts about the same frames, and how many of them are run once."""
+        """Return the tokens of prompts about the same frames, and how many of them are run once.
+
+        Raises
+        ------
+        ValueError
+            For a prompt that is longer than the context of the model, by its configuration.
+        """
         prompts_ids = [self.prompt_ids(shape, prompt) for prompt in prompts]
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context and (length := max(map(len, prompts_ids))) > context:
+            remedy = "take fewer or smaller frames, or ask a shorter question"
+            raise ValueError(f"a prompt of {length} tokens, {self.name} takes {context}: {remedy}")
         return prompts_ids, common_prefix(prompts_ids)
 
     @fit_threads

@@ -406,6 +406,19 @@ def test_a_clip_without_frames_is_refused(clip):
 # --- loading ------------------------------------------------------------------------------------
 
 
+def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva, clip):
+    long = "a red star " * 2000
+    with pytest.raises(ValueError, match=r"a prompt of \d{4,} tokens, .* takes 4096: take fewer"):
+        longva.answer(clip, ["a red star", long])
+    with pytest.raises(ValueError, match="takes 4096"):
+        longva.cost(clip, [long])
+    (found,) = longva.encode_prompts((2, 336, 336, 3), [build_prompt("a star", [0.0, 1.0])])[0]
+    longva.model.config.get_text_config().max_position_embeddings = len(found)
+    assert longva.encode_prompts((2, 336, 336, 3), [build_prompt("a star", [0.0, 1.0])])
+    with pytest.raises(ValueError, match=rf"of \d+ tokens, .* takes {len(found)}:"):
+        longva.encode_prompts((2, 336, 336, 3), [build_prompt("a red star", [0.0, 1.0])])
+
+
 def test_what_is_not_there_is_named(longva_dir, tmp_path):
     missing = str(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no model at '.*nowhere'"):
@@ -457,6 +470,7 @@ def test_notes_of_an_adapter(tmp_path):
     assert read_notes(tmp_path) == {}
     (tmp_path / ADAPTER_NOTES).write_text('{"fps": 0.5}')
     assert read_notes(tmp_path) == {"fps": 0.5}
-    (tmp_path / ADAPTER_NOTES).write_text("{")
-    with pytest.raises(ValueError, match=f"{ADAPTER_NOTES} must be JSON"):
-        read_notes(tmp_path)
+    for wrong in (b"{", b"\xff", b"[" * 100_000, b"[1]", b"null"):
+        (tmp_path / ADAPTER_NOTES).write_bytes(wrong)
+        with pytest.raises(ValueError, match=f"{ADAPTER_NOTES} must be (JSON; |a JSON object; got)"):
+            read_notes(tmp_path)

@@ -472,5 +472,7 @@ def test_notes_of_an_adapter(tmp_path):
     assert read_notes(tmp_path) == {"fps": 0.5}
     for wrong in (b"{", b"\xff", b"[" * 100_000, b"[1]", b"null"):
         (tmp_path / ADAPTER_NOTES).write_bytes(wrong)
-        with pytest.raises(ValueError, match=f"{ADAPTER_NOTES} must be (JSON; |a JSON object; got)"):
+        with pytest.raises(
+            ValueError, match=f"{ADAPTER_NOTES} must be (JSON; |a JSON object; got)"
+        ):
             read_notes(tmp_path)

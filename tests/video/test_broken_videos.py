@@ -232,6 +232,16 @@ def test_times_that_are_far_off_are_an_error(tmp_path):
         read_clip(copied(whole, tmp_path / "film.mkv", leap), fps=1)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_one_lost_packet_is_a_gap_where_none_can_be_meant(tmp_path, suffix):
+    whole = encode(tmp_path / f"whole.{suffix}", "mjpeg", numbered(60), "yuvj420p")
+    info = probe(copied(whole, tmp_path / f"film.{suffix}", lambda at, _: at != 20))
+    if suffix == "mp4":  # there a picture may be meant to stay for longer
+        assert info.gaps == () == info.warnings
+    else:
+        assert info.gaps == ((0.76, 0.84),) and "about 1 of 60 frames" in info.warnings[0]
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "ts"])
 def test_zeros_between_are_a_gap(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 60, (60, 64, 64, 3), dtype=np.uint8)

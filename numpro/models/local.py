@@ -149,7 +149,9 @@ class LocalModel(VideoModel):
         turn = [{"role": "user", "content": content}]
         options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
         text = self.tokenizer.apply_chat_template(turn, **options)
-        before, _, after = text.partition("\0")
+        before, place, after = text.partition("\0")
+        if not place:
+            raise ValueError(f"the chat template of {self.name} has no place for the question")
         return before, after
 
     def words(self, text: str) -> str:

@@ -1,6 +1,7 @@
 """LongVA does what its parts do, its prompts hold what they should, its answers are greedy."""
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -417,6 +418,13 @@ def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva,
     assert longva.encode_prompts((2, 336, 336, 3), [build_prompt("a star", [0.0, 1.0])])
     with pytest.raises(ValueError, match=rf"of \d+ tokens, .* takes {len(found)}:"):
         longva.encode_prompts((2, 336, 336, 3), [build_prompt("a red star", [0.0, 1.0])])
+
+
+def test_a_chat_template_without_a_place_for_the_question_is_refused(longva_dir, tmp_path):
+    folder = shutil.copytree(longva_dir, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}{% endfor %}")
+    with pytest.raises(ValueError, match="the chat template of .*model has no place for the"):
+        load_model(str(folder), device="cpu")
 
 
 def test_what_is_not_there_is_named(longva_dir, tmp_path):

@@ -266,7 +266,7 @@ def test_zeros_between_are_a_gap(tmp_path, suffix):
 
 
 def test_zeros_that_are_pictures_are_no_gap(tmp_path):
-    black = encode(tmp_path / "black.avi", "rawvideo", numbered(40) * 0)
+    black = encode(tmp_path / "black.avi", "rawvideo", numbered(40) * 0, "bgr24")
     assert probe(black).warnings == () == probe(black).gaps
 
 
@@ -280,7 +280,9 @@ def test_a_clip_larger_than_the_memory_is_refused(tmp_path):
     assert len(read_clip(path, fps=1000, max_frames=3)) == 3
     with pytest.raises(VideoError, match="20 frames of 336x336 may need 0.01 GB, allowed"):
         read_clip(path, num_frames=20, size=(336, 336), max_memory=4_000_000)
-    assert len(read_clip(path, num_frames=20, size=(336, 336), max_memory=8_000_000)) == 20
+    assert len(read_clip(path, num_frames=20, size=(336, 336), max_memory=6_900_000)) == 20
+    with pytest.raises(VideoError, match="too large"):  # 6.77 MB, and what the decoder keeps
+        read_clip(path, num_frames=20, size=(336, 336), max_memory=6_800_000)
 
 
 LARGE = """

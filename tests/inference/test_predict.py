@@ -277,6 +277,12 @@ def test_an_error_about_every_film_is_raised(films, out):
     with pytest.raises(ZeroDivisionError):
         predict(many, everything, out, progress=False)
     assert read_rows(out) == [] and len(prompts) == 3, "not all are tried"
+    missing = replace(films[1], path=out)
+    with pytest.raises(RuntimeError, match="a bug"):  # what cannot be read could not be asked about
+        predict(
+            [missing, films[0]], Failing(films, range(1000)), out.with_name("b"), progress=False
+        )
+    assert {row["video"] for row in read_rows(out.with_name("b"))} == {missing.video}
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -421,3 +421,20 @@ def test_one_process_is_no_launch(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")  # some schedulers set it alone
     monkeypatch.delenv("RANK", raising=False)
     assert launched() == (None, "auto")
+
+
+def test_a_later_row_of_a_query_replaces_an_earlier_one(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"qid": "1", "reason": "video: gone"}, {"qid": "2"}, {"qid": "1", "reason": None}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_rows(path) == [rows[2], rows[1]]
+
+
+def test_only_a_line_that_a_kill_cut_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"qid": "1"}\n{"qid": "2"')
+    assert read_rows(path) == [{"qid": "1"}]
+    for whole in ('{"qid": "1"}\n{"qid": "2"\n', '{"qid"\n{"qid": "2"}\n', '{"qid"\n{"qid": "2"'):
+        path.write_text(whole)
+        with pytest.raises(ValueError, match=r"rows.jsonl line \d is not a prediction row"):
+            read_rows(path)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -283,6 +284,15 @@ def test_a_clip_larger_than_the_memory_is_refused(tmp_path):
     assert len(read_clip(path, num_frames=20, size=(336, 336), max_memory=6_900_000)) == 20
     with pytest.raises(VideoError, match="too large"):  # 6.77 MB, and what the decoder keeps
         read_clip(path, num_frames=20, size=(336, 336), max_memory=6_800_000)
+
+
+def test_the_bound_is_a_quarter_of_the_memory_unless_it_is_given(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "film.mp4", numbered(30), fps=10)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=28_000_000))
+    assert len(read_clip(path, num_frames=20, size=(336, 336))) == 20  # 6.9 MB
+    with pytest.raises(VideoError, match="21 frames .* may need 0.01 GB, allowed are 0.01"):
+        read_clip(path, num_frames=21, size=(336, 336))
+    assert len(read_clip(path, num_frames=21, size=(336, 336), max_memory=8e6)) == 21
 
 
 LARGE = """

@@ -27,7 +27,8 @@ def feature_key(path: Path, tower: str, **shown) -> str:
         All that decides the pixels: sampling, size, style, labels. The text of each counts.
     """
     file = file_state(path) or [str(path)]  # of one that is gone nothing will be kept
-    parts = [__version__, *file, tower, sorted(shown.items())]
+    clock = "beginning"  # frames of 0.1.0 were taken from the first picture on
+    parts = [__version__, clock, *file, tower, sorted(shown.items())]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 

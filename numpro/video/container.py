@@ -205,7 +205,7 @@ def _describe(path: Path, container, stream, packets: list, first, origin: str) 
     """Put the packets in presentation order and say what the file is."""
     counted, tick, packets = _order(path, container, stream, packets)
     # the first ones may refer to pictures from before the film
-    lost = 0 if counted else sum(packet.pts < first.pts for packet in packets)
+    lost = 0 if counted or first.pts is None else sum(packet.pts < first.pts for packet in packets)
     columns = zip(*packets[lost:], strict=True)
     pts, lengths, keyframe, _, blank = (np.array(column) for column in columns)
     pts, usual, jumps = _run_on(pts, float(1 / _rate(container, stream) / tick))

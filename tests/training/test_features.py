@@ -1,5 +1,7 @@
 """Features of the frozen tower are computed once, kept within bounds, and never mistaken."""
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -11,6 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import numpro
 from numpro import NumberStyle
 from numpro.training.features import FeatureCache, feature_key, tower_fingerprint
 from numpro.training.presets import FinetuneConfig
@@ -36,6 +39,14 @@ def loss(longva, videos, **config):
         return longva.model(
             **collate(longva, [samples[i] for i in range(len(samples))])
         ).loss.item()
+
+
+def test_features_of_frames_on_the_old_clock_are_not_found(tmp_path):
+    gone = tmp_path / "gone"
+    old = json.dumps([numpro.__version__, str(gone), "tower", [["fps", 1.0]]])
+    key = feature_key(gone, "tower", fps=1.0)
+    assert key == feature_key(gone, "tower", fps=1.0) != feature_key(gone, "tower", fps=2.0)
+    assert key != hashlib.sha256(old.encode()).hexdigest()[:32]
 
 
 def test_a_second_run_finds_them_on_disk_and_has_the_same_loss(films, longva, runs, tmp_path):

@@ -133,7 +133,7 @@ class _Session:
         self.out, self.model, self.config = out, model, config
         self.sampling, self.question, self.execution = sampling, question, execution
         self.queries, self.failed, self.about = 0, 0, {}
-        self.raised: Exception | None = None
+        self.raised: list[Exception] = []
         self.works = False  # a video could be asked about
         self.began, self.usage_before = time.monotonic(), dict(model.usage)
 
@@ -177,8 +177,8 @@ class _Session:
             for at, ((video, queries), (_, clip)) in enumerate(zip(todo, clips, strict=True), 1):
                 doubtful += self._rows_or_reason(video, queries, clip)
                 if self.raised and not self.works:
-                    if at in (_FAILING, len(todo)):
-                        raise self.raised
+                    if len(self.raised) == _FAILING or at == len(todo):
+                        raise self.raised[-1]
                     continue
                 for row in doubtful:
                     if (row["reason"] or "").startswith("error: "):
@@ -201,7 +201,8 @@ class _Session:
         except OSError:
             raise  # a full disk
         except Exception as error:  # noqa: BLE001
-            self.raised, reason = error, f"error: {type(error).__name__}: {error}"
+            self.raised.append(error)
+            reason = f"error: {type(error).__name__}: {error}"
             return [_row(video, query, self.question.task, "", reason) for query in queries]
 
     def _rows(self, video: VideoQueries, queries, clip: Clip | VideoError) -> Iterator[dict]:

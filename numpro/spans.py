@@ -59,9 +59,20 @@ def temporal_iou(a: Any, b: Any) -> Any:
 
 
 def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
-    """Return a value that is one of those accepted; refuse another, naming them all."""
+    """Return a value that is one of those accepted; refuse another, naming them all and near ones.
+
+    Examples
+    --------
+    >>> one_of("end", "inclusiv", ENDS)
+    Traceback (most recent call last):
+    ValueError: end must be one of instant, inclusive; got 'inclusiv': did you mean inclusive?
+    """
     if value not in (accepted := tuple(accepted)):
-        raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
+        from difflib import get_close_matches
+
+        near = " or ".join(get_close_matches(str(value), accepted))
+        hint = f": did you mean {near}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {value!r}{hint}")
     return value
 
 

@@ -86,30 +86,53 @@ def _counted(scores: dict) -> str:
     return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
 
 
-_SCORERS, _FORM = click.Choice(metrics.CONVENTIONS), click.Choice(tuple(datasets.DATASETS))
+def _compared_lines(rows: list[dict]) -> list[str]:
+    """Return the table of all conventions, then what each does otherwise."""
+    lines = [*metrics.tables.cell_lines(metrics.convention_cells(rows)), ""]
+    for row in rows:
+        areas = ", ".join(f"{k} {v:.2f}" for k, v in row.items() if k.endswith("_AUC"))
+        above = "above_1" in row and "{above_1} IoUs pass 1, up to {largest:.2f}".format(**row)
+        notes = filter(None, [row["differs"], areas, above, row.get("needs")])
+        lines.append(f"{row['convention']}: {'; '.join(notes)}")
+    return lines
+
+
+_COUNTED = {
+    "reversed_truth": "true spans end before they start: nothing overlaps them",
+    "reversed": "answers end before they start",
+    "unclipped": "answers are not clipped to their film, whose length is not known",
+}
+_FORM = click.Choice(tuple(datasets.DATASETS))
+_RULES = f"How answers are read and scored: {', '.join(metrics.CONVENTIONS)}, or all of them: all."
 
 
 @evaluate.command("moment-retrieval")
 @click.argument("predictions", type=PATH)
 @click.option("--annotations", type=PATH, help="Truth from here, not from the rows.")
 @click.option("--dataset", type=_FORM, help="Form of the annotations, where the file can be two.")
-@click.option("--convention", type=_SCORERS, default="default", help="How answers are counted.")
+@click.option("--convention", metavar="NAME", default="numpro", help=_RULES)
 @click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
 @click.option("--train", type=PATH, help="Annotations to fit the floors on.")
 def evaluate_moment_retrieval(predictions, annotations, train, **options) -> None:
     """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
 
+    --convention says by whose rules; all puts them beside each other, says what each does
+    otherwise, and in how many queries that shows.
+
     Example:
       numpro evaluate moment-retrieval predictions.jsonl
       numpro evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
       numpro evaluate moment-retrieval results.json --convention published --label-seconds 2 --json
+      numpro evaluate moment-retrieval predictions.jsonl --convention all
     """
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
+    if "conventions" in scores:
+        return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))
     given = scores["intervals"].items()
     lines = [f"{name:<6}  {metrics.tables.format_score([scores[name], *v])}" for name, v in given]
-    if reversed_truth := scores["reversed_truth"]:
-        lines.append(f"{reversed_truth} true spans end before they start: nothing overlaps them")
+    lines += [f"{name}  {value:.2f}" for name, value in scores.items() if name.endswith("_AUC")]
+    lines += [f"{scores[count]} {what}" for count, what in _COUNTED.items() if scores[count]]
     for name, row in scores.get("beside", {}).items():
         values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
         lines.append(f"{metrics.tables.role(name)}: {name}: {values}")

@@ -7,6 +7,7 @@ import numpy as np
 
 Groups = Sequence[Hashable] | None
 _AT_ONCE = 64  # resamples; what is drawn for them stays in the processor's cache
+_CELLS = 4_000_000  # and of very many videos in little memory: so many draws at once
 
 
 def bootstrap_interval(
@@ -49,8 +50,9 @@ def bootstrap_interval(
     sums = np.zeros((len(place), 2, values.shape[1]))
     np.add.at(sums, [place[g] for g in groups], np.stack([np.nan_to_num(values), counted], axis=1))
     videos, means = len(sums), []
-    for at in range(0, resamples, _AT_ONCE):
-        rows = min(_AT_ONCE, resamples - at)
+    once = min(_AT_ONCE, max(_CELLS // videos, 1))
+    for at in range(0, resamples, once):
+        rows = min(once, resamples - at)
         drawn = rng.integers(videos, size=(rows, videos)) + videos * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * videos).reshape(rows, videos)
         total, count = np.tensordot(times.astype(float), sums, 1).swapaxes(0, 1)
@@ -58,24 +60,23 @@ def bootstrap_interval(
     return np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0).T
 
 
-def score_table(predicted: Sequence[Any], columns: dict[str, np.ndarray], *bootstrap: Any) -> dict:
+def score_table(unparsed: int, columns: dict[str, np.ndarray], *bootstrap: Any) -> dict:
     """Return ``n``, ``unparsed`` and each column's ``[mean, low, high]``, in percent.
 
     Parameters
     ----------
-    predicted
-        One per query; None is an unparsed answer.
+    unparsed
+        How many answers could not be read.
     columns
         By name, one value per query ``[N]``, 0 to 1.
     *bootstrap
         Groups, resamples and seed, as in `bootstrap_interval`.
     """
-    if not len(predicted):
+    values = 100 * np.column_stack(list(columns.values())).astype(float)
+    if not len(values):
         raise ValueError("there are no queries to score")
-    values = 100 * np.column_stack(list(columns.values()))
     interval = bootstrap_interval(values, *bootstrap)
     scores = np.column_stack([values.mean(axis=0), interval]).tolist()
-    unparsed = sum(answer is None for answer in predicted)
     return {"n": len(values), "unparsed": unparsed, **dict(zip(columns, scores, strict=True))}
 
 

@@ -133,4 +133,5 @@ def highlight_detection(
     values = highlight_values(predicted, truth, durations)
     values = {"": values["VeryGood"]} | {f"@{level}": values[level] for level in LEVELS}
     columns = {m + at: values[at][:, i] for at in values for i, m in enumerate(("mAP", "HIT@1"))}
-    return score_table(predicted, columns, videos, resamples, seed)
+    unparsed = sum(scores is None for scores in predicted)
+    return score_table(unparsed, columns, videos, resamples, seed)

@@ -85,4 +85,5 @@ def moment_retrieval(
     if decimals is not None:
         ious = np.array([round(iou, decimals) for iou in ious.tolist()])
     columns = {"mIoU": ious} | {f"R@{t:g}": ious >= t for t in thresholds}
-    return score_table(predicted, columns, videos, resamples, seed)
+    unparsed = sum(span is None for span in predicted)
+    return score_table(unparsed, columns, videos, resamples, seed)

@@ -116,6 +116,12 @@ def shared_text(group: Mapping) -> str:
     return f" ({shared})" if shared else ""
 
 
+def cell_lines(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table of text cells as lines, its columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
 def score_text(rows: Sequence[Mapping]) -> str:
     """Return the scores as plain text, one table for each dataset, split and task.
 
@@ -124,9 +130,7 @@ def score_text(rows: Sequence[Mapping]) -> str:
     tables = []
     for group in group_scores(rows):
         cells = table_cells(group, group["metrics"])
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-        tables.append("\n".join([group["title"] + shared_text(group), *lines]))
+        tables.append("\n".join([group["title"] + shared_text(group), *cell_lines(cells)]))
     return "\n\n".join(tables) or "no scores"
 
 

@@ -9,7 +9,7 @@ from numpro.metrics import baselines
 from numpro.metrics.bootstrap import score_table
 from numpro.metrics.conventions import CONVENTIONS, convention_scores, differences
 from numpro.metrics.moment_retrieval import THRESHOLDS
-from numpro.metrics.paired import Queries, read_queries, read_truth
+from numpro.metrics.read import Queries, read_queries, read_truth
 from numpro.metrics.span_sets import Spans
 from numpro.paths import resolve
 from numpro.spans import Span, one_of

@@ -100,7 +100,6 @@ def set_areas(predicted: Spans, true: Spans, ious: np.ndarray) -> dict[str, floa
         reaches it. Queries without an answer have no precision.
     """
     predicted = Spans(np.sort(predicted.ends, axis=1), predicted.counts)
-    true = Spans(np.sort(true.ends, axis=1), true.counts)
     shared, answered = shared_seconds(predicted, true), predicted.lengths() > 0
     precision = shared[answered] / predicted.lengths()[answered]
     recall = shared[true.lengths() > 0] / true.lengths()[true.lengths() > 0]

@@ -95,6 +95,27 @@ class TestEvaluate:
         assert lines[0] == "n 2, unparsed 1"
         assert "mIoU    50.0 [0.0, 100.0]" in lines
 
+    def test_all_conventions_beside_each_other(self, predictions):
+        arguments = ("evaluate", "moment-retrieval", predictions, "--convention", "all")
+        lines = invoke(*arguments).stdout.splitlines()
+        assert lines[0] == "n 2" and lines[1].split()[:2] == ["convention", "mIoU"]
+        assert lines[2].split() == ["numpro", *["50.00"] * 4, "1", "0"]
+        assert "unitime: reads all numbers, two by two; an end before" in "\n".join(lines)
+        scores = json.loads(invoke(*arguments, "--json").stdout)
+        assert {row["convention"] for row in scores["conventions"]} >= {"vue-tr-v2", "lighthouse"}
+
+    def test_what_a_reader_of_the_scores_must_know_is_told(self, predictions):
+        rows = [{"qid": 1, "pred": [[4, 0]], "truth": [[0, 4], [4, 0]]}]
+        predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        arguments = ("evaluate", "moment-retrieval", predictions)
+        lines = invoke(*arguments).stdout.splitlines()
+        assert {line.split()[0] for line in lines if line.split()[-1] == "100.0]"} >= {"set_mIoU"}
+        assert "1 true spans end before they start: nothing overlaps them" in lines
+        assert "1 answers end before they start" in lines
+        assert any(line.startswith("1 answers are not clipped to their film") for line in lines)
+        lines = invoke(*arguments, "--convention", "vue-tr-v2").stdout.splitlines()
+        assert "recall_AUC  100.00" in lines
+
     def test_moments_against_annotations_in_the_working_folder(
         self, predictions, tmp_path, monkeypatch
     ):
@@ -171,6 +192,14 @@ def bad(*arguments, says, code=1):
         bad("evaluate", "moment-retrieval", "gone.jsonl", says="gone.jsonl"),
         bad("evaluate", "moment-retrieval", "{text}", says="not JSON"),
         bad("evaluate", "highlight-detection", "{text}", "{text}", says="not JSON"),
+        bad(
+            "evaluate",
+            "moment-retrieval",
+            "{text}",
+            "--convention",
+            "unitme",
+            says="got 'unitme': did you mean unitime?",
+        ),
         bad("finetune", "--dataset", "x", "--out", "o", says="must be one of flipbook"),
         bad("finetune", "--preset", "x", "--out", "o", says="laptop", code=2),
         bad("flipbook", "make", "--split", "x", says="is not one of 'train'", code=2),
@@ -219,17 +248,28 @@ def test_run_prints_the_scores_and_the_report(project):
     assert results["folder"] == "papermill_runs/mine" and results["seed"] == -1
 
 
-def test_the_module_is_the_command_and_starts_light(project):
+def start_light(*arguments):
+    """Run the command in a new process, in which it may load none of the heavy packages."""
     code = (
-        "import sys, runpy\nsys.argv = ['numpro', '--version']\n"
+        f"import sys, runpy\nsys.argv = {['numpro', *map(str, arguments)]}\n"
         "try:\n    runpy.run_module('numpro', run_name='__main__')\n"
-        "except SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'torch', 'transformers', 'decord', 'av', 'matplotlib', 'papermill'}\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'decord', 'av', 'matplotlib', 'papermill', 'pandas'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("numpro, version 0.")
+    return done.stdout
+
+
+def test_the_module_is_the_command_and_starts_light(project):
+    assert start_light("--version").startswith("numpro, version 0.")
+
+
+def test_help_and_scores_of_files_start_light(predictions):
+    assert "moment-retrieval" in start_light("evaluate", "--help")
+    text = start_light("evaluate", "moment-retrieval", predictions, "--convention", "all")
+    assert "unitime" in text
 
 
 def test_the_clock_is_an_option(tmp_path):

@@ -75,6 +75,26 @@ def test_intervals_resample_videos_not_queries():
     assert np.ptp(together) == pytest.approx(2 * 1.96 * 50 / np.sqrt(20), rel=0.15)
 
 
+def test_an_interval_has_95_percent_of_the_resampled_means():
+    values = np.random.default_rng(0).normal(size=2000)
+    wide = 2 * 1.95996 * values.std() / np.sqrt(2000)
+    for low, high in (
+        metrics.bootstrap_interval(values[:, None], resamples=20_000)[0],
+        metrics.paired_difference(values, 0 * values, resamples=20_000)[1:],
+    ):
+        assert high - low == pytest.approx(wide, rel=0.03)
+    table = moment_retrieval([(0, 1)] * 500 + [None] * 500, [[(0, 1)]] * 1000)
+    _, low, high = table["mIoU"]
+    assert high - low == pytest.approx(2 * 1.95996 * 50 / np.sqrt(1000), rel=0.06)
+
+
+def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once(monkeypatch):
+    values = np.random.default_rng(0).random((300, 2))
+    expected = metrics.bootstrap_interval(values, resamples=200)
+    monkeypatch.setattr("numpro.metrics.bootstrap._CELLS", 1000)
+    assert metrics.bootstrap_interval(values, resamples=200).tolist() == expected.tolist()
+
+
 def test_what_is_not_counted_changes_no_interval():
     values = np.array([[1.0, 3.0], [2.0, np.nan], [4.0, 5.0]] * 20)
     both = metrics.bootstrap_interval(values, list("abc") * 20, resamples=200)

@@ -78,14 +78,14 @@ RESPONSES = {
 EXPECTED = {
     "published": {"exact": 100, "upper": 100, "lower": 100, "late": 200 / 58, "percent": 0},
     "published-strict": {"lower": 100, "late": 200 / 58},
-    "default": {"exact": 100, "upper": 100, "lower": 100, "late": 200 / 18, "reversed": 100,
+    "numpro": {"exact": 100, "upper": 100, "lower": 100, "late": 200 / 18, "reversed": 100,
                 "dashes": 100, "percent": 0},
     # [0.1, 0.4], of which "from 10 to 40" says all; rounded to two decimals
     "vtimellm": {"percent": 100},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("convention", metrics.CONVENTIONS)
+@pytest.mark.parametrize("convention", EXPECTED)
 def test_conventions(tmp_path, convention):
     for name, response in RESPONSES.items():
         row = {"id": name, "response": response, "gt_start": 2, "gt_end": 8, "duration": 20}
@@ -96,8 +96,12 @@ def test_conventions(tmp_path, convention):
         assert scores["convention"] == convention
 
 
-def test_conventions_are_the_published_patterns():
-    assert ["default", *answers.PATTERNS] == [*metrics.CONVENTIONS]
+def test_the_published_patterns_are_conventions_and_the_old_name_of_ours_still_works(tmp_path):
+    assert answers.PATTERNS.keys() < metrics.CONVENTIONS.keys()
+    path = jsonl(tmp_path / "predictions.jsonl", MOMENTS)
+    assert (
+        score(path, convention="default") == score(path) and score(path)["convention"] == "numpro"
+    )
 
 
 def test_vtimellm_rounds_before_it_counts(tmp_path):
@@ -108,7 +112,9 @@ def test_vtimellm_rounds_before_it_counts(tmp_path):
     write(path, [row | {"gt_end": 70.4}])  # 30 / 60.4 is 0.4967, and counts
     assert score(path, convention="vtimellm")["R@0.5"] == 100.0
     write(path, [{k: v for k, v in row.items() if k != "duration"}])
-    with pytest.raises(ValueError, match=r"results.json: row 1: has no duration, which vtimellm"):
+    with pytest.raises(
+        ValueError, match=r"results.json: row 1: needs a duration to be read in sec"
+    ):
         score(path, convention="vtimellm")
 
 
@@ -119,6 +125,9 @@ def test_units_of_raw_responses(tmp_path):
 
     assert values("2.0 s to 8.0 s") == values("10% to 40%") == 100.0
     assert values("from frame 1 onwards") == pytest.approx(600 / 18)
+    # of two ends with two units the last one's holds: 2 s to 8 s, and not 4 s to 16 s
+    assert values("from frame 2 to 8 seconds") == 100.0
+    assert values("from second 1 to frame 4") == 100.0
     with pytest.raises(ValueError, match="row 1: needs a duration"):
         values("from frame 1 onwards", duration=None)
     with pytest.raises(ValueError, match="row 1: needs label_seconds"):
@@ -247,7 +256,6 @@ def test_reversed_truth_is_counted(tmp_path):
         pytest.param('{"qid": 1, "pred": [[0, 1e999]]}', "row 1: .* finite numbers", id="inf"),
         pytest.param('{"qid": 1, "pred": [["0", "1"]]}', "row 1: .*start, end", id="texts"),
         pytest.param(f'{{"qid": 1, "pred": [[0, {"9" * 400}]]}}', "start, end", id="endless"),
-        pytest.param('{"qid": 1, "pred": [[2, 1]]}', "row 1: .*before it starts", id="reversed"),
         pytest.param('{"qid": 1, "pred": [[1]]}', "row 1: .*start, end", id="one-end"),
         pytest.param('{"qid": 1, "pred": [[1, 2], [3]]}', "row 1: .*start, end", id="ragged"),
         pytest.param('{"qid": 1, "pred": [], "duration": 0}', "duration must be", id="duration"),
@@ -296,11 +304,38 @@ def test_files_must_hold_the_same_queries(tmp_path):
     true = jsonl(tmp_path / "true.jsonl", [{"qid": q, "relevant_windows": [[0, 5]]} for q in "12"])
     with pytest.raises(ValueError, match="1 of 2 queries, first qid '2'"):
         score(path, true)
-    for options, says in [({"convention": "x"}, "convention must be one of default, published"),
-                          ({"label_seconds": 0.0}, "label_seconds must be above 0"),
-                          ({"convention": "published"}, "row 1: has no response")]:  # fmt: skip
+    near = "one of numpro, .*, all; got 'time-lens': did you mean timelens"
+    for options, says in [({"convention": "x"}, "convention must be one of numpro, .*; got 'x'$"),
+                          ({"convention": "time-lens"}, near),
+                          ({"label_seconds": 0.0}, "label_seconds must be above 0")]:  # fmt: skip
         with pytest.raises(ValueError, match=says):
             score(path, **options)
+
+
+def test_rows_of_another_data_set_are_told_apart(tmp_path):
+    path = jsonl(tmp_path / "predictions.jsonl", MOMENTS)
+    true = jsonl(tmp_path / "true.jsonl", [{"qid": "v_1", "relevant_windows": [[0, 5]]}])
+    with pytest.raises(ValueError, match="of another data set than .*: first qid '1' here, 'v_1'"):
+        score(path, true)
+
+
+def test_two_answers_for_one_query_are_refused(tmp_path):
+    rows = [{"qid": i, "vid": "a", "query": "q", "pred": [[0, i]]} for i in (1, 2)]
+    path, true = (
+        jsonl(tmp_path / "predictions.jsonl", rows),
+        jsonl(tmp_path / "true.jsonl", [rows[0] | {"relevant_windows": [[0, 1]]}]),
+    )
+    with pytest.raises(ValueError, match=r"true.jsonl: has no row for 1 of 2 queries, first .*'2'"):
+        score(path, true)
+    with pytest.raises(ValueError, match="row 2: qid '1' is there twice"):
+        score(jsonl(path, [rows[0], rows[0]]), true)
+
+
+def test_floors_of_one_file_need_no_record_of_each_query(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics.baselines, "records", None)
+    rows = [{"qid": 1, "duration": 10, "pred": [[0, 5]], "truth": [[0, 5], [5, 8]]}]
+    beside = score(jsonl(tmp_path / "predictions.jsonl", rows))["beside"]["whole-video"]
+    assert (beside["mIoU"], beside["set_mIoU"]) == (50.0, pytest.approx(80.0))
 
 
 # --- QVHighlights ---

@@ -10,14 +10,14 @@ from contextlib import suppress
 
 from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
-from numpro.metrics import PAPER_ROWS
+from numpro.metrics import PAPER_ROWS, conventions
 from numpro.paths import relative, root
 from numpro.workbook.notebooks import load
 from numpro.workbook.report import render
 from numpro.workbook.runs import REFERENCE_RUNS, Run, find_notebooks
 
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
-         "docs/reproduce_the_paper.md")  # fmt: skip
+         "docs/reproduce_the_paper.md", "docs/why_your_number_differs.md")  # fmt: skip
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7", "mAP", "HIT@1")  # the report shows the others too
 EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -94,6 +94,7 @@ def parts() -> dict[str, str]:
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
     names = {"cell": _cell, "code": _code, "load": load, "count_queries": _count_queries}
     names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
+    names |= {"conventions": conventions.CONVENTIONS, "differences": conventions.differences}
     names |= {"loaders": {name: loader(name) for name in DATASETS}, "sources": sources()}
     text = render("readme.md.j2", runs=runs, splits=SPLITS, metrics=METRICS, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}

@@ -507,3 +507,19 @@ def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
     report = json.loads(out.read_text())
     assert len(report["rows"]) == 2 and all(row["ratio"] > 1 for row in report["rows"][1:])
     assert "ratio" in capsys.readouterr().out and set(report) == {"machine", "versions", "rows"}
+
+
+def test_the_benchmark_of_conventions_runs(tmp_path, monkeypatch, capsys):
+    module, out = benchmark("conventions"), tmp_path / "conventions.json"
+    files = module.made_up(tmp_path, "few", queries=6, windows=2, videos=3)
+    arguments = ["conventions", *map(str, files), "--rows", "20", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", [*arguments, "--before", str(module.ROOT)])
+    module.main()
+    large, every = json.loads(out.read_text())["rows"]
+    assert large["peak_mb"] < 300 and large["numpro_s"] > 0
+    # a million rows in 1 GB and 40 s: so much for each of many
+    many = module.time_large(tmp_path, 40_000)
+    assert many["peak_mb"] - large["peak_mb"] < 40_000 * 900 / 1e6
+    assert many["numpro_s"] - large["numpro_s"] < 40_000 * 80e-6  # beside other work
+    assert every["ratio"] == every["all_s"] / every["before_s"] and every["default_s"] > 0
+    assert "ratio" in capsys.readouterr().out

@@ -53,11 +53,10 @@ def _floors(queries: Queries, train: Path | None, dataset: str | None, step: flo
         table = read_truth(train, dataset)
         lengths = np.array(table.durations)
         fitted = _records(table.videos, lengths, table.true.spans())
-        for file, there, enough in ((queries.true_path, known, known.all()),
-                                    (train, lengths > 0, fitted)):  # fmt: skip
-            if not enough:  # floors are fractions of them
-                lack = f"{(~there).sum()} of {len(there)} queries have none"
-                raise ValueError(f"{file}: floors need durations; {lack}")
+        if not (known.all() and fitted):  # floors are fractions of them
+            file, there = (train, lengths > 0) if known.all() else (queries.true_path, known)
+            lack = f"{(~there).sum()} of {len(there)} queries have none"
+            raise ValueError(f"{file}: floors need durations; {lack}")
         found["train"] = {"n": len(fitted), "of": len(lengths)}
     return found | ({"beside": _guesses(queries, fitted, step)} if known.all() else {})
 

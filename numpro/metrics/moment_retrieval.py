@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numpro.metrics.bootstrap import score_table
+from numpro.metrics.span_sets import Spans, ious_of_sums, merge
 from numpro.spans import Span, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -29,21 +30,20 @@ def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]
         raise ValueError(f"{len(predicted)} predictions for {len(truth)} queries")
     if empty := [i for i, spans in enumerate(truth) if not len(spans)]:
         raise ValueError(f"query {empty[0]} has no true span")
-    counts = [len(spans) for spans in truth]
-    true = np.array([tuple(span) for spans in truth for span in spans], float).reshape(-1, 2)
+    true = Spans.of(truth)
     # a reversed span overlaps nothing
-    found = [(1.0, 0.0) if span is None else tuple(span) for span in predicted]
-    found = np.repeat(np.array(found, float).reshape(-1, 2), counts, axis=0)
-    if not np.isfinite(true).all() or not np.isfinite(found).all():
+    found = Spans.of([[(1.0, 0.0) if span is None else span] for span in predicted]).ends
+    if not np.isfinite(true.ends).all() or not np.isfinite(found).all():
         raise ValueError("spans must be finite numbers of seconds; an unparsed answer is None")
-    ious, starts = temporal_iou(found, true), np.cumsum([0, *counts[:-1]])
-    return np.maximum.reduceat(ious, starts) if counts else ious
+    ious = temporal_iou(found[true.queries], true.ends)
+    return np.maximum.reduceat(ious, true.starts_at) if len(truth) else ious
 
 
 def moment_retrieval(
     predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]],
     videos: Sequence[str] | None = None, thresholds: Sequence[float] = THRESHOLDS,
     resamples: int = 2000, seed: int = 0, decimals: int | None = None,
+    sets: Sequence[Sequence[Span]] | None = None,
 ) -> dict:  # fmt: skip
     """Score one predicted span per query.
 
@@ -64,6 +64,9 @@ def moment_retrieval(
         Of the bootstrap.
     decimals
         Round each IoU before it is counted, as VTimeLLM's scorer does (2).
+    sets
+        All predicted spans of each query. Where a query has several true spans, ``set_mIoU`` is
+        the IoU of all predicted with all true ones.
 
     Returns
     -------
@@ -85,5 +88,7 @@ def moment_retrieval(
     if decimals is not None:
         ious = np.array([round(iou, decimals) for iou in ious.tolist()])
     columns = {"mIoU": ious} | {f"R@{t:g}": ious >= t for t in thresholds}
+    if sets is not None and any(len(spans) > 1 for spans in truth):
+        columns["set_mIoU"] = ious_of_sums(merge(Spans.of(sets)), merge(Spans.of(truth)))
     unparsed = sum(span is None for span in predicted)
     return score_table(unparsed, columns, videos, resamples, seed)

@@ -211,21 +211,20 @@ def _predicted(row: dict, reader: str) -> tuple[Sequence, str, str | None]:
     key, text = next((k for k in _PREDICTED if k in row), None), row.get("response")
     if key is None and "response" not in row:
         raise ValueError(f"has no {' or '.join(_PREDICTED)} or response")
-    if text is not None and (key is None or reader != "numpro"):
-        if not isinstance(text, str):
-            raise ValueError(f"response must be text; got {text!r:.80}")
-        answer = READERS[reader](text)
-        return answer.spans, answer.unit or "frame", row.get("reason") or answer.reason
-    windows = row[key] if key else None
-    return window_list(windows, key) if windows is not None else (), "second", row.get("reason")
+    if text is None or (key and reader == "numpro"):
+        windows = row.get(key)
+        return () if windows is None else window_list(windows, key), "second", row.get("reason")
+    if not isinstance(text, str):
+        raise ValueError(f"response must be text; got {text!r:.80}")
+    answer = READERS[reader](text)
+    return answer.spans, answer.unit or "frame", row.get("reason") or answer.reason
 
 
 def read_truth(path: Path, dataset: str | None) -> Table:
     """Read annotations in the form of one of the datasets, or as rows with their truth."""
-    if not dataset and path.suffix.lower() == ".txt":
-        dataset = "charades-sta"
+    form = "charades-sta" if path.suffix.lower() == ".txt" else is_object(path) and "grouped-json"
     table = Table()
-    if not (dataset := dataset or ("grouped-json" if is_object(path) else None)):
+    if not (dataset := dataset or form):
         table.places = read_file(path, table.add)
         return table
     splits = [*loader(dataset).files]

@@ -5,6 +5,7 @@ written anew for all queries at once. Spans come flat: all of the first query, t
 second, with the number of each.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,13 @@ class Spans(NamedTuple):
 
     ends: np.ndarray
     counts: np.ndarray
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence]) -> "Spans":
+        """Return the spans of one list a query."""
+        ends = [tuple(span[:2]) for spans in lists for span in spans]
+        counts = np.array([len(spans) for spans in lists], int)
+        return cls(np.array(ends, float).reshape(-1, 2), counts)
 
     @property
     def queries(self) -> np.ndarray:
@@ -57,12 +65,11 @@ def merge(spans: Spans) -> Spans:
 
 def shared_seconds(predicted: Spans, true: Spans) -> np.ndarray:
     """Return the overlap ``[N]`` of each predicted span with each true one, added up by query."""
-    queries = predicted.queries
-    times = true.counts[queries]  # each predicted span stands beside every true one of its query
-    begin = np.repeat(true.starts_at[queries] - (np.cumsum(times) - times), times)
-    a, b = np.repeat(predicted.ends, times, axis=0), true.ends[np.arange(len(begin)) + begin]
+    beside = true.take(predicted.queries)  # for each predicted span every true one of its query
+    a, b = np.repeat(predicted.ends, beside.counts, axis=0), beside.ends
     overlap = np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0])
-    shared = np.bincount(np.repeat(queries, times), np.maximum(overlap, 0), len(true.counts))
+    queries = np.repeat(predicted.queries, beside.counts)
+    shared = np.bincount(queries, np.maximum(overlap, 0), len(true.counts))
     return shared.astype(overlap.dtype)
 
 

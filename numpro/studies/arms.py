@@ -131,10 +131,8 @@ def score_arms(
     """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
     scored = []
     for arm in arms:
-        if task == "moment_retrieval":
-            predicted = first_spans(rows[arm.name])
-        else:
-            predicted = [row["pred_saliency_scores"] for row in rows[arm.name]]
+        key = "pred" if task == "moment_retrieval" else "pred_saliency_scores"
+        predicted = [row[key] for row in rows[arm.name]]
         row = _score(videos, task, arm.method, predicted, model, arm.time_encoding, fps)
         scored.append(row | ({"adapter": arm.adapter} if arm.adapter else {}))
     return scored
@@ -155,8 +153,8 @@ def score_floors(
         "random-moment": baselines.random_moment(videos, train, seed),
         "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
     }
-    floors = [_score(videos, task, name, spans) for name, spans in guesses.items()]
-    ceiling = baselines.frame_grid(videos, fps)
+    floors = [_score(videos, task, k, [[s] for s in spans]) for k, spans in guesses.items()]
+    ceiling = [[span] for span in baselines.frame_grid(videos, fps)]
     return [*floors, _score(videos, task, "frame-grid", ceiling, fps=fps)]
 
 
@@ -165,7 +163,8 @@ def _score(videos, task, method, predicted, model=None, time_encoding=None, fps=
     queries = [query for video in videos for query in video.queries]
     names = [video.video for video in videos for _ in video.queries]
     if task == "moment_retrieval":
-        scores = moment_retrieval(predicted, [q.spans for q in queries], names)
+        first = [spans[0] if spans else None for spans in predicted]
+        scores = moment_retrieval(first, [q.spans for q in queries], names, sets=predicted)
     else:
         durations = [video.duration for video in videos for _ in video.queries]
         scores = highlight_detection(predicted, [q.saliency for q in queries], durations, names)

@@ -39,6 +39,15 @@ def test_moment_retrieval_by_hand():
     assert scores["mIoU"][1:] == pytest.approx([0.0, 70.0])
 
 
+def test_several_true_spans_are_scored_as_a_set_beside_the_best_one():
+    predicted, true = [[(0, 2), (2, 4), (6, 8)], []], [[(0, 4), (5, 8)], [(1, 2)]]
+    scores = moment_retrieval([(0, 2), None], true, sets=predicted)
+    assert scores["mIoU"][0] == 25.0
+    assert scores["set_mIoU"][0] == pytest.approx(50 * 6 / 7)
+    assert "set_mIoU" not in moment_retrieval([(0, 2)], [[(0, 4)]], sets=[[(0, 2)]])
+    assert "set_mIoU" not in moment_retrieval([(0, 2), None], true)
+
+
 def test_thresholds_and_seed():
     predicted, true = [Span(0, 5)] * 9, [[(0, t)] for t in range(1, 10)]
     scores = moment_retrieval(predicted, true, thresholds=(0.2, 1))

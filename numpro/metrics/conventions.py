@@ -147,8 +147,10 @@ def convention_scores(
     predicted = outward(predicted) if rule.outward else predicted
     if rule.spans == "first":
         ious = _first_ious(rule, predicted, true)
-    else:
-        ious = ious_of_sums(merge(predicted) if rule.spans == "set" else predicted, true)
+    elif rule.spans == "sum":
+        ious = ious_of_sums(predicted, true)
+    else:  # true spans that overlap count twice unless merged, but give no more than 1
+        ious = ious_of_sums(merge(predicted), true).clip(0, 1)
     if rule.decimals is not None:  # Python's way to round, as theirs
         ious = np.array([round(iou, rule.decimals) for iou in ious.tolist()])
     passes = np.greater if rule.above else np.greater_equal

@@ -73,6 +73,7 @@ def test_spans_of_a_text_as_others_read_it():
     assert read["vtimellm"]("from 05 to 100").spans == ((5, 10),)
     assert read["lmms-charades"]("00:03 - 00:07").spans == ((3.0, 7.0),)
     assert read["lmms-charades"]("3.2s-7.0s").spans == ((3.2, 7.0),)
+    assert read["lmms-charades"]("It is at 9.\nOr at 12.").spans == ((9.0, 12.0),)
     # a sentence without start, end or happen counts where no sentence has one of them
     assert read["lmms-charades"]("At 9 - 12?\nIt starts: 3 - 4").spans == ((3.0, 4.0),)
     assert read["lmms-charades"]("It starts at 3.\nIt ends at 7.").spans == ((3.0, 7.0),)
@@ -93,6 +94,8 @@ def test_readers_are_bounded_and_never_fail(reader):
         answer = READERS[reader](text)
         assert bool(answer.spans) != bool(answer.reason), text[:20]
     assert time.process_time() - start < 5
+    if reader in ("time-r1", "unitime", "timechat", "timelens", "lmms-charades"):
+        assert READERS[reader](" " * 30_000 + "3 to 4, 3 - 4").spans == ()
 
 
 # --- windows ---
@@ -151,6 +154,15 @@ def test_which_truth_of_several_counts(tmp_path):
     assert "set_mIoU" not in evaluate(jsonl(tmp_path / "a.jsonl", [row | {"truth": [[4, 8]]}]))
 
 
+def test_true_spans_that_overlap(tmp_path):
+    row = {"qid": 1, "pred": [[0, 7]], "truth": [[0, 4], [2, 6]]}
+    found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", [row]), convention="all"))
+    scores = {name: found[name]["mIoU"] for name in ("numpro-sets", "vue-tr-v2", "unitime")}
+    # 6 of 7 seconds; the others count [2, 4] twice: 8 of 7, of which a set gets 1
+    assert scores == pytest.approx({"numpro-sets": 600 / 7, "vue-tr-v2": 100, "unitime": 800 / 7})
+    assert found["unitime"]["above_1"] == 1 and "above_1" not in found["vue-tr-v2"]
+
+
 def test_a_threshold_that_is_reached_counts_where_it_does_there(tmp_path):
     row = {"qid": 1, "pred": [[0, 5]], "truth": [[0, 10]], "duration": 10}  # IoU 0.5
     found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", [row]), convention="all"))
@@ -161,6 +173,18 @@ def test_a_threshold_that_is_reached_counts_where_it_does_there(tmp_path):
 
 
 # --- all of them ---
+def test_of_windows_and_a_text_each_rule_takes_what_its_project_would(tmp_path):
+    row = {"qid": 1, "pred": [[4, 10]], "response": "From 0 to 2.", "truth": [[4, 10]]}
+    path = jsonl(tmp_path / "a.jsonl", [row])
+    found = by_name(evaluate(path, convention="all", label_seconds=1))
+    by_windows = {name for name, row in found.items() if row.get("mIoU") == 100}
+    assert by_windows == {"numpro", "numpro-sets", "videomind", "moment-detr", "lighthouse",
+                          "vue-tr-v2"}  # fmt: skip
+    row = {"qid": 1, "pred": [], "response": None, "reason": "server: 500", "truth": [[4, 10]]}
+    scores = evaluate(jsonl(path, [row]), convention="timelens")
+    assert (scores["unparsed"], scores["reasons"]) == (1, {"server": 1})
+
+
 def test_all_says_what_cannot_be_had_and_why(tmp_path):
     row = {"qid": 1, "response": "from 04 to 10", "truth": [[4, 10]]}
     found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", [row]), convention="all"))

@@ -40,7 +40,7 @@ def test_moment_retrieval_by_hand():
 
 
 def test_several_true_spans_are_scored_as_a_set_beside_the_best_one():
-    predicted, true = [[(0, 2), (2, 4), (6, 8)], []], [[(0, 4), (5, 8)], [(1, 2)]]
+    predicted, true = [[(0, 2), (1, 4), (6, 8)], []], [[(0, 4), (5, 8)], [(1, 2)]]
     scores = moment_retrieval([(0, 2), None], true, sets=predicted)
     assert scores["mIoU"][0] == 25.0
     assert scores["set_mIoU"][0] == pytest.approx(50 * 6 / 7)

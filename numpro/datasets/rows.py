@@ -5,16 +5,19 @@ A file is read row by row and no row without a limit, so that an endless line co
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from numpro.spans import Span
 
 _LONGEST = 16 * 2**20  # bytes of one line; a longer one is no annotation and no prediction
-_LARGEST = 2**29  # bytes of a .json file, which can only be read whole
+_LARGEST = 2**29  # bytes of a .json file
+_CHUNK = 2**20  # characters of it that are read at once
+_MARK, _COLON = (re.compile(rf"[ \t\n\r]*([{marks}])[ \t\n\r]*") for marks in (r"\[\]{},", ":"))
 _FAULTS = dict.fromkeys((UnicodeDecodeError, RecursionError), "cannot be read: ")
 _FAULTS |= {json.JSONDecodeError: "not JSON: ", csv.Error: "not CSV: "}
 
@@ -134,6 +137,36 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _elements(file: TextIO, keyed: bool) -> Iterator[tuple[int | str, Any]]:
+    """Yield the rows of one JSON list or object as they are read, until it is none; tell if it is.
+
+    So a large file is never in memory as a whole.
+    """
+    decode, text, at, keys = json.JSONDecoder(object_pairs_hook=_unique).raw_decode, "", 0, set()
+    before, last = ("{", "}") if keyed else ("[", "]")
+    while True:
+        try:
+            mark, key = _MARK.match(text, at), len(keys) + 1
+            if mark[1] != before:
+                return bool(keys) and mark[1] == last and not (text[mark.end() :] + file.read())
+            stop = mark.end()
+            if keyed:
+                key, stop = decode(text, stop)
+                stop = _COLON.match(text, stop).end()
+            row, stop = decode(text, stop)
+            _MARK.match(text, stop)[1]  # a number may go on, too
+        except (json.JSONDecodeError, TypeError, AttributeError):  # it goes on behind `text`
+            if not (more := file.read(max(_CHUNK, len(text)))):
+                return False
+            text, at = text[at:] + more, 0
+            continue
+        if key in keys:
+            raise ValueError(f"key {key!r:.80} is there twice")
+        keys.add(key)
+        before, at = ",", stop
+        yield key, row
+
+
 def json_rows(path: Path, keyed: bool = False) -> Iterator[tuple[int | str, Any]]:
     """Yield rows with their number (from 1), or with `keyed` their key.
 
@@ -148,8 +181,9 @@ def json_rows(path: Path, keyed: bool = False) -> Iterator[tuple[int | str, Any]
         return
     if (size := path.stat().st_size) > _LARGEST:
         raise ValueError(f"must be at most {_LARGEST} bytes; got {size}")
-    rows = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique)
-    if not isinstance(rows, dict if keyed else list) or not rows:
-        wanted = "object of rows by video" if keyed else "list of rows"
-        raise ValueError(f"must be a non-empty {wanted}; got {type(rows).__name__}")
-    yield from rows.items() if keyed else enumerate(rows, 1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if (yield from _elements(file, keyed)):
+            return
+    rows = json.loads(path.read_bytes().decode("utf-8-sig"))  # says what is wrong, and where
+    wanted = "object of rows by video" if keyed else "list of rows"
+    raise ValueError(f"must be a non-empty {wanted}; got {type(rows).__name__}")

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,9 @@ def table(content, says, id):
     return bad("folder", "test", "queries.csv", content, says, id)
 
 
+GROUPED_TWICE = '{"a": {"timestamps": [[0, 1]], "sentences": ["it runs"], "duration": 2}, "a": 1}'
+
+
 @pytest.mark.parametrize(
     ("name", "split", "file", "content", "says"),
     [
@@ -250,7 +254,7 @@ def table(content, says, id):
         numpro('[{"id": 1, "id": 2}]', "key 'id' is there twice", "key-twice"),
         grouped([], "must be an object; got list", "list"),
         bad("grouped-json", "test", "test.json", [FILM], "object of rows by video; got li", "rows"),
-        bad("grouped-json", "test", "test.json", '{"a": 1, "a": 2}', "'a' is there twice", "twice"),
+        bad("grouped-json", "test", "test.json", GROUPED_TWICE, "'a' is there twice", "twice"),
         grouped(FILM | {"sentences": ["a", "b"]}, "has 1 timestamps and 2 sentences", "more"),
         grouped(FILM | {"timestamps": [[1]]}, r"must hold \[start, end\].*got \[1\]", "one"),
         grouped(FILM | {"timestamps": [[1, "2"]]}, "must be a finite number; got '2'", "text"),
@@ -374,3 +378,32 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path, monkeypatch
     monkeypatch.setattr("numpro.datasets.loading.os.scandir", refuse)
     with pytest.raises(PermissionError, match="videos"):
         VideoFiles([tmp_path / "videos"]).find("film")
+
+
+def test_a_json_file_is_read_in_pieces(tmp_path, monkeypatch):
+    from numpro.datasets import rows
+
+    path = tmp_path / "rows.json"
+    whole = {"a": [{"x": -2.5}, "]}, é"], "b": {"y": 1e-7}, "c": None}
+    for chunk in (1, 2, 7, 1000):
+        monkeypatch.setattr(rows, "_CHUNK", chunk)
+        path.write_text(json.dumps(whole, indent=1), encoding="utf-8-sig")
+        assert dict(rows.json_rows(path, keyed=True)) == whole
+        path.write_text(json.dumps([-2.5, 12, *whole.values()], ensure_ascii=False))
+        assert [row for _, row in rows.json_rows(path)] == [-2.5, 12, *whole.values()]
+        for text in ('[{"a": 1}, {"a": ', "[1] 2", "[1,]", '{"a": 1}', "[]", "7"):
+            path.write_text(text)
+            with pytest.raises(ValueError, match="must be a non-empty list|line 1 column"):
+                list(rows.json_rows(path))
+
+
+def test_a_large_json_file_is_never_in_memory_as_a_whole(tmp_path):
+    from numpro.datasets.rows import json_rows
+
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"qid": n, "text": "x" * 1000} for n in range(16_000)]))
+    tracemalloc.start()
+    assert sum(1 for _ in json_rows(path)) == 16_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < path.stat().st_size / 2

@@ -9,10 +9,11 @@ turns them into seconds.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
-from numpro.prompting.reading import NUM, Item, clean_text, numbers_in, words
+from numpro.prompting.reading import NUM, Item, clean_text, numbers_in
+from numpro.prompting.vocabulary import words
 from numpro.spans import one_of
 
 EMPTY = "empty answer"
@@ -72,11 +73,12 @@ class HighlightAnswer:
 
 
 # --- words ---
-_JOIN = words(r"[,~]? ?(?:all the way |right |up |on )?@to(?: @the)* ?[:=]?")
+_JOIN = words(r"[,~]? ?(?:all the way |right |up |on |down |back(?:wards)? )?@to(?: @the)* ?[:=]?")
 _BOTH = words("@and(?: @the)*")
 _BETWEEN = words(r"@between[^\d]{0,16}$")
 _FROM = words(r"(?<![a-z])@from[^\d,;.]{0,4}$")
-_LIST = words("[,;、]? ?(?:@and|or|then)?,? ?(?:from|between|at|in)?(?: @the)*")
+_LASTS = words(",?(?: @and)?(?: it)? (?:@lasts)(?: @the)* $")
+_LIST = words("(?:[,;、] ?(?:@and|or|then)?|@and|or|then),? ?(?:from|between|in)?(?: @the)*")
 _BEGINS, _ENDS, _WHOLE, _ABSENT = map(words, ("@begins", "@ends", "@whole", "@absent"))
 _OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
 _NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
@@ -85,11 +87,20 @@ _TILL = words(
     r"(?:@start\D{0,24}@to|till?|up to|before|(?:during|in|within|for) the first)(?: the)? ?$"
 )
 _DENIED = words("@absent(?:(?!@turn).){0,80}")
+_NOT_BEFORE = words(r"@absent(?:(?!@turn).){0,80}(?:until|before) (?=(?:@the )?(?:@frame )?\d|t=)")
+_NOT_FROM = words(
+    r"(?:@denial)(?: ?(?:think|believe|it|is|@from|@between|in|at|during|@the|@frame|@second|第)){0,6} ?(?:\d|t=)"
+    r"(?:(?!@turn|, (?!\d)).){0,80}"
+)
+_ABOUT = words("(?:@about)(?:(?!@clause).){0,160}")
 _NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
-_ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{")
+_ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{|@correction")
 _ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
 _TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
+_REWRITTEN = (
+    (_NULL, " onwards"), (_TWO, r" \1~\2 "), (_NOT_BEFORE, " since "), (_DENIED, " "), (_NOT_FROM, " "),
+)  # fmt: skip
 
 
 # --- spans ---
@@ -109,6 +120,11 @@ def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
             next(rest)
             (a.a, a.b), a.end, a.unit = sorted((a.a, b.a)), b.end, b.unit or a.unit
             a.pair, a.from_to = True, bool(_FROM.search(before))
+        elif b and _LASTS.fullmatch(text[a.end : b.start]):
+            next(rest)
+            a.b, a.end, a.unit, a.pair = a.a + b.a, b.end, a.unit or b.unit, True
+        elif a.unit == "second" and not a.anchored and _LASTS.search(before):  # a length
+            continue
         elif opened := _OPEN.match(text, a.end):
             a.b, a.end, a.pair, a.from_to = None, opened.end(), True, True
         elif _TILL.search(before) and (a.unit or a.anchored):
@@ -162,7 +178,8 @@ def _merged(run: list[Item]) -> list[Item]:
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
     """Return the spans in a text and their unit."""
     only = len(text) < 300 and not _ONLY.sub("", text)
-    text = _DENIED.sub(" ", _TWO.sub(r" \1~\2 ", _NULL.sub(" onwards", text)))
+    for pattern, new in _REWRITTEN:
+        text = pattern.sub(new, text)
     text = " ".join(text.translate(_BRACKETS).split())
     kept = []
     for run in _runs(text, _items(text, numbers_in(text))):
@@ -213,7 +230,9 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
     clean, unfinished = clean_text(text)
     if unfinished or not clean:
         return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    for part in dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean)):
+    parts = dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean))
+    # what is said of the whole film is read only where there is nothing else
+    for part in chain((_ABOUT.sub(" ", part) for part in parts), parts):
         spans, unit = _spans(part)
         if any(b is None or b >= 0 for _, b in spans):
             return MomentAnswer(text, spans, unit)

@@ -8,36 +8,29 @@ score each); and every search looks at a stretch of fixed length. The words of a
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
+from numpro.prompting.number_words import write_digits
+from numpro.prompting.vocabulary import WORDS, words
 
 _READ = 2000  # characters read at each end of a long text
 _NUMBERS = 120  # numbers read at each end of a list of spans
-_WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 NUM = r"\d++(?:\.\d++)?"
 
-
-def words(pattern: str) -> re.Pattern:
-    """Compile a pattern in which ``@name`` stands for the words of that meaning."""
-    known = {name: "|".join(languages.values()) for name, languages in _WORDS.items()}
-    return re.compile(re.sub("@([a-z]+)", lambda m: f"(?:{known.get(m[1], m[1])})", pattern))
-
-
 _DIGITS = words(
-    r"(?:(?:^|(?<=[,:=~])|(?<=[,:=~] )|(?<=frame )|(?<=from )|(?<= to ))-)?(?<!\d)(?<!\d[.:])"
-    rf"(?:\d++,\d{{1,2}}(?= ?(?:@second|s)\b)|{NUM})"
+    r"(?:(?:^|(?<=[,:=~])|(?<=[,:=~] )|(?<=frame )|(?<=from )|(?<= to ))-)?(?<!\d)(?<!\d[.:])" + NUM
 )
 _PRE = words(
     r"(?:(?<![a-zà-ÿа-я])(?:(?P<frame>@frame)|(?P<second>@second|timestamps?|times?|t)"
     r"|(?P<percent>百分之))[ #:=\[\"'(<{-]{0,6}"
     r"(?:(?:number|no\.?|index|id|nr\.?) ?[#:=\"']{0,3} ?)?|第 ?|[#@])$"
 )
-_POST = words(
-    r"(?:(?P<ordinal>st|nd|rd|th)(?![a-z]))?(?: ?(?:(?P<percent>%|(?:percent|prozent)(?![a-z]))"
-    r"|(?P<second>(?:-?@second|s)(?![^\W\d]|')|秒钟?|초)|(?P<frame>@frame(?![a-z]))))?"
+_POST = words(  # "7 seconds 6-14": these seconds are of what follows
+    r"(?:(?P<ordinal>st|nd|rd|th)(?![a-z])|\.(?= (?:@frame|@second)))?"
+    r"(?: ?(?:(?P<percent>%|(?:percent|prozent)(?![a-z]))|(?P<frame>@frame(?![a-z]))"
+    r"|(?P<second>(?:-?@second|s)(?![^\W\d]|'| \d[\d.]* ?@to ?\d)|秒钟?|초)(?: marks?(?![a-z]))?))?"
 )
-_AT = words(r"(?<![a-z])(?:at|around|about|near|approximately|from|after|since)(?: the)? $")
+_AT = words(r"(?<![^\W\d_])(?:@at)(?: @the)? $")
+_INTO = words("(?: (?:in|into) (?:the )?(?:@film|match|game))")
 
 # --- cleaning ---
 _SAME = str.maketrans(
@@ -45,20 +38,52 @@ _SAME = str.maketrans(
     "".join(map(chr, range(0x21, 0x7F))) + '-------~~--~~"""""\'\'<>  ',
     "*`\u200b\ufeff\u200e",
 )
-# what stands before its end is thinking, opened or not
-_THOUGHT = re.compile("/(?:think|thinking|thought|reasoning|analysis)[>▷]")
-_OPENED = re.compile("<(?:think|thought|reasoning|analysis)")
+# tags and marks around thinking, as different models write them
+_MIND = "(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis)"
+_OPENED = re.compile(
+    rf"(?i)[<\[◁]\|?(?:begin_of_|seed:)?{_MIND}(?![a-z])|<\|channel\|>analysis<\|message\|>"
+)
+_CLOSED = re.compile(
+    rf"(?i)[<\[◁](?:/(?:seed:)?|\|end_of_){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
+)
+_TABLE = re.compile(r"\|(.+)\|\s*\n\s*\|[ :|-]+\|((?:\s*\n\s*\|.+\|)+)")
+_LATEX = re.compile(r"\\(?:[,;:! ]|q?quad|(?:text|math)[a-z]*)|\$")
+_BOX = rf"boxed ?\{{({NUM}[ s]*)\}}"  # of one number: two are the ends of a span
+_BOXES = re.compile(rf"{_BOX}([^{{}}]{{1,40}}){_BOX}")
 _ECHO = re.compile(r"during which[^?]{0,400}\?|is given as.{0,80}?\.(?!\d)|scale from 1 to 5")
 _TAG = re.compile(r"</(?!answer)[a-z]{1,16}>|<(?:b|i|em|strong|li|p|br|span)>")
 _GLUED = re.compile(r"(\d(?=to)|(?=from))(to|from)(?=\d)")  # "from3to7"
-# "3,5 to 7,5 s": the unit says so of both commas
-_COMMA = words(r"(?<![\d.,])(\d{1,6}),(?=\d{1,2} ?@to(?: @the)* ?\d{1,6},\d{1,2} ?(?:@second|s)\b)")
-_CLOCK = re.compile(r"(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:'](\d\d(?:\.\d+|,\d{3})?)(?!\d)")
-_LONG = words(
-    rf"(?<![\d.a-z])(?:{NUM} ?(?:@hour|@minute|ms|milliseconds?)(?![a-z])(?:,? and)?,? ?)+"
-    rf"(?:{NUM} ?(?:@second|s)(?![a-z]))?"
+_IN_SECONDS = re.compile(r"\((?:s|secs?|seconds?)\) ?:")
+# the time tokens of VTG-LLM, digit by digit; pairs of tokens, TRACE's with <sep> between
+_SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}
+_TOKENS = re.compile(rf"(?:<time (?:{'|'.join(_SIGNS)}|\d)> ?)+")
+_PAIRED = re.compile(rf"(?:<t(?=\d)|(?<!\d)(?=\d{{1,6}}\.\d<sep>))({NUM})(?:> ?<t|<sep>)({NUM})>?")
+# a decimal comma: the unit says so, before or behind, of both ends where both have one
+_COMMA = words(
+    r"(@second )?(?<![\d.,])(\d{1,6}),(\d{1,2})(?![\d,])(?:( ?(?:@to|@and)(?: @the)* ?(?:@second )?)"
+    r"(\d{1,6}),(\d{1,2})(?![\d,]))?( ?(?:@second|s)(?![a-z]))?"
 )
-_LENGTHS = {"h": 3600, "小": 3600, "m": 60, "分": 60, "ms": 0.001, "mil": 0.001}
+_CLOCK = words(
+    r"(?:(?<![a-z])(?:@minute|@hour) )?(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:']"
+    r"(\d\d(?:\.\d+|,\d{3})?)(?!\d)(?: ?(?:@minute|@hour)(?![a-z]))?"
+)
+_TIME_UNIT = "(?:@hour|@minute)(?![a-z])"
+# "from 1 to 2 minutes", "minute 1 to 2"
+_SHARED = words(
+    rf"(?<![\d.:=a-z])({NUM})( ?(?:@to|@and)(?: @the)* ?)(?={NUM} ?({_TIME_UNIT}))"
+)
+_BEFORE = words(
+    rf"(?<![a-z\d-])(?<!\d )((?:@hour|@minute)) ({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z])))"
+    rf"(?:( ?(?:@to|@and) ?)({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z]))))?"
+)
+_LINK = "(?:,? @and)?,? ?"
+_HOURS, _MINUTES = (rf"{NUM}[ -]?@{unit}(?![a-z])" for unit in ("hour", "minute"))
+_LONG = words(
+    rf"(?<![\d.a-z])(?:(?:{_HOURS}(?:{_LINK}{_MINUTES})?|{_MINUTES})"
+    rf"(?:{_LINK}{NUM} ?(?:@second|s)(?![a-z]))?|{NUM} ?(?:ms|milliseconds?)(?![a-z]))"
+)
+_PART = words(rf"({NUM})[ -]?(?:(@hour)|(@minute)|(ms|millis)|)")
+_SECONDS = {1: 1, 2: 3600, 3: 60, 4: 0.001}  # by the group of the unit
 
 
 @dataclass
@@ -75,6 +100,19 @@ class Item:
     from_to: bool = False  # in the form that the question asks for, "from ... to ..."
 
 
+def _row_by_row(table: re.Match) -> str:
+    """Rewrite a table in Markdown so that each cell follows the name of its column."""
+    lines = [table[1], *filter(str.strip, table[2].splitlines())]
+    names, *rows = ([cell.strip() for cell in line.strip(" |").split("|")] for line in lines)
+    return ". ".join("; ".join(map(": ".join, zip(names, row, strict=False))) for row in rows)
+
+
+def _decimal(match: re.Match) -> str:
+    """Rewrite decimal commas of seconds as points."""
+    before, *numbers, after = match.groups("")
+    return re.sub(r"(?<=\d),(?=\d)", ".", match[0]) if before or after else match[0]
+
+
 def _clock(match: re.Match) -> str:
     """Rewrite "1:05" as a position in seconds."""
     hours, minutes, seconds = match.groups("0")
@@ -82,10 +120,42 @@ def _clock(match: re.Match) -> str:
     return f"t={round(total, 6)}"
 
 
+def _token_digits(match: re.Match) -> str:
+    """Rewrite a number in time tokens as a position in seconds."""
+    names = re.findall(r"<time (\w+)>", match[0])
+    return f"t={''.join(_SIGNS.get(name, name) for name in names)} "
+
+
+def _unit_behind(match: re.Match) -> str:
+    """Rewrite "minute 1 to 2" as "1 minute to 2 minute"."""
+    unit, first, joined, last = match.groups()
+    return f"{first} {unit}" + (f"{joined}{last} {unit}" if last else "")
+
+
 def _length(match: re.Match) -> str:
     """Rewrite "1 min 5 s" in seconds."""
-    parts = re.findall(r"([\d.]+) ?(ms|mil|\D)", match[0])
-    return f"{round(sum(float(n) * _LENGTHS.get(unit, 1) for n, unit in parts), 6)}s "
+    parts = _PART.finditer(match[0])
+    return f"{round(sum(float(part[1]) * _SECONDS[part.lastindex] for part in parts), 6)}s "
+
+
+# in this order: one of these signs must be there, a pattern, what takes its place
+_PLAIN = (
+    ("", _ECHO, " "), ("<", _TAG, " "), ("<", _TOKENS, _token_digits),
+    ("<", _PAIRED, r"t=\1 to t=\2"), ("{", _BOXES, r"\1\2\3"), ("(", _IN_SECONDS, " seconds:"),
+    (",", _COMMA, _decimal), ("", _GLUED, r"\1 \2 "), (":'", _CLOCK, _clock),
+    ("", _SHARED, r"\1 \3\2"), ("", _BEFORE, _unit_behind), ("", _LONG, _length),
+)  # fmt: skip
+
+
+def _outside_thought(text: str) -> tuple[str, bool]:
+    """Return what is said outside of thinking, and whether the thinking never ended."""
+    *thoughts, last = _CLOSED.split(text)
+    if thoughts and not last.strip():  # the answer stood before its thinking
+        last = _OPENED.split(thoughts[0])[0] if _OPENED.search(thoughts[0]) else ""
+    spoken, *thought = _OPENED.split(last, maxsplit=1)
+    if thought and not spoken.strip():
+        spoken = thought[0].rpartition("<answer>")[2] if "<answer>" in thought[0] else ""
+    return spoken, bool(thought) and not spoken.strip()
 
 
 def clean_text(text: str) -> tuple[str, bool]:
@@ -94,14 +164,15 @@ def clean_text(text: str) -> tuple[str, bool]:
     Lower case, one kind of digits, dashes and spaces, times in seconds; thinking and the echoed
     question are gone.
     """
-    text = _THOUGHT.split(text)[-1]
+    text, unfinished = _outside_thought(text)
     if len(text) > 2 * _READ:
         text = text[:_READ] + " . . " + text[-_READ:]
-    text, *opened = _OPENED.split(" ".join(text.translate(_SAME).lower().split()), maxsplit=1)
-    plain = (_ECHO, " "), (_TAG, " "), (_COMMA, r"\1."), (_GLUED, r"\1 \2 "), (_CLOCK, _clock)
-    for pattern, new in plain:
-        text = pattern.sub(new, text)
-    return _LONG.sub(_length, text).strip(), bool(opened) and not text.strip()
+    text = _LATEX.sub(" ", _TABLE.sub(_row_by_row, text))
+    text = write_digits(" ".join(text.translate(_SAME).lower().split()))
+    for signs, pattern, new in _PLAIN:
+        if not signs or any(sign in text for sign in signs):
+            text = pattern.sub(new, text)
+    return text.strip(), unfinished
 
 
 def _number(text: str, match: re.Match, floor: int) -> Item | None:
@@ -112,14 +183,16 @@ def _number(text: str, match: re.Match, floor: int) -> Item | None:
     word, start = post.lastgroup, first - (len(pre[0]) if pre else 0)
     end = last if word == "frame" and pre and pre["frame"] else post.end()
     before = "" if pre else text[max(first - 1, floor) : first]
-    if re.search("[a-z]", before + text[end : end + 1]):
+    named = pre and pre.lastgroup and len(pre[pre.lastgroup]) > 1
+    after = "" if named else text[end : end + 1]  # "frame 5x" is frame 5, "f5x" is a name
+    if re.search("[a-z]", before + after):
         return None
     unit = None if word == "ordinal" else word
     if pre and unit in (None, "frame"):
         unit = pre.lastgroup or unit
     digits = match[0][:300].replace(",", ".")
     value = float(digits) if "." in digits or len(digits) > 15 else int(digits)
-    known = pre or (post["ordinal"] and unit == "frame")
+    known = pre or (post["ordinal"] and unit == "frame") or _INTO.match(text, end)
     anchored = bool(known or _AT.search(text[max(start - 24, floor) : start]))
     return Item(value, value, unit, start, end, anchored)
 

@@ -95,13 +95,17 @@ model_settings = click.option(
     callback=_settings, help=_MODEL,
 )  # fmt: skip
 template = click.option("--template", type=PATH, help="A file: the question, with {query} in it.")
+max_tokens = click.option(
+    "--max-new-tokens", type=POSITIVE, help="Where an answer is cut [by the task]."
+)
 data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
 workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
 
 def question_options(command: Callable) -> Callable:
     """Add the options of a question: the model, its settings, time encoding, sampling, wording."""
-    return model(adapter(model_settings(time_encoding(fps(origin(template(command)))))))
+    sampled = fps(origin(template(max_tokens(command))))
+    return model(adapter(model_settings(time_encoding(sampled))))
 
 
 def dataset_options(split: str) -> Callable:

@@ -31,7 +31,7 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 @click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
-    template, seconds, cache, shard, merge, out, **execution,
+    template, max_new_tokens, seconds, cache, shard, merge, out, **execution,
 ) -> None:  # fmt: skip
     r"""Run a dataset through a model; one row a query, answered or with the reason why not.
 
@@ -56,7 +56,8 @@ def predict(
         rows = prediction_files.merge_shards(videos, out)
     else:
         template = read_template(template, task) if template else None
-        question = models.Question(task, time_encoding, template=template)
+        words = {"template": template, "max_new_tokens": max_new_tokens}
+        question = models.Question(task, time_encoding, **words)
         execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": tell}
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)

@@ -64,7 +64,8 @@ def frames(video, fps, origin) -> None:
 @base.question_options
 @click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
 def ask(
-    video, query, model, adapter, time_encoding, fps, origin, settings, template, picture
+    video, query, model, adapter, time_encoding, fps, origin, settings, template, max_new_tokens,
+    picture,
 ) -> None:  # fmt: skip
     r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
 
@@ -82,7 +83,8 @@ def ask(
     template = read_template(template) if template else None
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-    question = models.Question(time_encoding=time_encoding, template=template)
+    question = {"time_encoding": time_encoding, "template": template}
+    question = models.Question(**question, max_new_tokens=max_new_tokens)
     found = find_moment(video, query, loaded, Sampling(fps, origin=origin), question, tell)
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):

@@ -8,7 +8,7 @@ import lazy_loader
 
 _NAMES = {
     "registry": ["load_model"],
-    "base": ["NoAnswer", "VideoModel"],
+    "base": ["CutResponse", "NoAnswer", "VideoModel"],
     "files": ["read_notes"],
     "question": ["Question"],
     "loading": ["pick_device"],

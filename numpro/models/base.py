@@ -28,6 +28,18 @@ class NoAnswer(str):
         return made
 
 
+class CutResponse(str):
+    """What `respond` gives for a response that was cut: its text, and after how many tokens."""
+
+    tokens: int
+
+    def __new__(cls, text: str, tokens: int) -> "CutResponse":
+        """Make the text that was cut after so many tokens."""
+        made = super().__new__(cls, text)
+        made.tokens = tokens
+        return made
+
+
 class VideoModel(ABC):
     """A video LLM. A class for one kind of checkpoint writes `respond` only.
 
@@ -74,7 +86,8 @@ class VideoModel(ABC):
         Returns
         -------
         list of str
-            One per question; a `NoAnswer` where there is none.
+            One per question; a `NoAnswer` where there is none, a `CutResponse` where the model
+            had not ended.
         """
 
     def answer(
@@ -112,11 +125,14 @@ class VideoModel(ABC):
         frames, prompts = self.prepare(clip, queries, question, labels)
         if not prompts:
             return []
-        most = max_new_tokens or answer_tokens(question.task, len(frames))
+        most = max_new_tokens or question.max_new_tokens
+        most = most or answer_tokens(question.task, len(frames))
         responses = self.respond(frames, prompts, most)
         parse = parse_moment if question.task == "moment_retrieval" else parse_highlights
         return [
-            replace(parse(""), text="", reason=r.reason) if isinstance(r, NoAnswer) else parse(r)
+            replace(parse(""), text="", reason=r.reason)
+            if isinstance(r, NoAnswer)
+            else parse(str(r), cut=getattr(r, "tokens", None))
             for r in responses
         ]
 

@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from numpro.models.adapters import attach_adapter
-from numpro.models.base import NoAnswer, VideoModel, answer_tokens, refuse_unknown
+from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens, refuse_unknown
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
@@ -230,7 +230,11 @@ class LocalModel(VideoModel):
             limits = max_new_tokens, self.ends, self.pad
             answers = decode(self.model, prefix, batch, *limits, constraint)
             self.usage["answer_tokens"] += sum(map(len, answers))
-            return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+            texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+            cut = [len(ids) == max_new_tokens for ids in answers]  # without an end
+            return [
+                CutResponse(t, max_new_tokens) if c else t for t, c in zip(texts, cut, strict=True)
+            ]
 
         responses = in_batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
@@ -255,5 +259,6 @@ class LocalModel(VideoModel):
     ) -> Cost:  # fmt: skip
         """Tell what `answer` with the same arguments will need, without running the model."""
         question = replace(question or Question(), **changes)
-        most = max_new_tokens or answer_tokens(question.task, len(clip))
+        most = max_new_tokens or question.max_new_tokens
+        most = most or answer_tokens(question.task, len(clip))
         return predict_cost(self, *self.prepare(clip, queries, question, labels), most)

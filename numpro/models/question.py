@@ -1,7 +1,7 @@
 """How a question is put to a model, as one record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from numpro.numbers import NumberStyle
 from numpro.prompting import TASKS
@@ -21,12 +21,19 @@ class Question:
         How numbers are drawn on the frames.
     template : str or None
         The wording, with ``{query}``; None takes the adapter's own, else the published one.
+    max_new_tokens : int or None
+        Where a response is cut; None goes by the task (`numpro.models.base.answer_tokens`).
     """
 
     task: str = TASKS[0]
     time_encoding: str = "overlay-index"
     style: NumberStyle = NumberStyle()
     template: str | None = None
+    max_new_tokens: int | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be 1 or more; got {self.max_new_tokens!r}")
 
 
 def differences_from_training(

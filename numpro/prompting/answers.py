@@ -9,7 +9,7 @@ turns them into seconds.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
 from numpro.prompting.reading import NUM, Item, clean_text, numbers_in
@@ -22,6 +22,7 @@ NOT_PRESENT = "says it is not present"
 NO_SPAN = "no span found"
 NO_SCORES = "no highlight frames with scores found"
 UNFINISHED = "thinking not finished"
+CUT = "cut off after {} tokens"
 # What others' scorers search for, so that their figures can be reproduced: NumPro's scorer, the
 # inference script that came with it, and VTimeLLM's, whose two digits are hundredths of the video.
 PATTERNS = {
@@ -89,8 +90,8 @@ _TILL = words(
 _DENIED = words("@absent(?:(?!@turn).){0,80}")
 _NOT_BEFORE = words(r"@absent(?:(?!@turn).){0,80}(?:until|before) (?=(?:@the )?(?:@frame )?\d|t=)")
 _NOT_FROM = words(
-    r"(?:@denial)(?: ?(?:think|believe|it|is|@from|@between|in|at|during|@the|@frame|@second|第)){0,6} ?(?:\d|t=)"
-    r"(?:(?!@turn|, (?!\d)).){0,80}"
+    r"(?:@denial)(?: ?(?:think|believe|it|is|@from|@between|in|at|during|@the|@frame|@second|第))"
+    r"{0,6} ?(?:\d|t=)(?:(?!@turn|, (?!\d)).){0,80}"
 )
 _ABOUT = words("(?:@about)(?:(?!@clause).){0,160}")
 _NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
@@ -99,8 +100,18 @@ _ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is
 _TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 _REWRITTEN = (
-    (_NULL, " onwards"), (_TWO, r" \1~\2 "), (_NOT_BEFORE, " since "), (_DENIED, " "), (_NOT_FROM, " "),
+    (_NULL, " onwards"), (_TWO, r" \1~\2 "), (_NOT_BEFORE, " since "), (_DENIED, " "),
+    (_NOT_FROM, " "),
 )  # fmt: skip
+
+
+_HALF = re.compile(r"\d[:,]?\s*$|\d\.\d.*\d\.\s*$", re.DOTALL)  # "3 to 1", "3.0 to 7."
+_LINKED = words(r"(?:@from|@to|@between\D{0,9}[\d.]+ ?@and)(?: @the)*(?: @frame| @second)?$")
+
+
+def _is_cut(text: str, clean: str) -> bool:
+    """Tell whether a response that was cut ends amid a span or a number."""
+    return bool(_HALF.search(text[-200:]) or _LINKED.search(clean[-60:]))
 
 
 # --- spans ---
@@ -191,7 +202,9 @@ def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | Non
     return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
 
 
-def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
+def parse_moment(
+    text: str, pattern: str | None = None, cut: int | None = None
+) -> MomentAnswer:  # fmt: skip
     """Read from a model's text when something happens.
 
     It reads "From Frame 3 to Frame 7", "3-7", clock times, percentages, JSON, lists, single
@@ -206,6 +219,9 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
     pattern
         One of `PATTERNS`: only its first match counts, wherever it stands, with start and end
         as written (so possibly reversed), in percent for "vtimellm", else in frames.
+    cut
+        After so many tokens the text was cut; None when the model ended it. A text that is cut
+        in its thinking, in its last number or before its span has no answer.
 
     Returns
     -------
@@ -228,17 +244,20 @@ def parse_moment(text: str, pattern: str | None = None) -> MomentAnswer:
         start, end = (int(digits[:300]) for digits in found.groups())
         return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")
     clean, unfinished = clean_text(text)
+    if cut and (unfinished or _is_cut(text, clean)):
+        return MomentAnswer(text, reason=CUT.format(cut))
     if unfinished or not clean:
         return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
     parts = dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean))
     # what is said of the whole film is read only where there is nothing else
-    for part in chain((_ABOUT.sub(" ", part) for part in parts), parts):
+    for part in dict.fromkeys((*(_ABOUT.sub(" ", part) for part in parts), *parts)):
         spans, unit = _spans(part)
         if any(b is None or b >= 0 for _, b in spans):
             return MomentAnswer(text, spans, unit)
     absent = spans or _ABSENT.search(clean)
-    reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else NO_SPAN
-    if reason == NO_SPAN and _WHOLE.search(clean):
+    nothing = CUT.format(cut) if cut else NO_SPAN
+    reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else nothing
+    if reason == nothing and _WHOLE.search(clean):
         return MomentAnswer(text, ((0, None),))
     return MomentAnswer(text, reason=reason)
 
@@ -276,7 +295,7 @@ def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
             yield labels, scores, longest + segment[-60:]
 
 
-def parse_highlights(text: str) -> HighlightAnswer:
+def parse_highlights(text: str, cut: int | None = None) -> HighlightAnswer:
     """Read highlight frames and their saliency scores from a model's text.
 
     It reads the paper's format, ranges of frames, JSON, and lists of "frame: score". Of labels
@@ -288,6 +307,8 @@ def parse_highlights(text: str) -> HighlightAnswer:
     ----------
     text
         Any text.
+    cut
+        As in `parse_moment`.
 
     Returns
     -------
@@ -302,6 +323,8 @@ def parse_highlights(text: str) -> HighlightAnswer:
     ((3, 4), (1.0, 2.5), 'frame')
     """
     clean, unfinished = clean_text(text)
+    if cut and (unfinished or _is_cut(text, clean)):
+        return HighlightAnswer(text, reason=CUT.format(cut))
     if unfinished or not clean:
         return HighlightAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
     clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)[:8000]  # ranges written out
@@ -314,7 +337,8 @@ def parse_highlights(text: str) -> HighlightAnswer:
             if max(label, score) < 1e9:
                 found.setdefault(int(label) if label.is_integer() else label, score)
     if not found:
-        absent = NOT_PRESENT if _ABSENT.search(clean) else NO_SCORES
+        nothing = CUT.format(cut) if cut else NO_SCORES
+        absent = NOT_PRESENT if _ABSENT.search(clean) else nothing
         return HighlightAnswer(text, reason=absent if answered == rows else EXAMPLE)
     unit = _NAMED.search(answered[0][2])
     return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -26,7 +26,8 @@ _VALUES |= {
 }
 _VALUES |= {name: 10 * ten for ten, name in enumerate(WORDS["tens"].split(), 2)}
 _WORD = re.compile(
-    rf"(?<![^\W_])(?<!-)(?:(?:{WORDS['tens'].replace(' ', '|')})-[^\W\d_]+|[^\W\d_]{{2,}})(?![^\W_])"
+    rf"(?<![^\W_])(?<!-)(?:(?:{WORDS['tens'].replace(' ', '|')})-[^\W\d_]+|[^\W\d_]{{2,}})"
+    r"(?![^\W_])"
 )
 _UNIT = "(?:@frame|@second|@minute|@hour)(?![a-z])"
 _OF_UNIT = words(f"[ -]{_UNIT}")
@@ -37,12 +38,16 @@ _ENDS_HERE = words(r"$|[.,;)]| (?:@to|@and) ")
 _LINK = rf"(?: {_UNIT})? (?:@to|@and)(?: @the)*(?: @frame)? "
 _FROM = words(r"(?:^|(?<![a-z])(?:@from|@between) )(?:@the )*$")
 _SECOND_END = words(rf"{_LINK}([^\W_]+)( {_UNIT})?")
-_FIRST_END = words(rf"(?:^|(?<![a-z])(?:@from|@between|@frame|@second) )(?:@the )*([^\W_]+){_LINK}$")
+_FIRST_END = words(
+    rf"(?:^|(?<![a-z])(?:@from|@between|@frame|@second) )(?:@the )*([^\W_]+){_LINK}$"
+)
 _NUMERALS = re.compile(
     "[零〇一二两三四五六七八九十百]{1,7}(?=个?(?:帧|秒|分(?!之)|小时|時間|フレーム))"
     "|(?<=フレーム)[一二三四五六七八九十百]{1,7}|[일이삼사오육칠팔구십]{1,3}(?=초)"
 )
-_NUMERAL = {n: i for row in ("零一二三四五六七八九", "〇일이삼사오육칠팔구") for i, n in enumerate(row)}
+_NUMERAL = {
+    n: i for row in ("零一二三四五六七八九", "〇일이삼사오육칠팔구") for i, n in enumerate(row)
+}
 _NUMERAL |= {"两": 2}
 
 

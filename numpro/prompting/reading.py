@@ -39,12 +39,13 @@ _SAME = str.maketrans(
     "*`\u200b\ufeff\u200e",
 )
 # tags and marks around thinking, as different models write them
-_MIND = "(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis)"
+_MIND = "(?:[Tt]hink(?:ing)?|THINK|[Tt]houghts?|[Rr]eason(?:ing)?|[Aa]nalysis)"
+_MINDS = ("hink", "HINK", "hought", "eason", "nalysis", "final")
 _OPENED = re.compile(
-    rf"(?i)[<\[◁]\|?(?:begin_of_|seed:)?{_MIND}(?![a-z])|<\|channel\|>analysis<\|message\|>"
+    rf"[<\[◁]\|?(?:begin_of_|seed:)?{_MIND}(?![a-z])|<\|channel\|>analysis<\|message\|>"
 )
 _CLOSED = re.compile(
-    rf"(?i)[<\[◁](?:/(?:seed:)?|\|end_of_){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
+    rf"[<\[◁](?:/(?:seed:)?|\|end_of_){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
 )
 _TABLE = re.compile(r"\|(.+)\|\s*\n\s*\|[ :|-]+\|((?:\s*\n\s*\|.+\|)+)")
 _LATEX = re.compile(r"\\(?:[,;:! ]|q?quad|(?:text|math)[a-z]*)|\$")
@@ -60,8 +61,8 @@ _TOKENS = re.compile(rf"(?:<time (?:{'|'.join(_SIGNS)}|\d)> ?)+")
 _PAIRED = re.compile(rf"(?:<t(?=\d)|(?<!\d)(?=\d{{1,6}}\.\d<sep>))({NUM})(?:> ?<t|<sep>)({NUM})>?")
 # a decimal comma: the unit says so, before or behind, of both ends where both have one
 _COMMA = words(
-    r"(@second )?(?<![\d.,])(\d{1,6}),(\d{1,2})(?![\d,])(?:( ?(?:@to|@and)(?: @the)* ?(?:@second )?)"
-    r"(\d{1,6}),(\d{1,2})(?![\d,]))?( ?(?:@second|s)(?![a-z]))?"
+    r"(@second )?(?<![\d.,])\d{1,6},\d{1,2}(?![\d,])(?: ?(?:@to|@and)(?: @the)* ?(?:@second )?"
+    r"\d{1,6},\d{1,2}(?![\d,]))?( ?(?:@second|s)(?![a-z]))?"
 )
 _CLOCK = words(
     r"(?:(?<![a-z])(?:@minute|@hour) )?(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:']"
@@ -69,9 +70,7 @@ _CLOCK = words(
 )
 _TIME_UNIT = "(?:@hour|@minute)(?![a-z])"
 # "from 1 to 2 minutes", "minute 1 to 2"
-_SHARED = words(
-    rf"(?<![\d.:=a-z])({NUM})( ?(?:@to|@and)(?: @the)* ?)(?={NUM} ?({_TIME_UNIT}))"
-)
+_SHARED = words(rf"(?<![\d.:=a-z])({NUM})( ?(?:@to|@and)(?: @the)* ?)(?={NUM} ?({_TIME_UNIT}))")
 _BEFORE = words(
     rf"(?<![a-z\d-])(?<!\d )((?:@hour|@minute)) ({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z])))"
     rf"(?:( ?(?:@to|@and) ?)({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z]))))?"
@@ -109,8 +108,7 @@ def _row_by_row(table: re.Match) -> str:
 
 def _decimal(match: re.Match) -> str:
     """Rewrite decimal commas of seconds as points."""
-    before, *numbers, after = match.groups("")
-    return re.sub(r"(?<=\d),(?=\d)", ".", match[0]) if before or after else match[0]
+    return re.sub(r"(?<=\d),(?=\d)", ".", match[0]) if match[1] or match[2] else match[0]
 
 
 def _clock(match: re.Match) -> str:
@@ -149,6 +147,8 @@ _PLAIN = (
 
 def _outside_thought(text: str) -> tuple[str, bool]:
     """Return what is said outside of thinking, and whether the thinking never ended."""
+    if not any(part in text for part in _MINDS):  # quicker, of a long text
+        return text, False
     *thoughts, last = _CLOSED.split(text)
     if thoughts and not last.strip():  # the answer stood before its thinking
         last = _OPENED.split(thoughts[0])[0] if _OPENED.search(thoughts[0]) else ""

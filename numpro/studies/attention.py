@@ -86,7 +86,7 @@ def _answer_and_look(
     """Return the tokens of the answer and the weights [N, T] (see `frame_attention`)."""
     if not isinstance(model, LocalModel):
         raise TypeError(f"attention is read from local models only; {model.name!r} is none")
-    most = max_new_tokens or answer_tokens(question.task, len(clip))
+    most = max_new_tokens or question.max_new_tokens or answer_tokens(question.task, len(clip))
     frames, (prompt,) = model.prepare(clip, [query], question, labels)
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)

@@ -4,11 +4,12 @@ Each stands for a kind: how a model or a person puts when something happens. At 
 must be read right, with the right unit. Those that are not are listed by the test.
 """
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpro.prompting import answers
-from numpro.prompting.answers import parse_moment
+from numpro.prompting.answers import parse_highlights, parse_moment
 
 F, S, P = "frame", "second", "percent"
 ABSENT, NONE, THINKING = answers.NOT_PRESENT, answers.NO_SPAN, answers.UNFINISHED
@@ -59,10 +60,16 @@ HELD_OUT = [
     ("This video contains 16 frames (0-15). The event is visible in frames 3-7.", [(3, 7)], F),
     ("The video is 30 seconds long, and the event happens from 4 to 10 seconds.", [(4, 10)], S),
     ("There are 16 frames in total, numbered from 0 to 15. Answer: 3 to 7.", [(3, 7)], None),
-    ("Based on the 20 frames provided (frame 0 to frame 19), the dog runs from frame 5 to frame 8.",
-     [(5, 8)], F),
-    ("The footage lasts 45.2 seconds. The person opens the door between 12.1 and 15.0 seconds.",
-     [(12.1, 15.0)], S),
+    (
+        "Based on the 20 frames provided (frame 0 to frame 19), the dog runs from frame 5 to 8.",
+        [(5, 8)],
+        F,
+    ),
+    (
+        "The footage lasts 45.2 seconds. The person opens the door between 12.1 and 15.0 seconds.",
+        [(12.1, 15.0)],
+        S,
+    ),
     ("Given a video of 00:00 to 01:30, the event takes place at 00:20 - 00:25.", [(20, 25)], S),
     ("Das Video hat 12 Bilder, 0 bis 11. Es passiert von 3 bis 5.", [(3, 5)], None),
     ("视频共有16帧，从0到15。事件发生在第3帧到第7帧。", [(3, 7)], F),
@@ -87,12 +94,22 @@ HELD_OUT = [
     # tables
     ("| Start | End |\n|---|---|\n| 3 | 7 |", [(3, 7)], None),
     ("| Event | Start (s) | End (s) |\n|:--|:-:|--:|\n| star spins | 3.0 | 7.5 |", [(3.0, 7.5)], S),
-    ("| # | Start Frame | End Frame |\n|---|---|---|\n| 1 | 3 | 7 |\n| 2 | 10 | 12 |",
-     [(3, 7), (10, 12)], F),
-    ("Here it is:\n\n| Time | What |\n| --- | --- |\n| 0:03 - 0:07 | the star spins |", [(3, 7)], S),
+    (
+        "| # | Start Frame | End Frame |\n|---|---|---|\n| 1 | 3 | 7 |\n| 2 | 10 | 12 |",
+        [(3, 7), (10, 12)],
+        F,
+    ),
+    (
+        "Here it is:\n\n| Time | What |\n| --- | --- |\n| 0:03 - 0:07 | the star spins |",
+        [(3, 7)],
+        S,
+    ),
     ("| Field | Value |\n|---|---|\n| Start | 3 s |\n| End | 7 s |", [(3, 7)], S),
-    ("| Moment | From | To | Length |\n|---|---|---|---|\n| a dog runs | 00:03 | 00:07 | 4 s |",
-     [(3, 7)], S),
+    (
+        "| Moment | From | To | Length |\n|---|---|---|---|\n| a dog runs | 00:03 | 00:07 | 4 s |",
+        [(3, 7)],
+        S,
+    ),
     # braces, boxes, LaTeX
     ("{3, 7}", [(3, 7)], None),
     ("\\boxed{3 \\text{ to } 7}", [(3, 7)], None),
@@ -119,10 +136,18 @@ HELD_OUT = [
     ("From 3 to 7. <think>or 1 to 2?</think>", [(3, 7)], None),
     ("[THINK]1 to 2[/THINK]From 3 to 7", [(3, 7)], None),
     ("[THINK]frames 1 to 2", THINKING, None),
-    ("<|channel|>analysis<|message|>1 to 2<|end|><|start|>assistant<|channel|>final<|message|>"
-     "From 3 to 7", [(3, 7)], None),
-    ("<|begin_of_thought|>1 to 2<|end_of_thought|><|begin_of_solution|>3 to 7<|end_of_solution|>",
-     [(3, 7)], None),
+    (
+        "<|channel|>analysis<|message|>1 to 2<|end|><|start|>assistant<|channel|>final<|message|>"
+        "From 3 to 7",
+        [(3, 7)],
+        None,
+    ),
+    (
+        "<|begin_of_thought|>1 to 2<|end_of_thought|><|begin_of_solution|>3 to 7"
+        "<|end_of_solution|>",
+        [(3, 7)],
+        None,
+    ),
     ("<seed:think>1 to 2</seed:think>3.0 to 7.0 seconds", [(3, 7)], S),
     ("<think>1 to 2</think><think>5 to 6</think><answer>3.00 to 7.00</answer>", [(3, 7)], None),
     ("<think>1 to 2</think>", answers.EMPTY, None),
@@ -140,10 +165,18 @@ HELD_OUT = [
     ("Es passiert bei 4,5 Sekunden.", [(4.5, 4.5)], S),
     ("El evento ocurre del segundo 4,50 al segundo 10,25.", [(4.5, 10.25)], S),
     # time tokens
-    ("<TIME_ZERO><TIME_ZERO><TIME_THREE><TIME_DOT><TIME_TWO> - "
-     "<TIME_ZERO><TIME_ZERO><TIME_SEVEN><TIME_DOT><TIME_FIVE> seconds", [(3.2, 7.5)], S),
-    ("From <TIME_ONE><TIME_TWO><TIME_DOT><TIME_ZERO> to <TIME_ONE> <TIME_FIVE> <TIME_DOT> "
-     "<TIME_FIVE>.", [(12.0, 15.5)], S),
+    (
+        "<TIME_ZERO><TIME_ZERO><TIME_THREE><TIME_DOT><TIME_TWO> - "
+        "<TIME_ZERO><TIME_ZERO><TIME_SEVEN><TIME_DOT><TIME_FIVE> seconds",
+        [(3.2, 7.5)],
+        S,
+    ),
+    (
+        "From <TIME_ONE><TIME_TWO><TIME_DOT><TIME_ZERO> to <TIME_ONE> <TIME_FIVE> <TIME_DOT> "
+        "<TIME_FIVE>.",
+        [(12.0, 15.5)],
+        S,
+    ),
     ("<t12> <t45>", [(12, 45)], S),
     ("from <t12> to <t45>", [(12, 45)], S),
     ("0003.2<sep>0007.5<sync>", [(3.2, 7.5)], S),
@@ -152,12 +185,18 @@ HELD_OUT = [
     ("The given query happens in 24.3 - 30.4 seconds.", [(24.3, 30.4)], S),
     ("The event happens in the 24.30 - 30.40 seconds.", [(24.3, 30.4)], S),
     ("This happens from 12 to 34.", [(12, 34)], None),
-    ('```json\n[\n  {"start": "00:03.20", "end": "00:07.50", "description": "2 dogs run"}\n]\n```',
-     [(3.2, 7.5)], S),
+    (
+        '```json\n[\n  {"start": "00:03.20", "end": "00:07.50", "event": "2 dogs run"}\n]\n```',
+        [(3.2, 7.5)],
+        S,
+    ),
     ('[{"timestamp": [3.2, 7.5], "label": "dog"}]', [(3.2, 7.5)], S),
     ('{"start_time": 3.2, "end_time": 7.5, "unit": "seconds"}', [(3.2, 7.5)], S),
-    ('{"segments": [{"start": 3.2, "end": 7.5}, {"start": 10.0, "end": 12.0}]}',
-     [(3.2, 7.5), (10, 12)], None),
+    (
+        '{"segments": [{"start": 3.2, "end": 7.5}, {"start": 10.0, "end": 12.0}]}',
+        [(3.2, 7.5), (10, 12)],
+        None,
+    ),
     ("<answer>(3.2, 7.5)</answer>", [(3.2, 7.5)], None),
     ("<glue>[(5.2, 8.3)]</glue>", [(5.2, 8.3)], None),
     ("<3.2 seconds> - <7.5 seconds>", [(3.2, 7.5)], S),
@@ -259,26 +298,39 @@ def test_of_two_hundred_answers_at_least_97_percent_are_read_right():
 
 # --- wordings made from a form, a unit and a span ---
 
-WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-fifteen sixteen seventeen eighteen nineteen twenty""".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+WORDS += ["eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"]
+WORDS += ["eighteen", "nineteen", "twenty"]
 FORMS = [
-    "from {a} to {b}", "{a} to {b}", "{a} - {b}", "between {a} and {b}", "It is there from {a} to {b}.",
-    "It starts at {a} and ends at {b}.", "The event happens from {a} until {b}, I think.",
-    "<think>from 90 to 91</think>From {a} to {b}", "The answer is: {a} to {b}",
-    "The video has 99 frames, 0 to 98. It is seen from {a} to {b}.", "\\boxed{{{a} \\text{{ to }} {b}}}",
-    "not from 90 to 91, but from {a} to {b}", "| Start | End |\n|---|---|\n| {a} | {b} |",
+    "from {a} to {b}",
+    "{a} to {b}",
+    "{a} - {b}",
+    "between {a} and {b}",
+    "It starts at {a} and ends at {b}.",
+    "The event happens from {a} until {b}, I think.",
+    "<think>from 90 to 91</think>From {a} to {b}",
+    "The answer is: {a} to {b}",
+    "The video has 99 frames, 0 to 98. It is seen from {a} to {b}.",
+    "\\boxed{{{a} \\text{{ to }} {b}}}",
+    "not from 90 to 91, but from {a} to {b}",
+    "| Start | End |\n|---|---|\n| {a} | {b} |",
     "from {b} back to {a}",
-]  # fmt: skip
-# how a number is said with its unit, and what the unit is then
+]
+# how a number is written with its unit
 NUMBERS = {
-    "frame": [("frame {}", str), ("Frame {}", lambda n: f"{n:02d}"), ("frame {}", WORDS.__getitem__)],
-    "second": [("{} seconds", str), ("{:.1f}s", float), ("second {}", str), ("{} s", str),
-               ("{} seconds", WORDS.__getitem__), ("00:{:02d}", int), ("{} seconds", "{},0".format)],
-    "minute": [("{} minutes", str), ("{} min", str), ("{}:00", str), ("minute {}", str),
-               ("{} minutes", WORDS.__getitem__), ("{} min 0 s", str), ("{}:00 minutes", str)],
-    "percent": [("{}%", str), ("{} percent", str)],
-    None: [("{}", str), ("{}", "{}.0".format)],
-}  # fmt: skip
+    F: [("frame {}", str), ("Frame {}", "{:02d}".format), ("frame {}", WORDS.__getitem__)],
+    S: [
+        *(("{} seconds", str), ("{}s", float), ("second {}", str), ("{} s", str)),
+        *(("{} seconds", WORDS.__getitem__), ("00:{}", "{:02d}".format)),
+        ("{} seconds", "{},5".format),
+    ],
+    "minute": [
+        *(("{} minutes", str), ("{} min", str), ("{}:00", str), ("minute {}", str)),
+        *(("{} minutes", WORDS.__getitem__), ("{} min 0 s", str), ("{}:00 minutes", str)),
+    ],
+    P: [("{}%", str), ("{} percent", str)],
+    None: [("{}", str), ("{}", float)],
+}
 
 
 @settings(max_examples=500, deadline=None)
@@ -287,22 +339,86 @@ def test_any_wording_of_a_form_a_unit_and_a_span_reads_back(data, form, unit):
     a, b = sorted(data.draw(st.sets(st.integers(1, 20), min_size=2, max_size=2)))
     words, number = data.draw(st.sampled_from(NUMBERS[unit]))
     text = form.format(a=words.format(number(a)), b=words.format(number(b)))
-    answer, times = parse_moment(text), 60 if unit == "minute" else 1
-    assert answer.spans == ((times * a, times * b),), text
-    assert answer.unit == ("second" if unit == "minute" else unit), text
+    a, b = (n + 0.5 if ",5" in text else n * (60 if unit == "minute" else 1) for n in (a, b))
+    answer = parse_moment(text)
+    assert answer.spans == ((a, b),), text
+    assert answer.unit == (S if unit == "minute" else unit), text
 
 
-ONE_UNIT = ["from {a} to {b} {unit}", "{a}-{b} {unit}", "between {a} and {b} {unit}", "{unit} {a} to {b}",
-            "between {unit} {a} and {b}", "The answer is {a} to {b} {unit}, not {c} to {d}."]  # fmt: skip
-TIMES = {"frames": (F, 1), "seconds": (S, 1), "minutes": (S, 60), "hours": (S, 3600),
-         "Sekunden": (S, 1), "Minuten": (S, 60), "minutos": (S, 60), "segundos": (S, 1)}  # fmt: skip
+ONE_UNIT = [
+    "from {a} to {b} {unit}",
+    "{a}-{b} {unit}",
+    "between {a} and {b} {unit}",
+    "{unit} {a} to {b}",
+    "between {unit} {a} and {b}",
+    "The answer is {a} to {b} {unit}, not {c} to {d}.",
+]
+TIMES = {"frames": 1, "seconds": 1, "minutes": 60, "hours": 3600}
+TIMES |= {"Sekunden": 1, "Minuten": 60, "segundos": 1, "minutos": 60}
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sets(st.integers(0, 99), min_size=4, max_size=4), st.sampled_from(ONE_UNIT), st.data())
-def test_a_unit_that_is_named_once_holds_for_both_ends(numbers, form, data):
+@given(
+    st.lists(st.integers(0, 99), min_size=4, max_size=4, unique=True),
+    st.sampled_from(ONE_UNIT),
+    st.sampled_from([*TIMES]),
+)
+def test_a_unit_that_is_named_once_holds_for_both_ends(numbers, form, unit):
     a, b, c, d = sorted(numbers)
-    unit = data.draw(st.sampled_from([*TIMES]))
     text = form.format(a=a, b=b, c=c, d=d, unit=unit)
-    answer, (known, times) = parse_moment(text), TIMES[unit]
-    assert (answer.spans, answer.unit) == (((times * a, times * b),), known), text
+    answer, times = parse_moment(text), TIMES[unit]
+    assert (answer.spans, answer.unit) == (((times * a, times * b),), F if unit == "frames" else S)
+
+
+# --- answers that were cut ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "From frame 2 to frame 1",
+        "From frame 3 to frame",
+        "From 3.0 to 7.",
+        "00:03 - 00:",
+        "between 3 and",
+        "<think>From frame 3 to frame 7.",
+        "<think>1 to 2</think>From frame",
+        "frames 3, 4, 5, 6",
+        "The video shows a man who",
+    ],
+)
+def test_a_cut_answer_is_no_answer(text):
+    answer = parse_moment(text, cut=32)
+    assert (answer.spans, answer.reason, answer.text) == ((), "cut off after 32 tokens", text)
+    assert parse_moment(text).reason != answer.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "From frame 3 to frame 7.",
+        "From frame 3 to frame 7. In these frames a man",
+        "<answer>3 to 7</answer>",
+        "From 3.0 to 7.0 seconds",
+    ],
+)
+def test_an_answer_that_was_whole_before_the_cut_counts(text):
+    assert parse_moment(text, cut=32) == parse_moment(text)
+    assert parse_moment(text).spans == ((3, 7),)
+
+
+def test_what_is_not_there_is_not_there_however_long_the_answer():
+    assert parse_moment("It is not present in the", cut=9).reason == ABSENT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The highlight frames are in the 3, 4, 5",
+        "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.",
+        "<think>frame 3: 2.5",
+    ],
+)
+def test_a_cut_list_of_highlights_is_no_answer(text):
+    answer = parse_highlights(text, cut=99)
+    assert (answer.labels, answer.reason) == ((), "cut off after 99 tokens")

@@ -68,15 +68,25 @@ def here(path: str | None) -> str | None:
 
 
 def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
-    """Read options of a model; a value is YAML, so that 3, true and {seed: 1} are what they say."""
+    """Read options of a model; a value is YAML, so that 3, true and {seed: 1} are what they say.
+
+    None is what it is in Python, as with ``-p``.
+    """
     import yaml
 
     if taken := {"name", "adapter"} & {name for name, _ in pairs}:
         raise click.BadParameter(f"{', '.join(taken)} is an option of its own")
     try:
-        return {name: yaml.safe_load(value) for name, value in pairs}
+        return {name: _with_none(yaml.safe_load(value)) for name, value in pairs}
     except (yaml.YAMLError, RecursionError) as error:
         raise click.BadParameter(f"a value must be YAML: {error}") from error
+
+
+def _with_none(value: object) -> object:
+    """Return a value in which the text None is None, which YAML calls null."""
+    if isinstance(value, dict):
+        return {key: _with_none(inner) for key, inner in value.items()}
+    return None if value == "None" else value
 
 
 # options that several commands have

@@ -7,6 +7,7 @@ configurations are never mixed in one file (`numpro.inference.prediction_files`)
 
 import hashlib
 import os
+import re
 import sys
 import time
 import warnings
@@ -104,7 +105,7 @@ def predict(
         When `out` holds rows of another configuration, or of other annotations.
     OSError
         When a row cannot be written (a full disk) or the temporary folder has no room; all rows
-        before it are kept.
+        before it are kept. When a server refuses every question about the first video.
     Exception
         What asking about the first videos raised, when it did for all or three of them. Where one
         could be asked about, what another raises is the reason in its rows.
@@ -187,6 +188,8 @@ class _Session:
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
                 os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
+                if not self.queries:
+                    _refuse_server([row["reason"] for row in doubtful])
                 self.queries += len(doubtful)
                 bar.set_postfix_str(self._progress(), refresh=False)
                 bar.update(len(doubtful))
@@ -258,6 +261,12 @@ class _Session:
         counts["seconds"] = round(time.monotonic() - self.began, 1)
         self.about["sessions"][-1] |= counts
         files.write_config(self.out, self.config, self.about)
+
+
+def _refuse_server(reasons: Sequence[str | None]) -> None:
+    """Raise when a server refused every question about the first video: it will refuse the rest."""
+    if reasons and all(re.match(r"server: [45]\d\d: ", reason or "") for reason in reasons):
+        raise ConnectionError(f"all {len(reasons)} questions about the first video: {reasons[0]}")
 
 
 def _seed_torch(seed: int, name: str) -> None:

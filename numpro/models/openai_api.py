@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 from collections import Counter
@@ -22,8 +23,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from numpro.models.base import NoAnswer, VideoModel, refuse_unknown
+from numpro.models.base import CutResponse, NoAnswer, VideoModel, refuse_unknown
 from numpro.models.files import fingerprint_files, read_notes
+from numpro.models.server_replies import bounded_client, text_of, words_of
 from numpro.paths import find_model
 from numpro.prompting import Prompt
 from numpro.video.cache import Store
@@ -55,11 +57,11 @@ class ServedModel(VideoModel):
         The environment variable with the key; None sends none. The key is read from there when
         questions go out and is kept nowhere. It goes to the server named, whoever that is.
     timeout
-        Seconds to wait for one response.
+        Seconds for one whole response, which may have 16 MiB.
     retries
         How often a request is sent again when the server is busy (429), fails (5xx), cuts the
         connection or is too slow: after the time it asks for (Retry-After, to two minutes), else
-        after about 0.5, 1, 2, 4 and then 8 seconds.
+        after about 0.5, 1, 2, 4 and then 8 seconds. An account without credit is not asked again.
     concurrency
         How many questions about a video are on their way at once.
     first_alone
@@ -113,7 +115,10 @@ class ServedModel(VideoModel):
             raise ValueError(f"dtype is the server's own for {name!r}; got {dtype!r}")
         known = [o for o in cls.__init__.__annotations__ if o not in ("name", "adapter")]
         refuse_unknown(cls, options, known)
-        return cls(name, adapter or None, **options)
+        made = cls(name, adapter or None, **options)
+        path = urlsplit(made.base_url).path  # the host is nobody's but the user's
+        logging.getLogger("numpro").info("%s is served under %s", made.model, path or "/")
+        return made
 
     def _check(self) -> None:
         url = urlsplit(self.base_url)
@@ -157,9 +162,9 @@ class ServedModel(VideoModel):
         Raises
         ------
         PermissionError, ConnectionError, ValueError
-            When no answer can come at all: a key that is refused, a server that cannot be
-            reached and never answered, a model it does not have. Any other failure is that
-            question's reason.
+            When no answer can come at all: a key that is refused, an account without credit, a
+            server that cannot be reached and never answered or sends on to another, a model or a
+            path it does not have. Any other failure is that question's reason.
         """
         if not prompts:
             return []
@@ -175,13 +180,15 @@ class ServedModel(VideoModel):
             digest.update(prompt.text.encode())
             keys.append(digest.hexdigest())
             if store and (stored := store.get(keys[-1])) is not None:
-                texts[number] = json.loads(stored)
+                text = json.loads(stored)  # of one that was cut also after how many tokens
+                texts[number] = CutResponse(*text) if isinstance(text, list) else text
         self.usage.update(from_disk=len(texts))
         left = {i: prompt.text for i, prompt in enumerate(prompts) if i not in texts}
         for i, text in self._ask_together(parts, left, fields):
             texts[i] = text
             if store and not isinstance(text, NoAnswer):
-                store.put(keys[i], json.dumps(text).encode())  # any text is JSON
+                cut = getattr(text, "tokens", None)
+                store.put(keys[i], json.dumps([text, cut] if cut else text).encode())
         return [texts[i] for i in range(len(prompts))]
 
     def video_parts(self, frames: np.ndarray, frame_texts: Sequence[str] | None) -> list[dict]:
@@ -212,6 +219,7 @@ class ServedModel(VideoModel):
         rounds = [waiting[:1], waiting[1:]] if self.first_alone else [waiting]
         pool, key = ThreadPoolExecutor(self.concurrency), self._key() or "none"  # it wants one
         patience = {"timeout": self.timeout, "max_retries": self.retries}
+        patience["http_client"] = bounded_client(self.timeout)
         with OpenAI(api_key=key, base_url=self.base_url, **patience) as client:
             ask = partial(pool.submit, self._ask, client, parts, fields)
             try:
@@ -233,7 +241,7 @@ class ServedModel(VideoModel):
         try:
             made = client.chat.completions.create(**body, extra_body=fields)
             self._reached = True
-            return self._read(made)
+            return self._read(made, fields)
         except openai.APITimeoutError:
             why = f"no answer within {self.timeout:g} s, asked {self.retries + 1} times"
         except openai.APIConnectionError as error:
@@ -244,23 +252,35 @@ class ServedModel(VideoModel):
         except openai.APIStatusError as error:
             self._reached = True
             why = self._refused(error)
-        except (openai.APIError, AttributeError, TypeError, ValueError) as error:
+        except (openai.APIError, AttributeError, TypeError, ValueError, RecursionError) as error:
             why = self._clean(f"the response cannot be read: {error}")
         return NoAnswer(f"server: {why}"), {}
 
     def _refused(self, error) -> str:
         """Return what a server said that answers with an error; raise when it always will."""
-        body = error.body if isinstance(error.body, dict) else {}
-        why = f"{error.status_code}: {self._clean(body.get('message') or error.message)}"
-        if error.status_code == 401:  # what it says may hold a part of the key
+        status, said = error.status_code, words_of(error.response)
+        why = f"{status}: {self._clean(said)}"
+        if status == 401:  # what it says may hold a part of the key
             place = self.key_variable or "named by key_variable, which is none"
             source = f"it is read from the environment variable {place}"
             raise PermissionError(f"{self.base_url} refuses the key (401); {source}") from None
-        if error.status_code == 404:
+        if "insufficient_quota" in error.response.text:
+            raise PermissionError(f"{self.base_url}: the account has no credit: {why}") from None
+        if place := error.response.headers.get("refused-redirect"):
+            advice = "nothing was sent there; give it as base_url where you trust it"
+            redirects = f"{self.base_url} redirects to {place} ({status})"
+            raise ConnectionError(f"{redirects}: {advice}") from None
+        if status == 404 and "model" in said.lower():
             raise ValueError(f"{self.base_url} has no model {self.model!r}: {why}") from None
+        if status == 404:
+            end = "" if self.base_url.endswith("/v1") else "; should base_url end in /v1?"
+            raise ValueError(f"{self.base_url} answers no chat completions: {why}{end}") from None
+        if status == 413:
+            sent = len(error.request.content) / 1e6
+            why += f" ({sent:.2f} MB sent; a lower fps, size, max_side or quality makes it less)"
         return why
 
-    def _read(self, made) -> tuple[str, dict]:
+    def _read(self, made, fields: dict) -> tuple[str, dict]:
         """Take answer and tokens out of a response."""
         spent, used = {}, made.usage
         if used is not None:
@@ -277,9 +297,16 @@ class ServedModel(VideoModel):
         if end == "content_filter" or message.refusal:
             why = self._clean(message.refusal or end)
             return NoAnswer(f"server: it will not answer ({why})"), spent
-        if not (message.content or "").strip():
-            return NoAnswer(f"server: an empty answer (finish_reason {end!r})"), spent
-        return str(message.content), spent
+        limit = fields.get("max_tokens") or fields.get("max_completion_tokens")
+        cut = end == "length" and (spent.get("answer_tokens") or limit or "all")
+        if not (text := text_of(message.content)).strip():
+            why = f"server: an empty answer (finish_reason {end!r})"
+            for field in ("reasoning_content", "reasoning"):
+                if getattr(message, field, None):
+                    why += f"; its text stands in {field}: let it think for longer, or not at all"
+                    break
+            return NoAnswer(why + (f"; cut off after {cut} tokens" if cut else "")), spent
+        return CutResponse(text, cut) if cut else text, spent
 
     def _clean(self, message: object) -> str:
         """Return a server's words on one line, short, and without the key."""

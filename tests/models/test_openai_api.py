@@ -76,6 +76,10 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, content = here.plan(question, count)
         with here.lock:
             here.busy -= 1
+        if callable(status):  # writes what it likes
+            self.close_connection = True
+            status(self.wfile)
+            return
         if status == "cut":
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{")
             self.close_connection = True
@@ -246,6 +250,123 @@ def test_a_failure_is_the_reason_of_that_question_alone(server, served, some, pl
     assert len(server.requests) == requests + 1, "a failure is not kept, an answer is"
 
 
+def replies(status, content, **headers):
+    return lambda q, n: (status, SOON | headers, content)
+
+
+DEEP = b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+PAGE = b"<html><style>b {color: red}</style><h1>Too&nbsp;large</h1> for <b>nginx</b></html>"
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (replies(400, "only text here"), "400: only text here$"),
+        (replies(422, {"detail": [{"loc": ["body"], "msg": "no images"}]}), "422: .*no images"),
+        (replies(400, {"error": "at most 8 images"}), "400: at most 8 images$"),
+        (replies(400, {"message": "too long", "code": 1}), "400: too long$"),
+        (replies(502, PAGE), "502: Too large for nginx$"),
+        (replies(500, b""), "500: Internal Server Error$"),
+        (replies(400, b'{"error": ' * 100_000), "400: "),
+        (replies(200, DEEP), "the response cannot be read: .*recursion"),
+        (replies(413, b""), r"413: .*\(0\.\d\d MB sent; a lower fps, size, max_side or quality"),
+    ],
+    ids=["text", "list", "string", "object", "page", "nothing", "deep error", "deep", "413"],
+)
+def test_what_a_server_says_reaches_the_user(server, served, some, plan, reason):
+    server.plan = lambda q, n: plan(q, n) if "bad" in q else (200, {}, completion())
+    bad, good = served().answer(some, ["bad", "good"])
+    assert re.match(f"server: {reason}", bad.reason, re.DOTALL), bad.reason
+    assert (good.text, len(bad.reason) < 400) == (SAID, True)
+
+
+def drip(file):
+    """A blank every tenth of a second, for ever."""
+    file.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+    while True:
+        file.write(b" ")
+        time.sleep(0.1)
+
+
+def flood(file):
+    file.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+    while True:
+        file.write(b" " * 2**20)
+
+
+def packed(file):
+    file.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\n" + b"x" * 9)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (drip, "no answer within 1 s, asked 1 times"),
+        (flood, "the response cannot be read: larger than 16,777,216 bytes"),
+        (packed, r"the response cannot be read: packed \(gzip\), which was not asked for"),
+    ],
+)
+def test_a_reply_is_bounded_in_time_and_size(server, served, some, reply, reason):
+    server.plan = lambda q, n: (reply, {}, b"")
+    began = time.monotonic()
+    (answer,) = served(timeout=1 if reply is drip else 60).answer(some, ["x"])
+    assert re.match(f"server: {reason}", answer.reason) and time.monotonic() - began < 30
+
+
+def test_a_redirect_is_followed_on_the_server_itself_only(server, served, some, unused_port):
+    there = f"{server.url}/elsewhere"
+    server.plan = lambda q, n: (
+        (307, {"location": there}, b"") if n == 1 else (200, {}, completion())
+    )
+    (answer,) = served().answer(some, ["x"])
+    assert answer.text == SAID and server.requests[-1][0] == "/v1/elsewhere"
+    there = f"http://127.0.0.1:{unused_port}/v1/chat/completions"
+    server.plan = lambda q, n: (307, {"location": there}, b"")
+    with pytest.raises(
+        ConnectionError, match=rf"redirects to http://127.0.0.1:{unused_port} \(307"
+    ):
+        served(retries=2).answer(some, ["y"])
+    assert len(server.requests) == 3, "it is not tried again"
+
+
+def test_an_account_without_credit_is_not_asked_again(server, served, some):
+    error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+    server.plan = lambda q, n: (429, SOON, {"error": error})
+    with pytest.raises(PermissionError, match="no credit: 429: You exceeded your current quota"):
+        served(retries=3).answer(some, ["x"])
+    assert len(server.requests) == 1
+
+
+def test_an_answer_may_be_a_list_of_parts(server, served, some):
+    parts = [{"type": "text", "text": "From Frame 1 "}, {"type": "text", "text": "to Frame 2."}]
+    server.plan = lambda q, n: (200, {}, completion(parts))
+    (answer,) = served().answer(some, ["x"])
+    assert answer.text == SAID
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_an_answer_that_stands_in_the_thinking_is_named(server, served, some, field):
+    made = completion(None, "length")
+    made["choices"][0]["message"][field] = "Let me look at frames 1 to 2"
+    server.plan = lambda q, n: (200, {}, made)
+    (answer,) = served().answer(some, ["x"])
+    assert f"its text stands in {field}" in answer.reason and answer.spans == ()
+    assert answer.reason.endswith("cut off after 7 tokens")
+
+
+def test_an_answer_that_was_cut_is_none_and_is_not_paid_for_again(server, served, some):
+    server.plan = lambda q, n: (200, {}, completion("From Frame 2 to Frame 1", "length"))
+    for _ in range(2):
+        (answer,) = served().answer(some, ["x"])
+        assert (answer.spans, answer.reason) == ((), "cut off after 7 tokens")
+        assert answer.text == "From Frame 2 to Frame 1"
+    assert len(server.requests) == 1
+    server.plan = lambda q, n: (200, {}, completion(SAID, "length", usage=None))
+    (answer,) = served(cache=None).answer(some, ["x"], max_new_tokens=5)
+    assert answer.spans == ((1, 2),), "whole before the cut"
+    assert server.requests[-1][2]["max_tokens"] == 5
+
+
 @pytest.mark.parametrize(
     "fails", [(500, SOON, b""), (429, SOON, b""), ("cut", {}, b"")], ids=lambda fails: str(fails[0])
 )
@@ -338,6 +459,11 @@ def test_what_no_answer_can_come_from_is_raised(server, served, some, unused_por
     server.plan = lambda q, n: (404, {}, {"error": {"message": "no such model"}})
     with pytest.raises(ValueError, match="has no model 'tiny': 404: no such model"):
         served().answer(some, ["x"])
+    server.plan = lambda q, n: (404, {}, {"detail": "Not Found"})
+    with pytest.raises(ValueError, match="no chat completions: 404: Not Found$"):
+        served().answer(some, ["x"])
+    with pytest.raises(ValueError, match="404: Not Found; should base_url end in /v1"):
+        served(base_url=server.url.removesuffix("/v1")).answer(some, ["x"])
     gone = f"http://127.0.0.1:{unused_port}/v1"
     with pytest.raises(ConnectionError, match=f"{gone} cannot be reached"):
         served(base_url=gone).answer(some, ["x"])
@@ -375,6 +501,30 @@ def test_a_dataset_run_records_what_failed_and_asks_only_that_again(
     assert len(server.requests) == requests + 1 and not any(row["reason"] for row in rows)
     config = Path(f"{out}.config.json").read_text()
     assert KEY not in config + out.read_text()
+
+
+@pytest.mark.parametrize("status", [400, 413, 503])
+def test_a_run_whose_first_video_is_refused_altogether_stops(
+    server, served, films, tmp_path, status
+):
+    out, how = tmp_path / "predictions.jsonl", {"fps": 0.5, "size": (64, 64), "progress": False}
+    server.plan = lambda q, n: (status, SOON, {"error": "not today"})
+    with pytest.raises(
+        ConnectionError, match=rf"about the first video: server: {status}: not today"
+    ):
+        predict(films[:2], served(), out, **how)
+    assert len(server.requests) == len(films[0].queries)
+    before = server.plan
+    server.plan = lambda q, n: (200, {}, completion()) if n > 1 else before(q, n)
+    rows = predict(films[:2], served(), out, **how)  # the first video passes now, the second fails
+    assert [bool(row["reason"]) for row in rows] == [row["video"] != films[0].video for row in rows]
+
+
+def test_a_run_logs_the_model_and_no_host(served, server, caplog, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    caplog.set_level(logging.INFO, logger="numpro")
+    load_model("openai:tiny", base_url=server.url, cache=None)
+    assert "tiny is served under /v1" in caplog.text and "127.0.0.1" not in caplog.text
 
 
 def test_a_served_adapter_says_how_it_must_be_asked(server, served, some, tmp_path):
@@ -463,6 +613,11 @@ def test_ask_ends_in_one_line_when_no_answer_comes(server, ask):
     server.plan = lambda q, n: (503, {}, {"error": {"message": "loading"}})
     printed = ask(code=1).stderr.splitlines()
     assert printed == ["Error: no answer from openai:tiny: server: 503: loading"]
+    server.plan = lambda q, n: (200, {}, completion())
+    ask("-o", "settings", "{max_tokens: None, seed: 3}", "-o", "max_side", "None")
+    ask("--max-new-tokens", "7")
+    first, second = (body for _, _, body in server.requests[-2:])
+    assert "max_tokens" not in first and (first["seed"], second["max_tokens"]) == (3, 7)
     assert "name is an option of its own" in ask("-o", "name", "x", code=2).stderr
     assert "takes the options" in ask("-o", "speed", "3", code=1).stderr
     assert "must be YAML" in ask("-o", "timeout", "{", code=2).stderr

@@ -1,0 +1,116 @@
+"""What comes back from a server: bounded in time and size, from that server, in its words."""
+
+import html
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+_LARGEST = 2**24  # bytes of a reply; an answer with every frame of a video named has some thousands
+_READ = 4000  # characters read of what a server says that refuses
+_SAID_IN = ("error", "message", "detail", "errors", "msg", "title")
+_NO_WORDS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
+
+
+class _Bounded:
+    """The body of a reply, up to a size and a time."""
+
+    def __init__(self, stream: Any, request: Any, end: float, late: type[Exception]):
+        self.stream, self.request, self.end, self.late = stream, request, end, late
+
+    def __iter__(self) -> Iterator[bytes]:
+        from openai import APIError
+
+        size = 0
+        for chunk in self.stream:
+            size += len(chunk)
+            if size > _LARGEST:
+                raise APIError(f"larger than {_LARGEST:,} bytes", self.request, body=None)
+            if time.monotonic() > self.end:
+                raise self.late("the whole reply took too long", request=self.request)
+            yield chunk
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+def bounded_client(timeout: float) -> Any:
+    """Return an HTTP client for the openai package whose replies are bounded.
+
+    Without it the time allowed counts anew with each byte, and a reply may be endless. A redirect
+    is followed on the same server only: another one was not named, and is sent nothing.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for a whole reply.
+    """
+    import openai
+
+    base = openai.DefaultHttpxClient
+    httpx = import_module(base.__mro__[1].__module__.partition(".")[0])  # httpx or its successor
+    stream = type("Bounded", (_Bounded, httpx.SyncByteStream), {})
+
+    def begin(request: Any) -> None:
+        request.extensions["end"] = time.monotonic() + timeout
+
+    def check(response: Any) -> None:
+        request, packed = response.request, response.headers.get("content-encoding", "identity")
+        if packed != "identity":  # it might be endless inside
+            raise openai.APIError(f"packed ({packed}), which was not asked for", request, body=None)
+        end = request.extensions["end"]
+        response.stream = stream(response.stream, request, end, httpx.ReadTimeout)
+        _mark(response)
+
+    hooks = {"request": [begin], "response": [check]}
+    return base(timeout=timeout, event_hooks=hooks, headers={"accept-encoding": "identity"})
+
+
+def _mark(response: Any) -> None:
+    """Mark a reply that must not be tried again, and one that leads to another server."""
+    if response.status_code == 429:
+        response.read()
+        if b"insufficient_quota" in response.content:  # waiting does not help
+            response.headers["x-should-retry"] = "false"
+    if response.has_redirect_location:
+        here = response.request.url
+        if _place(there := here.join(response.headers["location"])) != _place(here):
+            response.headers["refused-redirect"] = _place(there)
+            del response.headers["location"]
+
+
+def _place(url: Any) -> str:
+    return f"{url.scheme}://{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
+def words_of(response: Any) -> str:
+    """Return what a server says that answers with an error: of JSON the message, of HTML the text.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Reply
+    >>> words_of(Reply(text='{"detail": "Not Found"}', reason_phrase=""))
+    'Not Found'
+    >>> words_of(Reply(text="<html><h1>Too large</h1></html>", reason_phrase=""))
+    'Too large'
+    """
+    text = response.text[:_READ]
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        while isinstance(found, dict) and (keys := [key for key in _SAID_IN if key in found]):
+            found = found[keys[0]]
+        text = found if isinstance(found, str) else json.dumps(found)
+    if text.lstrip()[:1] == "<":
+        text = html.unescape(_NO_WORDS.sub(" ", text))
+    return " ".join(text.split()) or response.reason_phrase
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message, which may be a list of parts."""
+    if not isinstance(content, list):
+        return str(content or "")
+    texts = (part.get("text") if isinstance(part, dict) else part for part in content)
+    return "".join(text for text in texts if isinstance(text, str))

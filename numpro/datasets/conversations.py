@@ -37,7 +37,9 @@ NUMPRO_FPS = 0.5
 _TO = r"\s*(?:to|and|until|through|-)\s*"
 _TOKENS = re.compile(rf"(?i)(?:\b(?:from|between)\s+)?(<\w+>){_TO}(<\w+>)")
 _LABELS = re.compile(rf"(?i)\b(?:from|between)\s+(?:frames?\s*)?(\d+){_TO}(?:frames?\s*)?(\d+)\b")
-_QUESTION = re.compile(r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL)
+PUBLISHED_QUESTION = re.compile(
+    r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL
+)
 _LINK = re.compile(r"^(?:[\W_]|and\b|then\b)+|[\s,;:]+$", re.IGNORECASE)  # around a caption
 
 
@@ -98,7 +100,7 @@ def _captions(words: str, pairs: list[re.Match]) -> list[str]:
 
 def _question(words: str) -> str:
     """Return what a question asks for."""
-    published = _QUESTION.search(words)
+    published = PUBLISHED_QUESTION.search(words)
     return published[1] if published else words.replace("<video>", "").strip()
 
 

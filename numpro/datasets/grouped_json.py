@@ -8,16 +8,42 @@ One object of videos, each with its duration, its spans in seconds and as many s
 ``timestamps`` and ``sentences`` (ActivityNet Captions, 2D-TAN, TFVTG, T2SGrid) may also be called
 ``spans`` and ``queries`` (TimeLens-Bench); other keys are passed over. In the place of a span
 there may be a list of them: then the query has several. ``qid`` is the video and the place in
-its list, from 0, as in ``v_uqiMw7tQ1Cc_1``.
+its list, from 0, as in ``v_uqiMw7tQ1Cc_1``. A video without ``duration`` has that of
+``durations.csv`` or of its file.
+
+TACoS (Regneri et al. 2013), as 2D-TAN writes it, counts frames: ``num_frames`` and ``fps`` stand
+in the place of ``duration``, and times are divided by ``fps``. Frames that nothing declares, all
+spans of a video far behind its end, are refused.
 """
 
 from collections.abc import Iterable
 from functools import partial
 
 from numpro.datasets import Loader, Query, Row
-from numpro.datasets.rows import fields, items, json_rows, positive, spans, text
+from numpro.datasets.rows import fields, items, json_rows, need, positive, spans, text
+from numpro.spans import Span
 
 _KEYS = {"timestamps": "sentences", "spans": "queries"}
+
+
+def _length(row: dict) -> tuple[float | None, float | None]:
+    """Return the seconds of a video; and where its times count frames, their rate."""
+    need(row)
+    if "num_frames" not in row or "duration" in row:
+        return positive(row["duration"], "duration") if "duration" in row else None, None
+    if "fps" not in row:
+        raise ValueError("counts frames (num_frames) and states no fps to make them seconds")
+    frames, fps = fields(row, num_frames=positive, fps=positive)
+    return frames / fps, fps
+
+
+def _refuse_frames(moments: list, length: float | None) -> None:
+    """Refuse times that must be frames: all spans of a video end after twice its length."""
+    ends = [moment[-1] for moment in moments if isinstance(moment, list) and moment]
+    ends = [end for end in ends if isinstance(end, int | float)]
+    if length and ends and min(ends) > 2 * length:
+        where = f"all {len(ends)} spans end after {min(ends):g}, the video after {length:g} s"
+        raise ValueError(f"{where}: frames need num_frames and fps in the place of duration")
 
 
 class GroupedJson(Loader):
@@ -28,7 +54,7 @@ class GroupedJson(Loader):
 
     def read(self, key: str, row: dict) -> Iterable[Row]:
         """Read a video with its spans and sentences."""
-        (length,) = fields(row, duration=positive)
+        length, fps = _length(row)
         times = next((name for name in _KEYS if name in row), "timestamps")
         sentences = _KEYS[times]
         moments, queries = fields(row, **{times: items, sentences: items})
@@ -36,8 +62,15 @@ class GroupedJson(Loader):
             raise ValueError(f"has {len(moments)} {times} and {len(queries)} {sentences}")
         if not queries:
             yield Row(key, length, None)
+        if not fps:
+            _refuse_frames(moments, length)
         for i, (moment, query) in enumerate(zip(moments, queries, strict=True)):
             several = isinstance(moment, list) and moment and isinstance(moment[0], list)
             found = spans(moment if several else [moment], times)
+            found = tuple(Span(start / fps, end / fps) for start, end in found) if fps else found
             # an empty sentence of a published file is a query all the same
             yield Row(key, length, Query(f"{key}_{i}", text(query, sentences, empty=True), found))
+
+
+class Tacos(GroupedJson):
+    """TACoS as 2D-TAN ships it: films of cooking, times in frames."""

@@ -19,6 +19,16 @@ DATASETS = {
     "numpro-json": "numpro.datasets.numpro_json.NumproJson",
     "numpro-instructions": "numpro.datasets.conversations.NumproInstructions",
     "vtimellm": "numpro.datasets.conversations.Vtimellm",
+    "vue-tr": "numpro.datasets.by_keys.ByKeys",
+    "momentseeker": "numpro.datasets.by_keys.ByKeys",
+    "ego4d-nlq": "numpro.datasets.by_keys.ByKeys",
+    "extremewhenbench": "numpro.datasets.by_keys.ByKeys",
+    "tacos": "numpro.datasets.grouped_json.Tacos",
+    "youcook2": "numpro.datasets.by_keys.ByKeys",
+    "hirest": "numpro.datasets.by_keys.Hirest",
+    "timelens-jsonl": "numpro.datasets.by_keys.ByKeys",
+    "messages-jsonl": "numpro.datasets.messages.Messages",
+    "moments-jsonl": "numpro.datasets.by_keys.ByKeys",
     "folder": "numpro.datasets.folder.Folder",
 }
 

@@ -116,9 +116,10 @@ def text_rows(path: Path) -> Iterator[tuple[int, str]]:
                 yield n, line
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a CSV file below its header, as dicts, numbered from 2."""
-    reader, n = csv.DictReader((line for _, line in text_rows(path)), strict=True), 1
+    lines, n = (line for _, line in text_rows(path)), 1
+    reader = csv.DictReader(lines, strict=True, delimiter=separator)
     try:
         for n, row in enumerate(reader, 2):
             if None in row:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpro.datasets import load_dataset, loader
-from numpro.datasets.rows import items, json_rows, naming, need, number, row_name
+from numpro.datasets.rows import items, naming, need, number, row_name
 from numpro.metrics.conventions import CONVENTIONS, READERS
+from numpro.metrics.other_files import closest_form, plain_rows
 from numpro.metrics.span_sets import Spans
 from numpro.spans import UNITS
 
@@ -38,7 +39,7 @@ def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
     """Read every row of a file by its ``qid`` or ``id``, or by its key in the file."""
     found, keyed = {}, is_object(path)
     with naming(path):
-        for name, row in json_rows(path, keyed):
+        for name, row in plain_rows(path, keyed):
             with naming(row_name(name)):
                 need(row)
                 key = "id" if row.get("qid") is None else "qid"
@@ -210,7 +211,7 @@ def _predicted(row: dict, reader: str) -> tuple[Sequence, str, str | None]:
     """
     key, text = next((k for k in _PREDICTED if k in row), None), row.get("response")
     if key is None and "response" not in row:
-        raise ValueError(f"has no {' or '.join(_PREDICTED)} or response")
+        raise ValueError(f"has no {' or '.join(_PREDICTED)} or response; {closest_form(row)}")
     if text is None or (key and reader == "numpro"):
         windows = row.get(key)
         return () if windows is None else window_list(windows, key), "second", row.get("reason")

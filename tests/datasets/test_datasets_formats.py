@@ -125,6 +125,156 @@ def test_each_timelens_set_has_its_own_videos(tmp_path, film):
         assert video.path == tmp_path / "videos" / split / "x.mp4"
 
 
+# --- rows that differ in names only ---
+
+SPANS = ((1.0, 2.5), (4.0, 6.0))
+TWO = [[1, 2.5], [4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "file", "rows", "found"),
+    [
+        (
+            "vue-tr", "v2", "VUE-TRv2_ground_truth.json",
+            [{"query_id": 0, "video_id": "-a", "duration": 9.5, "query": "a dog", "gt": TWO,
+              "query_format": "phrase", "query_modality": "vision"}],
+            [("-a", 9.5, [("0", "a dog", SPANS)])],
+        ),
+        (
+            "momentseeker", "test", "t2v.json",
+            [{"src_video_path": "./videos/ego_79.mp4", "qry_text": "When?", "task": "t",
+              "answering_time_interval": TWO}],
+            [("ego_79.mp4", pytest.approx(4.0), [("1", "When?", SPANS)])],
+        ),
+        (
+            "ego4d-nlq", "val", "ego4d_nlq_val_v2.jsonl",
+            [{"video_id": "c", "query_id": "c_0", "query": "where?", "duration": 480.0,
+              "timestamps": [1, 2.5], "query_type": "nlq"}],
+            [("c", 480.0, [("c_0", "where?", SPANS[:1])])],
+        ),
+        (
+            "extremewhenbench", "test", "extremewhenbench.jsonl",
+            [{"qid": "q1", "video_id": "v", "source_corpus": "MLVU", "question": "When?",
+              "correct_interval": [1, 2.5], "video_duration_s": 4500}],
+            [("v", 4500.0, [("q1", "When?", SPANS[:1])])],
+        ),
+        (
+            "timelens-jsonl", "train", "timelens-100k.jsonl",
+            [{"source": "s", "video_path": "cosmo/b.mp4", "duration": 30,
+              "events": [{"query": "a dog", "span": TWO}, {"query": "a cat", "span": [[7, 8]]}]},
+             {"source": "s", "video_path": "c.mp4", "duration": 9, "events": []}],
+            [("cosmo/b.mp4", 30.0, [("1_0", "a dog", SPANS), ("1_1", "a cat", ((7.0, 8.0),))]),
+             ("c.mp4", 9.0, [])],
+        ),
+        (
+            "moments-jsonl", "test", "test.jsonl",
+            [{"qid": 5, "vid": "s13-d21", "duration": 120, "query": "she peels",
+              "relevant_windows": TWO}],
+            [("s13-d21", 120.0, [("5", "she peels", SPANS)])],
+        ),
+    ],
+)  # fmt: skip
+def test_rows_that_differ_in_names(tmp_path, film, name, split, file, rows, found):
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    path = put(tmp_path, file, lines if file.endswith("l") else rows)
+    for video in ("ego_79.mp4", "MLVU/v.mp4", "cosmo/b.mp4"):
+        show(tmp_path / "videos" / video, film)
+    videos = load_dataset(name, split, tmp_path)
+    assert contents(videos) == found
+    assert all(v.path.is_file() for v in videos if v.video in ("ego_79.mp4", "v", "cosmo/b.mp4"))
+    spans = next(key for key in ("gt", "answering_time_interval", "timestamps", "relevant_windows",
+                                 "correct_interval", "events") if key in rows[0])  # fmt: skip
+    for broken in ({spans: [[1, "x"]]}, {k: v for k, v in rows[0].items() if k != spans}):
+        row = (rows[0] | broken) if spans in broken else broken
+        path.write_text(json.dumps([row]) if path.suffix == ".json" else json.dumps(row))
+        with pytest.raises(ValueError, match=rf"{file}: row 1: "):
+            load_dataset(name, split, tmp_path)
+
+
+def test_youcook2_holds_its_splits_in_one_file(tmp_path):
+    steps = [{"segment": [1, 2.5], "sentence": "peel it", "id": 0},
+             {"segment": [4, 6], "sentence": "cut it", "id": 1}]  # fmt: skip
+    films = {"a": {"subset": "training", "duration": 60.5, "annotations": steps},
+             "b": {"subset": "validation", "duration": 9, "annotations": steps[:1]}}  # fmt: skip
+    put(tmp_path, "youcookii_annotations_trainval.json", {"database": films})
+    assert contents(load_dataset("youcook2", "training", tmp_path)) == [
+        ("a", 60.5, [("a_0", "peel it", SPANS[:1]), ("a_1", "cut it", SPANS[1:])])
+    ]
+    assert contents(load_dataset("youcook2", "validation", tmp_path)) == [
+        ("b", 9.0, [("b_0", "peel it", SPANS[:1])])
+    ]
+    put(tmp_path, "youcookii_annotations_trainval.json", {"films": films})
+    with pytest.raises(ValueError, match="trainval.json: has no database"):
+        load_dataset("youcook2", "training", tmp_path)
+
+
+def test_hirest_has_a_moment_where_there_is_a_clip(tmp_path):
+    film = {"relevant": True, "clip": True, "v_duration": 60, "bounds": [1, 2.5], "steps": []}
+    whole = {"relevant": True, "clip": False, "v_duration": 30, "bounds": [0, 0]}
+    put(tmp_path, "all_data_test.json", {"make tea": {"a.mp4": film, "b.mp4": whole}})
+    assert contents(load_dataset("hirest", "test", tmp_path)) == [
+        ("a.mp4", 60.0, [("make tea/a.mp4", "make tea", SPANS[:1])]),
+        ("b.mp4", 30.0, []),
+    ]
+
+
+def test_tacos_counts_frames(tmp_path):
+    film = {"fps": 25.0, "num_frames": 1000, "timestamps": [[25, 62.5]], "sentences": ["peel it"]}
+    path = put(tmp_path, "test.json", {"s13-d21.avi": film})
+    wanted = [("s13-d21.avi", 40.0, [("s13-d21.avi_0", "peel it", SPANS[:1])])]
+    for name in ("tacos", "grouped-json"):
+        assert contents(load_dataset(name, "test", tmp_path)) == wanted
+    path.write_text(json.dumps({"a": {k: v for k, v in film.items() if k != "fps"}}))
+    with pytest.raises(ValueError, match="row 'a': counts frames .num_frames. and states no fps"):
+        load_dataset("tacos", "test", tmp_path)
+    path.write_text(json.dumps({"a": film | {"duration": 40.0, "timestamps": [[125, 162.5]]}}))
+    with pytest.raises(
+        ValueError, match="row 'a': all 1 spans end after 162.5, the video after 40"
+    ):
+        load_dataset("grouped-json", "test", tmp_path)
+
+
+def test_grouped_json_has_durations_from_a_table(tmp_path):
+    film = {"timestamps": [[1, 2.5]], "sentences": ["a dog"]}
+    put(tmp_path, "test.json", {"a": film, "b": film, "c": film | {"duration": 7}})
+    put(tmp_path, "durations.csv", "video,duration\na,31\nc,9\n")
+    videos = load_dataset("grouped-json", "test", tmp_path)
+    assert [v.duration for v in videos] == [31.0, None, 7.0]
+
+
+# --- conversations of many turns ---
+
+
+def test_messages_of_many_turns(tmp_path, film):
+    about = {"url": "c.mp4", "image_wh": [426, 320], "origin_video_length": 14400}
+    video = {"type": "video_url", "video_url": about | {"origin_fps": 30.0}}
+    ask = {"type": "text", "text": '<VIDEO_CONTEXT>\nFind what answers: "where is it?".'}
+    turns = [
+        {"role": "user", "content": [video, ask]},
+        {"role": "assistant", "content": "[[1, 2.5], [4, 6]]"},
+        {"role": "user", "content": "When does he sit down?"},
+        {"role": "assistant", "content": "From 4 to 6 seconds."},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "He is tired."},
+    ]
+    plain = {"messages": turns[2:4], "videos": ["a.mp4"]}
+    rows = [{"id": 0, "messages": turns}, plain, plain | {"messages": turns[4:]}]
+    path = put(tmp_path, "train.jsonl", "\n".join(map(json.dumps, rows)))
+    show(tmp_path / "videos" / "a.mp4", film)
+    assert contents(load_dataset("messages-jsonl", "train", tmp_path)) == [
+        ("c.mp4", 480.0, [("1_0", "where is it?", SPANS),
+                          ("1_1", "When does he sit down?", SPANS[1:])]),
+        ("a.mp4", pytest.approx(4.0), [("2_0", "When does he sit down?", SPANS[1:])]),
+    ]  # fmt: skip
+    path.write_text(json.dumps({"messages": turns[2:4]}))
+    with pytest.raises(ValueError, match="train.jsonl: row 1: video must be text; got None"):
+        load_dataset("messages-jsonl", "train", tmp_path)
+    frames = {"role": "assistant", "content": "From frame 4 to frame 6."}
+    path.write_text(json.dumps(plain | {"messages": [turns[2], frames]}))
+    with pytest.raises(ValueError, match="row 1: an answer must be in seconds; got 'From frame 4"):
+        load_dataset("messages-jsonl", "train", tmp_path)
+
+
 # --- QVHighlights ---
 
 
@@ -302,10 +452,12 @@ def test_a_folder_with_jsonl(tmp_path):
         ("activitynet-captions", "val_2"),
         ("didemo", "test"),
         ("qvhighlights", "val"),
+        ("vue-tr", "v2"),
     ],
 )
 def test_the_published_files_have_the_published_counts(name, split):
     folder = {"charades-sta": "charades_sta", "activitynet-captions": "activitynet"}
+    folder["vue-tr"] = "vue_tr"
     videos = load_dataset(name, split, REFERENCE / folder.get(name, name))
     queries = [query for video in videos for query in video.queries]
     published = sources()[name]["published"][split]

@@ -503,7 +503,7 @@ def test_a_dataset_run_records_what_failed_and_asks_only_that_again(
     assert KEY not in config + out.read_text()
 
 
-@pytest.mark.parametrize("status", [400, 413, 503])
+@pytest.mark.parametrize("status", [400, 503])
 def test_a_run_whose_first_video_is_refused_altogether_stops(
     server, served, films, tmp_path, status
 ):

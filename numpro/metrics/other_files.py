@@ -1,0 +1,131 @@
+"""Files of predictions as other projects write them, row by row as numpro's own.
+
+A row is matched by its id, else by video and query, never by its place: where it has no id, video,
+query and truth make one, so that two answers to one query are found out.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from numpro.datasets.messages import query_of
+from numpro.datasets.rows import csv_rows, json_rows
+
+# the keys by which a file is known, and what others call what numpro's rows have; the best first
+FORMS = {
+    "numpro": ("qid", "video", "pred"),
+    "moment_detr, UniTime or VideoMind": ("qid", "vid", "pred_relevant_windows"),
+    "TimeChat": ("vid", "query", "timestamp"),
+    "NumPro": ("id", "query", "response"),
+    "TimeLens": ("VIDEO>>>QUERY>>>SPAN", "timestamps", "answer"),
+    "lmms-eval": ("doc", "filtered_resps"),
+    "VTimeLLM": ("video_id", "task", "answer", "info"),
+    "Time-R1": ("video", "sentence", "pred"),
+    "ms-swift": ("messages", "videos", "response"),
+    "VLMEvalKit": ("index", "video", "question", "prediction"),
+}
+_NAMES = {
+    "video": ("video", "vid", "video_id", "video_path", "videos"),
+    "query": ("query", "sentence", "caption", "question"),
+    "duration": ("duration", "video_duration_s"),
+    "truth": ("truth", "relevant_windows", "gt", "span", "correct_interval", "timestamp"),
+    "pred": ("pred", "pred_relevant_windows", "timestamps"),
+    "response": ("response", "answer", "prediction", "filtered_resps", "resps"),
+    "reason": ("reason",),
+}
+
+
+def closest_form(row: dict) -> str:
+    """Say which keys a row has, and which format comes closest to them."""
+    form, keys = max(FORMS.items(), key=lambda item: len(row.keys() & {*item[1]}) / len(item[1]))
+    lacks = ", ".join(key for key in keys if key not in row)
+    keys = ", ".join(map(str, [*row][:12]))
+    return f"it has the keys {keys}; {form} comes closest, which also has {lacks}"
+
+
+def plain_rows(path: Path, keyed: bool) -> Iterator[tuple[int | str, Any]]:
+    """Yield the rows of a file with their numbers or keys, those of other projects rewritten.
+
+    Parameters
+    ----------
+    path
+        JSON Lines, a ``.json`` file, or a table in ``.tsv`` or ``.csv``.
+    keyed
+        Whether it is one JSON object of rows by their key.
+    """
+    if separator := {".tsv": "\t", ".csv": ","}.get(path.suffix.lower()):
+        rows: Iterable = csv_rows(path, separator)
+    else:
+        rows = json_rows(path, keyed)
+    for name, row in rows:
+        parts = [(name, row)]
+        if isinstance(row, dict) and row and all(">>>" in key for key in row):
+            parts = row.items()  # TimeLens writes such a line for each query
+        for key, part in parts:
+            if (found := _plain(key, part, keyed)) is not None:
+                yield (key if keyed else name), found
+
+
+def _plain(key: int | str, row: Any, keyed: bool) -> Any:
+    """Return a row as numpro's are; None for one that predicts no moment."""
+    named = isinstance(key, str) and key.count(">>>") == 2
+    if named:
+        about = dict(zip(("video", "query", "truth"), key.split(">>>"), strict=True))
+        row = about | (row if isinstance(row, dict) else {"response": row})
+    if not isinstance(row, dict) or (not named and _is_plain(row, keyed)):
+        return row
+    qid = key if named else row.get("id") if row.get("qid") is None else row["qid"]
+    if isinstance(row.get("doc"), dict):
+        row = {k: v for k, v in row.items() if k in _NAMES["response"]} | row["doc"]
+    if "messages" in row:
+        asked = [turn for turn in row["messages"] if turn.get("role") == "user"]
+        row = row | {"query": query_of(str(asked[-1].get("content", "")))} if asked else row
+    if {"video_id", "task", "answer"} <= row.keys():  # VTimeLLM's log
+        if row["task"] != "grounding":
+            return None
+        qid = f"{row['video_id']}_{dict(row.get('info') or {}).get('sentence_id')}"
+    found = {ours: _value(ours, row, names) for ours, names in _NAMES.items()}
+    found = {ours: value for ours, value in found.items() if value is not None}
+    if "pred" in row:
+        found.setdefault("pred", [])  # null: unparsed
+    if not found.keys() & {"pred", "response"}:
+        return row  # whoever reads it says what is missing
+    about = [str(found.get(name, "")) for name in ("video", "query", "truth")]
+    return found | ({"qid": qid or ">>>".join(about)} if qid or all(about[:2]) else {})
+
+
+def _is_plain(row: dict, keyed: bool) -> bool:
+    """Tell whether a row is as numpro's are, or as those that are read without rewriting."""
+    pred = row.get("pred") or []
+    flat = isinstance(pred, list) and pred and not isinstance(pred[0], list)
+    other = flat or row.keys() & {"messages", "doc", "span", "timestamps"}
+    return not other and (keyed or "qid" in row or "id" in row)
+
+
+def _value(ours: str, row: dict, names: Iterable[str]) -> Any:
+    """Return what a row has under the first of these names, in numpro's form."""
+    value = next((row[name] for name in names if row.get(name) not in (None, "")), None)
+    if ours in ("pred", "truth"):
+        return _windows(value)
+    while isinstance(value, list):
+        value = value[0] if value else None
+    if ours == "video":
+        value = value.get("path") if isinstance(value, dict) else value
+        return value if value is None else PurePosixPath(str(value)).name
+    if ours == "duration" and isinstance(value, str):  # of a table
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _windows(value: Any) -> Any:
+    """Return windows as a list of pairs; a pair without ends is none."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value.replace("(", "[").replace(")", "]"))
+    if not isinstance(value, list):
+        return value
+    pairs = value if value and isinstance(value[0], list) else [value] if value else []
+    return [pair for pair in pairs if not isinstance(pair, list) or None not in pair]

@@ -10,36 +10,19 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 from numpro.datasets.messages import query_of
 from numpro.datasets.rows import csv_rows, json_rows
 
-# the keys by which a file is known, and what others call what numpro's rows have; the best first
-FORMS = {
-    "numpro": ("qid", "video", "pred"),
-    "moment_detr, UniTime or VideoMind": ("qid", "vid", "pred_relevant_windows"),
-    "TimeChat": ("vid", "query", "timestamp"),
-    "NumPro": ("id", "query", "response"),
-    "TimeLens": ("VIDEO>>>QUERY>>>SPAN", "timestamps", "answer"),
-    "lmms-eval": ("doc", "filtered_resps"),
-    "VTimeLLM": ("video_id", "task", "answer", "info"),
-    "Time-R1": ("video", "sentence", "pred"),
-    "ms-swift": ("messages", "videos", "response"),
-    "VLMEvalKit": ("index", "video", "question", "prediction"),
-}
-_NAMES = {
-    "video": ("video", "vid", "video_id", "video_path", "videos"),
-    "query": ("query", "sentence", "caption", "question"),
-    "duration": ("duration", "video_duration_s"),
-    "truth": ("truth", "relevant_windows", "gt", "span", "correct_interval", "timestamp"),
-    "pred": ("pred", "pred_relevant_windows", "timestamps"),
-    "response": ("response", "answer", "prediction", "filtered_resps", "resps"),
-    "reason": ("reason",),
-}
+_KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_NAMES = _KNOWN["names"]
 
 
 def closest_form(row: dict) -> str:
     """Say which keys a row has, and which format comes closest to them."""
-    form, keys = max(FORMS.items(), key=lambda item: len(row.keys() & {*item[1]}) / len(item[1]))
+    forms = _KNOWN["forms"].items()
+    form, keys = max(forms, key=lambda item: len(row.keys() & {*item[1]}) / len(item[1]))
     lacks = ", ".join(key for key in keys if key not in row)
     keys = ", ".join(map(str, [*row][:12]))
     return f"it has the keys {keys}; {form} comes closest, which also has {lacks}"
@@ -80,14 +63,14 @@ def _plain(key: int | str, row: Any, keyed: bool) -> Any:
     if isinstance(row.get("doc"), dict):
         row = {k: v for k, v in row.items() if k in _NAMES["response"]} | row["doc"]
     if "messages" in row:
-        asked = [turn for turn in row["messages"] if turn.get("role") == "user"]
-        row = row | {"query": query_of(str(asked[-1].get("content", "")))} if asked else row
+        question = [turn["content"] for turn in row["messages"] if turn.get("role") == "user"]
+        row = row | {"query": query_of(str(question[-1]))} if question else row
     if {"video_id", "task", "answer"} <= row.keys():  # VTimeLLM's log
         if row["task"] != "grounding":
             return None
         qid = f"{row['video_id']}_{dict(row.get('info') or {}).get('sentence_id')}"
-    found = {ours: _value(ours, row, names) for ours, names in _NAMES.items()}
-    found = {ours: value for ours, value in found.items() if value is not None}
+    values = ((ours, _value(ours, row, names)) for ours, names in _NAMES.items())
+    found = {ours: value for ours, value in values if value is not None}
     if "pred" in row:
         found.setdefault("pred", [])  # null: unparsed
     if not found.keys() & {"pred", "response"}:

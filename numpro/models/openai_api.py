@@ -258,8 +258,8 @@ class ServedModel(VideoModel):
 
     def _refused(self, error) -> str:
         """Return what a server said that answers with an error; raise when it always will."""
-        status, said = error.status_code, words_of(error.response)
-        why = f"{status}: {self._clean(said)}"
+        status, words = error.status_code, words_of(error.response)
+        why = f"{status}: {self._clean(words)}"
         if status == 401:  # what it says may hold a part of the key
             place = self.key_variable or "named by key_variable, which is none"
             source = f"it is read from the environment variable {place}"
@@ -270,7 +270,7 @@ class ServedModel(VideoModel):
             advice = "nothing was sent there; give it as base_url where you trust it"
             redirects = f"{self.base_url} redirects to {place} ({status})"
             raise ConnectionError(f"{redirects}: {advice}") from None
-        if status == 404 and "model" in said.lower():
+        if status == 404 and "model" in words.lower():
             raise ValueError(f"{self.base_url} has no model {self.model!r}: {why}") from None
         if status == 404:
             end = "" if self.base_url.endswith("/v1") else "; should base_url end in /v1?"
@@ -301,10 +301,9 @@ class ServedModel(VideoModel):
         cut = end == "length" and (spent.get("answer_tokens") or limit or "all")
         if not (text := text_of(message.content)).strip():
             why = f"server: an empty answer (finish_reason {end!r})"
-            for field in ("reasoning_content", "reasoning"):
-                if getattr(message, field, None):
-                    why += f"; its text stands in {field}: let it think for longer, or not at all"
-                    break
+            fields = ("reasoning_content", "reasoning")
+            if place := next((name for name in fields if getattr(message, name, None)), None):
+                why += f"; its text stands in {place}: let it think for longer, or not at all"
             return NoAnswer(why + (f"; cut off after {cut} tokens" if cut else "")), spent
         return CutResponse(text, cut) if cut else text, spent
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
 from numpro.prompting.reading import NUM, Item, clean_text, numbers_in
-from numpro.prompting.vocabulary import words
+from numpro.prompting.vocabulary import rewriter, words
 from numpro.spans import one_of
 
 EMPTY = "empty answer"
@@ -82,29 +82,15 @@ _LASTS = words(",?(?: @and)?(?: it)? (?:@lasts)(?: @the)* $")
 _LIST = words("(?:[,;、] ?(?:@and|or|then)?|@and|or|then),? ?(?:from|between|in)?(?: @the)*")
 _BEGINS, _ENDS, _WHOLE, _ABSENT = map(words, ("@begins", "@ends", "@whole", "@absent"))
 _OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
-_NULL = re.compile(r"[\"', ]{0,4}end[ \"']?(?:time|frame)?[^\da-z]{1,5}(?:null|none)")  # of JSON
 _SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
 _TILL = words(
     r"(?:@start\D{0,24}@to|till?|up to|before|(?:during|in|within|for) the first)(?: the)? ?$"
 )
-_DENIED = words("@absent(?:(?!@turn).){0,80}")
-_NOT_BEFORE = words(r"@absent(?:(?!@turn).){0,80}(?:until|before) (?=(?:@the )?(?:@frame )?\d|t=)")
-_NOT_FROM = words(
-    r"(?:@denial)(?: ?(?:think|believe|it|is|@from|@between|in|at|during|@the|@frame|@second|第))"
-    r"{0,6} ?(?:\d|t=)(?:(?!@turn|, (?!\d)).){0,80}"
-)
-_ABOUT = words("(?:@about)(?:(?!@clause).){0,160}")
 _NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
 _ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{|@correction")
 _ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
-_TWO = re.compile(r"[\[({<]([^][(){}<>,;]+)[,;]([^][(){}<>,;]+)(?:, ?[01]?\.\d+ ?)?[])}>]")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
-_REWRITTEN = (
-    (_NULL, " onwards"), (_TWO, r" \1~\2 "), (_NOT_BEFORE, " since "), (_DENIED, " "),
-    (_NOT_FROM, " "),
-)  # fmt: skip
-
-
+_rewritten, _without_about = rewriter("spans"), rewriter("about")
 _HALF = re.compile(r"\d[:,]?\s*$|\d\.\d.*\d\.\s*$", re.DOTALL)  # "3 to 1", "3.0 to 7."
 _LINKED = words(r"(?:@from|@to|@between\D{0,9}[\d.]+ ?@and)(?: @the)*(?: @frame| @second)?$")
 
@@ -189,9 +175,7 @@ def _merged(run: list[Item]) -> list[Item]:
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
     """Return the spans in a text and their unit."""
     only = len(text) < 300 and not _ONLY.sub("", text)
-    for pattern, new in _REWRITTEN:
-        text = pattern.sub(new, text)
-    text = " ".join(text.translate(_BRACKETS).split())
+    text = " ".join(_rewritten(text).translate(_BRACKETS).split())
     kept = []
     for run in _runs(text, _items(text, numbers_in(text))):
         if only or (len(run) > 2 and run[0].unit) or any(x.pair or x.anchored for x in run):
@@ -250,7 +234,7 @@ def parse_moment(
         return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
     parts = dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean))
     # what is said of the whole film is read only where there is nothing else
-    for part in dict.fromkeys((*(_ABOUT.sub(" ", part) for part in parts), *parts)):
+    for part in dict.fromkeys((*(_without_about(part) for part in parts), *parts)):
         spans, unit = _spans(part)
         if any(b is None or b >= 0 for _, b in spans):
             return MomentAnswer(text, spans, unit)

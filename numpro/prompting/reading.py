@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from numpro.prompting.number_words import write_digits
-from numpro.prompting.vocabulary import WORDS, words
+from numpro.prompting.vocabulary import WORDS, rewriter, words
 
 _READ = 2000  # characters read at each end of a long text
 _NUMBERS = 120  # numbers read at each end of a list of spans
@@ -47,41 +47,8 @@ _OPENED = re.compile(
 _CLOSED = re.compile(
     rf"[<\[◁](?:/(?:seed:)?|\|end_of_){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
 )
-_TABLE = re.compile(r"\|(.+)\|\s*\n\s*\|[ :|-]+\|((?:\s*\n\s*\|.+\|)+)")
-_LATEX = re.compile(r"\\(?:[,;:! ]|q?quad|(?:text|math)[a-z]*)|\$")
-_BOX = rf"boxed ?\{{({NUM}[ s]*)\}}"  # of one number: two are the ends of a span
-_BOXES = re.compile(rf"{_BOX}([^{{}}]{{1,40}}){_BOX}")
-_ECHO = re.compile(r"during which[^?]{0,400}\?|is given as.{0,80}?\.(?!\d)|scale from 1 to 5")
-_TAG = re.compile(r"</(?!answer)[a-z]{1,16}>|<(?:b|i|em|strong|li|p|br|span)>")
-_GLUED = re.compile(r"(\d(?=to)|(?=from))(to|from)(?=\d)")  # "from3to7"
-_IN_SECONDS = re.compile(r"\((?:s|secs?|seconds?)\) ?:")
-# the time tokens of VTG-LLM, digit by digit; pairs of tokens, TRACE's with <sep> between
 _SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}
-_TOKENS = re.compile(rf"(?:<time (?:{'|'.join(_SIGNS)}|\d)> ?)+")
-_PAIRED = re.compile(rf"(?:<t(?=\d)|(?<!\d)(?=\d{{1,6}}\.\d<sep>))({NUM})(?:> ?<t|<sep>)({NUM})>?")
-# a decimal comma: the unit says so, before or behind, of both ends where both have one
-_COMMA = words(
-    r"(@second )?(?<![\d.,])\d{1,6},\d{1,2}(?![\d,])(?: ?(?:@to|@and)(?: @the)* ?(?:@second )?"
-    r"\d{1,6},\d{1,2}(?![\d,]))?( ?(?:@second|s)(?![a-z]))?"
-)
-_CLOCK = words(
-    r"(?:(?<![a-z])(?:@minute|@hour) )?(?<!\d)(?<!\d[.:])(?:(\d{1,3}):)?(\d{1,4})[:']"
-    r"(\d\d(?:\.\d+|,\d{3})?)(?!\d)(?: ?(?:@minute|@hour)(?![a-z]))?"
-)
-_TIME_UNIT = "(?:@hour|@minute)(?![a-z])"
-# "from 1 to 2 minutes", "minute 1 to 2"
-_SHARED = words(rf"(?<![\d.:=a-z])({NUM})( ?(?:@to|@and)(?: @the)* ?)(?={NUM} ?({_TIME_UNIT}))")
-_BEFORE = words(
-    rf"(?<![a-z\d-])(?<!\d )((?:@hour|@minute)) ({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z])))"
-    rf"(?:( ?(?:@to|@and) ?)({NUM})(?! ?(?:{_TIME_UNIT}|@second|s(?![a-z]))))?"
-)
-_LINK = "(?:,? @and)?,? ?"
-_HOURS, _MINUTES = (rf"{NUM}[ -]?@{unit}(?![a-z])" for unit in ("hour", "minute"))
-_LONG = words(
-    rf"(?<![\d.a-z])(?:(?:{_HOURS}(?:{_LINK}{_MINUTES})?|{_MINUTES})"
-    rf"(?:{_LINK}{NUM} ?(?:@second|s)(?![a-z]))?|{NUM} ?(?:ms|milliseconds?)(?![a-z]))"
-)
-_PART = words(rf"({NUM})[ -]?(?:(@hour)|(@minute)|(ms|millis)|)")
+_PART = words("(@number)[ -]?(?:(@hour)|(@minute)|(ms|millis)|)")
 _SECONDS = {1: 1, 2: 3600, 3: 60, 4: 0.001}  # by the group of the unit
 
 
@@ -124,25 +91,14 @@ def _token_digits(match: re.Match) -> str:
     return f"t={''.join(_SIGNS.get(name, name) for name in names)} "
 
 
-def _unit_behind(match: re.Match) -> str:
-    """Rewrite "minute 1 to 2" as "1 minute to 2 minute"."""
-    unit, first, joined, last = match.groups()
-    return f"{first} {unit}" + (f"{joined}{last} {unit}" if last else "")
-
-
 def _length(match: re.Match) -> str:
     """Rewrite "1 min 5 s" in seconds."""
     parts = _PART.finditer(match[0])
     return f"{round(sum(float(part[1]) * _SECONDS[part.lastindex] for part in parts), 6)}s "
 
 
-# in this order: one of these signs must be there, a pattern, what takes its place
-_PLAIN = (
-    ("", _ECHO, " "), ("<", _TAG, " "), ("<", _TOKENS, _token_digits),
-    ("<", _PAIRED, r"t=\1 to t=\2"), ("{", _BOXES, r"\1\2\3"), ("(", _IN_SECONDS, " seconds:"),
-    (",", _COMMA, _decimal), ("", _GLUED, r"\1 \2 "), (":'", _CLOCK, _clock),
-    ("", _SHARED, r"\1 \3\2"), ("", _BEFORE, _unit_behind), ("", _LONG, _length),
-)  # fmt: skip
+_raw = rewriter("raw", table=_row_by_row)
+_plain = rewriter("clean", token=_token_digits, decimal=_decimal, clock=_clock, length=_length)
 
 
 def _outside_thought(text: str) -> tuple[str, bool]:
@@ -167,11 +123,7 @@ def clean_text(text: str) -> tuple[str, bool]:
     text, unfinished = _outside_thought(text)
     if len(text) > 2 * _READ:
         text = text[:_READ] + " . . " + text[-_READ:]
-    text = _LATEX.sub(" ", _TABLE.sub(_row_by_row, text))
-    text = write_digits(" ".join(text.translate(_SAME).lower().split()))
-    for signs, pattern, new in _PLAIN:
-        if not signs or any(sign in text for sign in signs):
-            text = pattern.sub(new, text)
+    text = _plain(write_digits(" ".join(_raw(text).translate(_SAME).lower().split())))
     return text.strip(), unfinished
 
 

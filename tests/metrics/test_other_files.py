@@ -72,8 +72,8 @@ def unitime(query, _, span):
 
 
 def ms_swift(query, text, _):
-    asked = f"<video>During which frames can we see {query[1]}? Answer with seconds."
-    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
+    question = f"<video>During which frames can we see {query[1]}? Answer with seconds."
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
     return {
         "response": text,
         "labels": None,

@@ -12,7 +12,7 @@ from PIL import Image
 from projects import longva_config
 
 from numpro import NumberStyle, number_frames
-from numpro.models import VideoModel, load_model
+from numpro.models import CutResponse, Question, VideoModel, load_model
 from numpro.models.files import ADAPTER_NOTES, read_notes
 from numpro.models.loading import pick_dtype
 from numpro.models.local import LORA_TARGETS
@@ -266,6 +266,19 @@ def test_questions_about_one_video_are_answered_as_one_by_one(longva, clip, prom
     assert longva.respond(frames, [], 8) == longva.answer(clip, []) == []
 
 
+def test_a_response_that_did_not_end_says_so(longva, clip, prompts, monkeypatch):
+    frames = number_frames(clip.frames)
+    (text,) = longva.respond(frames, prompts[:1], 8)
+    assert isinstance(text, CutResponse) and text.tokens == 8
+    ids = longva.encode(text)
+    monkeypatch.setattr(longva.model.generation_config, "eos_token_id", ids[-1])
+    length = ids.index(ids[-1])  # it ends before this token now
+    (ended,) = longva.respond(frames, prompts[:1], 8)
+    assert not isinstance(ended, CutResponse) and longva.encode(ended) == ids[:length]
+    (cut,) = longva.respond(frames, prompts[:1], length)
+    assert isinstance(cut, CutResponse) and (cut, cut.tokens) == (ended, length), "no end was seen"
+
+
 def test_answers_equal_greedy_steps_without_any_cache(longva, clip, prompts):
     frames = number_frames(clip.frames)
     ids = torch.tensor([longva.video_ids(len(frames)) + longva.question_ids(prompts[0].text)])
@@ -315,6 +328,20 @@ def test_answers_are_parsed_and_in_order(clip):
     text = "The highlight frames are in the 3, 4 frames. Their saliency scores are 1.0, 2.5"
     (answer,) = Scripted(text).answer(clip, QUERIES[:1], task="highlight_detection")
     assert answer.labels == (3, 4) and answer.scores == (1.0, 2.5)
+
+
+def test_a_cut_response_is_no_answer_where_it_was_cut_amid_its_span(clip):
+    texts = CutResponse("From Frame 2 to Frame 1", 9), CutResponse("From 1 to 2. A man", 9)
+    model = Scripted(*texts)
+    cut, whole = model.answer(clip, QUERIES[:2], max_new_tokens=9)
+    assert (cut.spans, cut.reason) == ((), "cut off after 9 tokens")
+    assert (cut.text, whole.spans, whole.reason) == (texts[0], ((1, 2),), None)
+    assert type(cut.text) is str
+    for options, most in (({}, 32), ({"max_new_tokens": 5}, 5)):
+        model.answer(clip, QUERIES[:2], Question(**options))
+        assert model.shown[2] == most
+    with pytest.raises(ValueError, match="max_new_tokens must be 1 or more; got 0"):
+        Question(max_new_tokens=0)
 
 
 def test_nothing_is_drawn_when_nothing_is_to_be_drawn(clip):

@@ -59,4 +59,4 @@ def write_digits(text: str) -> str:
     '从第12帧到第23帧'
     """
     marked = _WORD.sub(_marked, _NUMERALS.sub(_numeral, text))
-    return _places(marked) if "⟨" in marked or "second" in marked else marked
+    return _places(marked) if "⟨" in marked or "the second" in marked else marked

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -19,13 +20,17 @@ def words(pattern: str) -> re.Pattern:
 
 def rewriter(name: str, **functions: Callable[[re.Match], str]) -> Callable[[str], str]:
     """Return what rewrites a text by the rules of a name; `functions` are those that rules name."""
-    rules = [(rule.get("signs"), words(rule["find"]), rule) for rule in WORDS["rewritings"][name]]
-    steps = [(s, p, functions[r["by"]] if "by" in r else r["put"]) for s, p, r in rules]
+    steps = []
+    for rule in WORDS["rewritings"][name]:
+        new = functions[rule["by"]] if "by" in rule else rule["put"]
+        if isinstance(new, str) and "\\" in new:  # read at a match only: most rules have none
+            new = partial(lambda template, match: match.expand(template), new)
+        steps.append((rule.get("signs"), words(rule["find"]).sub, new))
 
     def rewrite(text: str) -> str:
-        for signs, pattern, new in steps:
+        for signs, substitute, new in steps:
             if not signs or any(sign in text for sign in signs):
-                text = pattern.sub(new, text)
+                text = substitute(new, text)
         return text
 
     return rewrite

@@ -45,7 +45,7 @@ _OPENED = re.compile(
     rf"[<\[◁]\|?(?:begin_of_|seed:)?{_MIND}(?![a-z])|<\|channel\|>analysis<\|message\|>"
 )
 _CLOSED = re.compile(
-    rf"[<\[◁](?:/(?:seed:)?|\|end_of_){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
+    rf"[<\[◁](?:/(?:seed:)?|\|(?:end_of_|/)){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
 )
 _SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}
 _PART = words("(@number)[ -]?(?:(@hour)|(@minute)|(ms|millis)|)")
@@ -70,6 +70,8 @@ def _row_by_row(table: re.Match) -> str:
     """Rewrite a table in Markdown so that each cell follows the name of its column."""
     lines = [table[1], *filter(str.strip, table[2].splitlines())]
     names, *rows = ([cell.strip() for cell in line.strip(" |").split("|")] for line in lines)
+    if any(name[:1].isdigit() for name in names):  # they name no columns
+        return table[0]
     return ". ".join("; ".join(map(": ".join, zip(names, row, strict=False))) for row in rows)
 
 
@@ -136,8 +138,9 @@ def _number(text: str, match: re.Match, floor: int) -> Item | None:
     end = last if word == "frame" and pre and pre["frame"] else post.end()
     before = "" if pre else text[max(first - 1, floor) : first]
     named = pre and pre.lastgroup and len(pre[pre.lastgroup]) > 1
-    after = "" if named else text[end : end + 1]  # "frame 5x" is frame 5, "f5x" is a name
-    if re.search("[a-z]", before + after):
+    while named and "a" <= text[end : end + 1] <= "z":  # "frame 5x" is 5, "f5x" a name
+        end += 1
+    if re.search("[a-z]", before + text[end : end + 1]):
         return None
     unit = None if word == "ordinal" else word
     if pre and unit in (None, "frame"):

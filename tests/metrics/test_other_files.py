@@ -137,6 +137,13 @@ def test_files_of_others_are_read_as_they_are(tmp_path, name):
         assert scores["mIoU"] == pytest.approx(200 / 3)
 
 
+def test_a_prediction_of_null_is_unparsed(tmp_path):
+    made = rows(time_r1)
+    made[0]["pred"] = None
+    scores = metrics.evaluate_moment_predictions(jsonl(tmp_path / "p.jsonl", made))
+    assert (scores["n"], scores["unparsed"]) == (3, 1)
+
+
 @pytest.mark.parametrize("name", ["timelens", "lmms-eval-samples", "videomind", "time-r1"])
 def test_two_answers_to_one_query_are_found_out(tmp_path, name):
     file, make, write = FILES[name]

@@ -1,7 +1,7 @@
 """Two hundred answers that were written down before the reader was changed for them.
 
 Each stands for a kind: how a model or a person puts when something happens. At least 97 % of them
-must be read right, with the right unit. Those that are not are listed by the test.
+must be read right, with the right unit; `NOT_READ` are those that are not.
 """
 
 import pytest
@@ -281,6 +281,7 @@ HELD_OUT = [
     ("未找到", ABSENT, None),
 ]
 KINDS = len(HELD_OUT)
+NOT_READ = ["The frames showing it are 3 through 7."]  # the span is, its unit is not
 
 
 def read_right(text, wanted, unit):
@@ -293,7 +294,7 @@ def read_right(text, wanted, unit):
 def test_of_two_hundred_answers_at_least_97_percent_are_read_right():
     assert KINDS >= 200 and len({text for text, *_ in HELD_OUT}) == KINDS
     wrong = [text for text, *right in HELD_OUT if not read_right(text, *right)]
-    assert len(wrong) <= 0.03 * KINDS, wrong
+    assert len(wrong) <= 0.03 * KINDS and wrong == NOT_READ
 
 
 # --- wordings made from a form, a unit and a span ---

@@ -283,9 +283,12 @@ def read_queries(path: Path, true_path: Path, dataset: str | None, readers: set)
     if path != true_path:
         true = read_truth(true_path, dataset)
         places = _paired(table, true, path, true_path)
-    lengths, own = np.array(true.durations)[places], np.array(table.durations)
+    lengths, lengths_here = np.array(true.durations)[places], np.array(table.durations)
     # a row without a video stands for itself
     other = (video or true.videos[j] for video, j in zip(table.videos, places, strict=True))
     videos = [v or f"query {name}" for v, name in zip(other, table.names, strict=True)]
-    durations, spans = np.where(np.isnan(lengths), own, lengths), true.true.spans().take(places)
+    durations, spans = (
+        np.where(np.isnan(lengths), lengths_here, lengths),
+        true.true.spans().take(places),
+    )
     return Queries(path, true_path, table, videos, durations, spans)

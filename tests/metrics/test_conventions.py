@@ -199,12 +199,12 @@ def test_all_says_what_cannot_be_had_and_why(tmp_path):
 
 
 def test_the_words_of_the_table():
-    said = {name: differences(name) for name in CONVENTIONS}
-    assert "IoU > t, not >=" in said["unitime"] and "can pass 1" in said["unitime"]
-    assert "rounded to 2 decimals" in said["vtimellm"] and "divides by zero" in said["vtimellm"]
-    assert "rounded outwards to whole seconds" in said["vue-tr-v2"]
-    assert "the first true span" in said["timelens"] and "true span" not in said["moment-detr"]
-    assert "clipped to the film" in said["lighthouse"] and "any wording" in said["numpro"]
+    words = {name: differences(name) for name in CONVENTIONS}
+    assert "IoU > t, not >=" in words["unitime"] and "can pass 1" in words["unitime"]
+    assert "rounded to 2 decimals" in words["vtimellm"] and "divides by zero" in words["vtimellm"]
+    assert "rounded outwards to whole seconds" in words["vue-tr-v2"]
+    assert "the first true span" in words["timelens"] and "true span" not in words["moment-detr"]
+    assert "clipped to the film" in words["lighthouse"] and "any wording" in words["numpro"]
     assert all(rule.source and rule.reader in READERS for rule in CONVENTIONS.values())
 
 
@@ -329,7 +329,7 @@ def charades(tmp_path_factory):
     return {"text": text, "lighthouse": folder / "lighthouse_charades_test_release.jsonl"}
 
 
-def said(path, wording):
+def worded(path, wording):
     """Write TimeChat's spans as texts of this wording."""
     rows = json.loads((REFERENCE / "charades_sta" / "timechat_spans.json").read_text())
     made = ({"qid": q, "vid": r["vid"], "query": r["query"],
@@ -342,7 +342,7 @@ def said(path, wording):
 def test_the_same_spans_score_as_under_each_projects_scorer(tmp_path, charades, form):
     predicted = REFERENCE / "charades_sta" / "timechat_spans.json"
     if form == "texts":
-        predicted = said(tmp_path / "said.jsonl", "It happens in {} - {} seconds")
+        predicted = worded(tmp_path / "said.jsonl", "It happens in {} - {} seconds")
     for truth in ("text", "lighthouse"):
         found = by_name(evaluate(predicted, charades[truth], convention="all", label_seconds=1))
         for (file, name), values in CHARADES.items():
@@ -355,7 +355,7 @@ def test_the_same_spans_score_as_under_each_projects_scorer(tmp_path, charades, 
 def test_another_sentence_of_the_same_spans_is_read_by_one_task_and_not_by_the_other(
     tmp_path, charades
 ):
-    predicted = said(tmp_path / "said.jsonl", "From {} seconds to {} seconds.")
+    predicted = worded(tmp_path / "said.jsonl", "From {} seconds to {} seconds.")
     found = by_name(evaluate(predicted, charades["text"], convention="all", label_seconds=1))
     assert [found["lmms-eval-charades"][m] for m in METRICS] == [0, 0, 0, 0]
     assert found["lmms-eval-charades"]["unparsed"] == 3720

@@ -17,6 +17,7 @@ from numpro.datasets.rows import csv_rows, json_rows
 
 _KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _NAMES = _KNOWN["names"]
+_OTHERS = {"messages", "doc", "span", "timestamps"}  # keys of rows that are rewritten
 
 
 def closest_form(row: dict) -> str:
@@ -44,7 +45,7 @@ def plain_rows(path: Path, keyed: bool) -> Iterator[tuple[int | str, Any]]:
         rows = json_rows(path, keyed)
     for name, row in rows:
         parts = [(name, row)]
-        if isinstance(row, dict) and row and all(">>>" in key for key in row):
+        if isinstance(row, dict) and ">>>" in next(iter(row), ""):
             parts = row.items()  # TimeLens writes such a line for each query
         for key, part in parts:
             if (found := _plain(key, part, keyed)) is not None:
@@ -83,8 +84,7 @@ def _is_plain(row: dict, keyed: bool) -> bool:
     """Tell whether a row is as numpro's are, or as those that are read without rewriting."""
     pred = row.get("pred") or []
     flat = isinstance(pred, list) and pred and not isinstance(pred[0], list)
-    other = flat or row.keys() & {"messages", "doc", "span", "timestamps"}
-    return not other and (keyed or "qid" in row or "id" in row)
+    return not flat and _OTHERS.isdisjoint(row) and (keyed or "qid" in row or "id" in row)
 
 
 def _value(ours: str, row: dict, names: Iterable[str]) -> Any:

@@ -41,6 +41,8 @@ def plain_rows(path: Path, keyed: bool) -> Iterator[tuple[int | str, Any]]:
     """
     if separator := {".tsv": "\t", ".csv": ","}.get(path.suffix.lower()):
         rows: Iterable = csv_rows(path, separator)
+    elif path.suffix.lower() == ".xlsx":
+        raise ValueError("is a spreadsheet: save it as .tsv or .csv")
     else:
         rows = json_rows(path, keyed)
     for name, row in rows:

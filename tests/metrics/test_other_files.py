@@ -173,6 +173,13 @@ def test_an_unknown_format_is_named_with_what_comes_close(tmp_path):
         metrics.evaluate_moment_predictions(path)
 
 
+def test_a_spreadsheet_is_to_be_saved_as_a_table(tmp_path):
+    path = tmp_path / "p.xlsx"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="p.xlsx: is a spreadsheet: save it as .tsv or .csv"):
+        metrics.evaluate_moment_predictions(path)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_ends_that_are_no_numbers_are_named(tmp_path, bad):
     made = rows(time_r1)

@@ -97,9 +97,12 @@ def _longva(shape, tokenizer, _):
 
 
 def _qwen(shape, tokenizer, qwen_config):
-    from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+    from types import SimpleNamespace
 
-    from numpro.models.families import Qwen
+    from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+    from transformers.models.qwen2_vl import Qwen2VLProcessor
+
+    from numpro.models.frame_inputs import FrameInputs
     from numpro.models.positions import correct_positions
     from numpro.models.transformers_vlm import TransformersVlm
 
@@ -115,8 +118,11 @@ def _qwen(shape, tokenizer, qwen_config):
     model = Qwen2VLForConditionalGeneration(config)
     correct_positions(model)
     pictures = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 1 << 20})
-    family = Qwen("", config, tokenizer, pictures, False, None, None)
-    return TransformersVlm("random Qwen2-VL", model, tokenizer, family, None)
+    lenient = {"check_argument_for_proper_class": lambda *_: None}
+    kind = type("Qwen2VLProcessor", (Qwen2VLProcessor,), lenient)
+    processor = kind(pictures, tokenizer, SimpleNamespace(), chat_template=tokenizer.chat_template)
+    inputs = FrameInputs("random", processor, config, False, {}, {}, True)
+    return TransformersVlm("random Qwen2-VL", model, inputs)
 
 
 def flops(model, patches, tokens, text_parameters, tower_parameters):

@@ -136,8 +136,27 @@ class VideoModel(ABC):
             for r in responses
         ]
 
-    def visible_size(self, height: int, width: int) -> tuple[int, int] | None:
-        """Return height and width of a whole frame as the model sees it; None: not known."""
+    @property
+    def native_unit(self) -> str | None:
+        """What the model's own processor writes beside frames when it is asked nothing more.
+
+        ``second`` for times, ``frame`` for a count, None for nothing (or where it is not known).
+        """
+        return None
+
+    def native_marks(self, seconds: Sequence[float]) -> list[str]:
+        """Return what it writes beside frames at these times, without the words around.
+
+        One number a frame, or one for the frames that it merges, such as ``["1.0", "5.0"]`` or
+        ``["00:01", "00:05"]``; [] where it writes nothing.
+        """
+        return []
+
+    def visible_size(self, height: int, width: int, count: int = 2) -> tuple[int, int] | None:
+        """Return height and width of a whole frame as the model sees it; None: not known.
+
+        `count` is of how many frames it is one: some classes have one budget of pixels for all.
+        """
         return None
 
     def prepare(
@@ -161,7 +180,7 @@ class VideoModel(ABC):
         if not prompts or prompts[0].frame_labels is None:
             return clip.frames, prompts
         height, width = clip.frames.shape[1:3]
-        if visible := self.visible_size(height, width):
+        if visible := self.visible_size(height, width, len(clip.frames)):
             warn_unreadable(style, (width, height), visible[::-1], stacklevel=3)
         return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
 

@@ -1,5 +1,6 @@
 """What a question about a clip will cost, told before it is asked: tokens and memory."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,6 @@ class Cost:
         Visual tokens a frame becomes (half a pair's where frames go in by pairs).
     shared_tokens
         Tokens that are run once: the video and the words all questions begin with.
-    runs
-        How often they are run after all: once a question where a model cannot share them.
     question_tokens
         Tokens of the longest question after that, and of the longest answer.
     batch
@@ -51,7 +50,6 @@ class Cost:
     cache: int
     work: int
     where: str
-    runs: int = 1
 
     @property
     def memory(self) -> int:
@@ -61,11 +59,10 @@ class Cost:
     def __str__(self) -> str:
         parts = (self.memory, self.weights, self.cache, self.work)
         whole, weights, cache, work = (f"{part / 2**30:.2f}" for part in parts)
-        shared = "once for" if self.runs == 1 else "anew for each of"
         height, width = self.visible_size
         return (
             f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {width} x {height} "
-            f"pixels; {self.shared_tokens} tokens run {shared} {self.queries} questions; about "
+            f"pixels; {self.shared_tokens} tokens run once for {self.queries} questions; about "
             f"{whole} GiB on {self.where} ({weights} weights, {cache} cache of {self.batch} at "
             f"once, {work} for the largest step, and a fifth more)"
         )
@@ -86,28 +83,33 @@ def predict_cost(
         How many tokens an answer may have.
     """
     prompts_ids, shared = model.encode_prompts(frames.shape, prompts)
-    images, runs = sum(map(model.is_visual, prompts_ids[0])), 1
+    images = sum(map(model.is_visual, prompts_ids[0]))
     batch = max(1, min(model.batch_size, len(prompts_ids)))
-    if not model.shares_prefix:  # each runs the whole video, and is answered alone
-        shared, batch, runs = max(map(len, prompts_ids)) - 1, 1, len(prompts_ids)
+    if not model.bears_padding:  # only questions of one length are answered at once
+        batch = min(batch, max(Counter(map(len, prompts_ids)).values()))
     module = model.model
-    text, vision = module.config.get_text_config(), module.config.vision_config
+    text = module.config.get_text_config()
+    vision = getattr(module.config, "vision_config", None) or text
     each = module.dtype.itemsize
     rest = max(len(ids) for ids in prompts_ids) - shared + most
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    token = 2 * text.num_hidden_layers * heads * width * each
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    token = 2 * sum("attention" in k and "linear" not in k for k in kinds) * heads * width * each
     # the widest moments of a layer: residual, queries, keys and values, or the inner states
-    step = shared * (4 * text.hidden_size + 3 * text.intermediate_size) * each
-    side = getattr(vision, "embed_dim", None) or vision.hidden_size
-    inner = getattr(vision, "intermediate_size", None) or int(vision.mlp_ratio * side)
+    wide = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    step = shared * (4 * text.hidden_size + 3 * wide) * each
+    side = getattr(vision, "embed_dim", None) or getattr(vision, "hidden_size", text.hidden_size)
+    inner = getattr(vision, "intermediate_size", None) or int(
+        getattr(vision, "mlp_ratio", 4) * side
+    )
     tower = 4 * images * (6 * side + 2 * inner) * each  # patches become tokens 2 x 2 by 2 x 2
     if module.config._attn_implementation == "eager":
         step += 2 * text.num_attention_heads * shared**2 * 4
     return Cost(
         frames=len(frames),
         queries=len(prompts_ids),
-        visible_size=model.visible_size(*frames.shape[1:3]),
+        visible_size=model.visible_size(*frames.shape[1:3], len(frames)) or frames.shape[1:3],
         tokens_per_frame=round(images / len(frames), 1),
         shared_tokens=shared,
         question_tokens=rest,
@@ -116,5 +118,4 @@ def predict_cost(
         cache=token * (shared * (1 + batch) + batch * rest),
         work=max(step, tower) + 4 * batch * text.vocab_size,  # and the logits
         where=f"{module.device} in {str(module.dtype).removeprefix('torch.')}",
-        runs=runs,
     )

@@ -25,6 +25,29 @@ def weights_folder(name: str) -> Path:
     return found
 
 
+def find_file(folder: str, name: str) -> str | None:
+    """Return the path of a checkpoint's file, here or in the hub's cache; None without one."""
+    from transformers.utils import cached_file
+
+    errors = ("missing_entries", "gated_repo", "connection_errors")
+    quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
+    return cached_file(folder, name, **quiet)
+
+
+def need_file(folder: str, *names: str) -> None:
+    """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
+    if not any(find_file(folder, name) for name in names):
+        raise FileNotFoundError(
+            f"{folder} has no {names[0]}; copy it from the base checkpoint (training saves "
+            "weights, and not always the files beside them)"
+        )
+
+
+def read_json_file(path: str | None) -> dict:
+    """Return what a JSON file holds; {} without one."""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+
+
 def fingerprint_files(names: Iterable[str]) -> str:
     """Hash the weight files in folders: their names, sizes and both ends of their content."""
     digest = hashlib.sha256()

@@ -1,7 +1,6 @@
 """What checkpoints that run in this process share: the prefix of a video, batches, their cost."""
 
 import logging
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,12 +21,13 @@ from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
 from numpro.models.loading import pick_device, weight_options
 from numpro.models.question import Question
-from numpro.models.sharing import Prefix, common_prefix, decode, in_batches
+from numpro.models.sharing import Prefix, common_prefix, decode, in_batches, in_equal_batches
 from numpro.models.threads import fit_threads
 from numpro.prompting import Prompt
 from numpro.spans import Labels
 from numpro.video import Clip
 
+_THOUGHT = ("<think>", "</think>")
 LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
 
@@ -120,8 +120,12 @@ class LocalModel(VideoModel):
         return LORA_TARGETS
 
     @property
-    def shares_prefix(self) -> bool:
-        """Whether questions can share a video: its layers must all attend to all of it."""
+    def bears_padding(self) -> bool:
+        """Whether a masked gap may stand before a question: all its layers attend to everything.
+
+        Sliding and linear layers take the gap for a part of the text. Their questions share a
+        video all the same, in batches of equal length.
+        """
         text = self.model.config.get_text_config()
         kinds = getattr(text, "layer_types", None) or []
         sliding = getattr(text, "sliding_window", None) and not kinds
@@ -176,6 +180,9 @@ class LocalModel(VideoModel):
             text.append(f"{first} x {len(ids)}" if visual else first)
         return "".join(text)
 
+    def take_frames(self, frames: np.ndarray, prompt: Prompt) -> None:
+        """Make of frames what all questions about them share; here nothing is."""
+
     @abstractmethod
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
         """Run the tokens that hold the video."""
@@ -208,16 +215,12 @@ class LocalModel(VideoModel):
         """Answer questions about one video (see `VideoModel.respond`).
 
         The video and the words that all questions begin with are run once; the questions follow
-        as a left-padded batch. A batch that does not fit into memory is halved, and what does
-        not fit alone is a `NoAnswer`.
+        as a left-padded batch, or in batches of equal length (`bears_padding`). A batch that does
+        not fit into memory is halved, and what does not fit alone is a `NoAnswer`.
         """
-        if len(prompts) > 1 and not self.shares_prefix:
-            reason = f"{self.name} has layers that do not attend to the whole video"
-            effect = "its questions cannot share it and are asked one by one"
-            warnings.warn(f"{reason}: {effect}", stacklevel=3)
-            return self.respond_singly(frames, prompts, max_new_tokens)
         if not prompts:
             return []
+        self.take_frames(frames, prompts[0])
         prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
         start = prompts_ids[0][:shared]
         prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
@@ -230,16 +233,30 @@ class LocalModel(VideoModel):
             limits = max_new_tokens, self.ends, self.pad
             answers = decode(self.model, prefix, batch, *limits, constraint)
             self.usage["answer_tokens"] += sum(map(len, answers))
-            texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
-            cut = [len(ids) == max_new_tokens for ids in answers]  # without an end
-            return [
-                CutResponse(t, max_new_tokens) if c else t for t, c in zip(texts, cut, strict=True)
-            ]
+            return [self.answer_text(ids, thinking, max_new_tokens) for ids in answers]
 
-        responses = in_batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
+        batches = in_batches if self.bears_padding else in_equal_batches
+        responses = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
         return responses
+
+    def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
+        """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
+
+        `thinking` tells that the prompt ends in the beginning of a thought. An answer of `most`
+        tokens was cut: it is a `CutResponse`.
+        """
+        whole, cut = self.tokenizer.decode(ids), len(ids) == most
+        if (thinking or _THOUGHT[0] in whole) and _THOUGHT[1] not in whole:
+            advice = "give template_kwargs (enable_thinking: false) or more tokens"
+            return NoAnswer(f"cut off inside its thought after {len(ids)} tokens: {advice}")
+        end = self.tokenizer.convert_tokens_to_ids(_THOUGHT[1])
+        if end in ids and end in self.tokenizer.all_special_ids:  # else it stays in the text
+            ids = ids[ids.index(end) + 1 :]
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return CutResponse(text, most) if cut else text
 
     @cached_property
     def answer_form(self) -> Callable[[str], AnswerForm]:

@@ -1,5 +1,6 @@
 """The classes of video LLMs by the model type of a checkpoint, and how one is loaded."""
 
+from difflib import get_close_matches
 from importlib import import_module
 
 from numpro.models.base import VideoModel
@@ -10,8 +11,17 @@ _CLASSES = {
     "longva": ("numpro.models.longva.video_model", "Longva"),
     "llava_qwen": ("numpro.models.longva.video_model", "OriginalLongva"),
 }
-_VLMS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "llava_next_video")
-_CLASSES |= dict.fromkeys(_VLMS, ("numpro.models.transformers_vlm", "TransformersVlm"))
+_GENERIC = ("numpro.models.transformers_vlm", "TransformersVlm")
+# image-text-to-text in the library, and not a user's turn of frames followed by an answer
+_OTHERS = {
+    **dict.fromkeys(
+        ("florence2", "instructblip", "instructblipvideo", "pix2struct", "t5gemma2", "udop",
+         "vision-encoder-decoder"), "an encoder-decoder",
+    ),
+    **dict.fromkeys(("blip", "blip-2", "git", "idefics", "kosmos-2"), "no chat model"),
+    "diffusion_gemma": "a diffusion model",
+    "mllama": "a model that attends across to its pictures",
+}  # fmt: skip
 
 
 def load_model(
@@ -38,8 +48,8 @@ def load_model(
         Of every local model: ``quantization`` (None, ``8bit``, ``4bit``), ``attention``
         (``sdpa``, ``flash_attention_2``, ``eager``) and ``constrained`` (True holds answers to
         the form that is asked for, `numpro.models.constrained`). Of transformers' own:
-        ``frames_as`` (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame. Of a
-        server: ``base_url``.
+        ``frames_as`` (``images``, ``video``), ``min_pixels`` and ``max_pixels`` of a frame,
+        ``processor_kwargs`` and ``template_kwargs`` (mappings). Of a server: ``base_url``.
 
     Raises
     ------
@@ -59,6 +69,7 @@ def load_model(
 def _class(name: str) -> tuple[str, str]:
     """Return module and class for a checkpoint, as its configuration says."""
     from transformers import PreTrainedConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     try:
         config, _ = PreTrainedConfig.get_config_dict(find_model(name))
@@ -67,7 +78,15 @@ def _class(name: str) -> tuple[str, str]:
     kind = config.get("model_type")
     if kind in _CLASSES:
         return _CLASSES[kind]
-    note = "; it brings its own code, which is not run" if "auto_map" in config else ""
+    known = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    fault = _OTHERS.get(kind) or ("an encoder-decoder" if config.get("is_encoder_decoder") else "")
+    if known and not fault:
+        return _GENERIC
+    note = f", {fault}" if fault else ""
+    note += "; it brings its own code, which is not run" if "auto_map" in config else ""
+    near = get_close_matches(str(kind), [*_CLASSES, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES], 3)
+    note += f"; near are {', '.join(near)}" if near and not known else ""
     raise ValueError(
-        f"model type must be one of {', '.join(sorted(_CLASSES))}; {name!r} is {kind!r}{note}"
+        f"model type must be one that transformers loads as image-text-to-text, with frames in a "
+        f"user's turn, or {' or '.join(_CLASSES)}; {name!r} is {kind!r}{note}"
     )

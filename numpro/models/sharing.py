@@ -26,22 +26,30 @@ class Prefix:
         Keys and values of its tokens; never changed.
     length : int
         How many tokens it holds.
-    place : int
-        The position of the next token (less than `length` where a video's tokens share theirs).
-    axes : int
-        How many equal position indices a token of text has (3 for Qwen's mRoPE, else 1).
+    place : int or tensor
+        The position of the next token; [axes, 1, 1] where a token has several (mRoPE), and less
+        than `length` where a video's tokens share theirs.
+    types : tuple of str
+        Inputs that say of each token what it is; what follows is text, 0.
     """
 
     cache: DynamicCache
     length: int
-    place: int
-    axes: int = 1
+    place: int | torch.Tensor
+    types: tuple[str, ...] = ()
 
     def branch(self, rows: int) -> DynamicCache:
-        """Return a cache with `rows` copies, which a batch may add to."""
+        """Return a cache with `rows` copies, which a batch may add to.
+
+        Layers of every kind make new tensors when their rows are chosen: full, sliding, linear
+        and sparse ones. Some keep them in dictionaries, which are copied too.
+        """
         many = copy.copy(self.cache)
         many.layers = [copy.copy(layer) for layer in self.cache.layers]
-        many.batch_repeat_interleave(rows)  # new tensors: the prefix's own stay
+        for layer in many.layers:
+            states = {name: v for name, v in vars(layer).items() if isinstance(v, dict)}
+            vars(layer).update({name: dict(v) for name, v in states.items()})
+        many.reorder_cache(torch.zeros(rows, dtype=torch.long))
         return many
 
 
@@ -92,15 +100,15 @@ def decode(
     rows, length = len(questions), max(map(len, questions))
     ids = torch.tensor([[pad] * (length - len(q)) + q for q in questions], device=model.device)
     real = torch.tensor([[0] * (length - len(q)) + [1] * len(q) for q in questions]).to(ids)
-    position_ids = (prefix.place + real.cumsum(1) - 1).clamp(min=0)
+    position_ids = prefix.place + (real.cumsum(1) - 1).clamp(min=0)
     mask = torch.cat([real.new_ones(rows, prefix.length), real], 1)
     ends = torch.tensor(sorted(ends), dtype=torch.long, device=model.device)
     cache, answers, going = prefix.branch(rows), [], real.new_ones(rows, dtype=torch.bool)
     while True:
-        axes = position_ids.expand(prefix.axes, -1, -1) if prefix.axes > 1 else position_ids
+        types = dict.fromkeys(prefix.types, torch.zeros_like(ids))
         logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=axes, past_key_values=cache,
-            use_cache=True, logits_to_keep=1,
+            input_ids=ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache,
+            use_cache=True, logits_to_keep=1, **types,
         ).logits[:, -1]  # fmt: skip
         logits = logits if constraint is None else constraint.mask(logits)
         ids = logits.argmax(-1, keepdim=True)
@@ -110,7 +118,7 @@ def decode(
             break
         if constraint is not None:
             constraint.advance(ids[:, 0].tolist())
-        position_ids = position_ids[:, -1:] + 1
+        position_ids = position_ids[..., -1:] + 1
         mask = torch.cat([mask, mask[:, :1]], 1)
     stops, written = set(ends.tolist()), torch.cat(answers, 1).tolist()
     return [list(takewhile(lambda token: token not in stops, tokens)) for tokens in written]
@@ -149,3 +157,13 @@ def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:
                 done.append(NoAnswer(f"out of memory: {failed}"))
             size = max(1, len(part) // 2)
     return done
+
+
+def in_equal_batches(ask: Callable[[list], list], items: Sequence[Sequence], size: int) -> list:
+    """Ask as `in_batches` does, with items of one length in a batch only: nothing is padded."""
+    done: dict[int, object] = {}
+    for length in sorted({len(item) for item in items}):
+        rows = [row for row, item in enumerate(items) if len(item) == length]
+        results = in_batches(ask, [items[row] for row in rows], size)
+        done |= dict(zip(rows, results, strict=True))
+    return [done[row] for row in range(len(items))]

@@ -37,25 +37,28 @@ def sequence(video: list[int], turns: Sequence[tuple[list[int], list[int]]], sha
     return sample | {"segment": segment, "position_ids": positions} if shared else sample
 
 
-def pad_batch(samples: Sequence[dict], pad: int, join: int = 0) -> dict:
+def pad_batch(samples: Sequence[dict], pad: int) -> dict:
     """Pad samples of `sequence` to one batch, on the right.
 
-    Their tensors, of videos of different lengths, are put in a row along the dimension `join`.
+    Their tensors are put in a row: along the first dimension, or along the second where each is
+    one video and their lengths differ. Other lists say something of each token: 0 where padded.
     """
     lengths = torch.tensor([len(s["input_ids"]) for s in samples])
     longest = int(lengths.max())
 
-    def padded(key: str, fill: int) -> torch.Tensor:
+    def padded(key: str, fill: int = 0) -> torch.Tensor:
         return torch.tensor([s[key] + [fill] * (longest - len(s[key])) for s in samples])
 
     batch = {"input_ids": padded("input_ids", pad), "labels": padded("labels", IGNORED)}
     batch["attention_mask"] = (torch.arange(longest)[None] < lengths[:, None]).long()
     if "segment" in samples[0]:
         batch["attention_mask"] = shared_mask(padded("segment", -1))
-        batch["position_ids"] = padded("position_ids", 0)
-    for key in samples[0]:
-        if torch.is_tensor(samples[0][key]):
-            batch[key] = torch.cat([s[key] for s in samples], join)
+    for key, value in samples[0].items():
+        if torch.is_tensor(value):
+            parts = [s[key] for s in samples]
+            batch[key] = torch.cat(parts, int(len({part.shape[1:] for part in parts}) > 1))
+        elif key not in (*batch, "segment"):
+            batch[key] = padded(key)
     return batch
 
 

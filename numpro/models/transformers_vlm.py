@@ -1,56 +1,55 @@
 """Video LLMs of the transformers library, by hub id or folder, behind our protocol.
 
-Prompts are made here and not by the library's processors: those cannot put words before each frame
-of every family, sample frames anew unless told not to, and need torchvision even for images. The
-tokens and pixels are the ones they give.
+One class for all of them: a checkpoint is asked through its own processor and chat template. What
+differs between classes is asked of the processor and the model; `numpro.models.processing` has the
+few that need more.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, ProcessorMixin
 
-# from its own module: the library's front (5.17) hides it where torchvision is missing
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
-from transformers.utils import cached_file
-
-from numpro.models.families import FAMILIES, Layout
+from numpro.models.frame_inputs import FrameInputs
 from numpro.models.local import LocalModel
 from numpro.models.positions import correct_positions
+from numpro.models.processing import read_processor
 from numpro.models.sharing import Prefix
 from numpro.models.training_batches import pad_batch, sequence
+from numpro.models.weights import read_weights
 from numpro.paths import find_model
 from numpro.prompting import Prompt
 from numpro.spans import one_of
 
 FRAMES_AS = ("images", "video")
+_TOKENS = ("input_ids", "attention_mask")
 
 
 class TransformersVlm(LocalModel):
-    """Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA-OneVision or LLaVA-NeXT-Video.
+    """Any video LLM of transformers whose processor puts frames into one user's turn.
 
     Attributes
     ----------
-    family : numpro.models.families.Family
-        How frames become its inputs.
+    frame_inputs : numpro.models.frame_inputs.FrameInputs
+        How frames and a prompt become its inputs.
     frames_as : {"images", "video"}
         One image a frame (the default), or all of them as one video.
     """
 
-    def __init__(self, name, model, tokenizer, family, template):
-        super().__init__(name, model, tokenizer)
-        self.family, self.template = family, template
-        self.frames_as = FRAMES_AS[family.as_video]
-        config = model.config
-        self._kinds = {config.image_token_id: 1, config.video_token_id: 2}
-        self._mrope = config.model_type.startswith("qwen")
+    def __init__(self, name, model, frame_inputs, options=None):
+        super().__init__(name, model, frame_inputs.processor.tokenizer)
+        self.frame_inputs, self._options = frame_inputs, options or {}
+        self.frames_as = FRAMES_AS[frame_inputs.as_video]
+        self._placed = "position_ids" in signature(model.forward).parameters
 
     @classmethod
     def read(
         cls, name: str, how: dict, frames_as: str = "images", min_pixels: int | None = None,
-        max_pixels: int | None = None,
+        max_pixels: int | None = None, processor_kwargs: Mapping | None = None,
+        template_kwargs: Mapping | None = None,
     ) -> "TransformersVlm":  # fmt: skip
         """Read a checkpoint of the library.
 
@@ -58,80 +57,106 @@ class TransformersVlm(LocalModel):
         ----------
         frames_as : {"images", "video"}
             One image a frame, each number in tokens of its own; or all frames as one video, as
-            the models were trained (Qwen's then join pairs of frames).
+            the models were trained (many then join frames by pairs).
         min_pixels, max_pixels
-            Between what areas a frame is shown to Qwen's models; None: as their files say.
+            Between what areas a frame is shown, where the class lets one choose; None: as its
+            files say.
+        processor_kwargs
+            Arguments of its image processor, or of its video processor, over those of
+            `numpro.models.processing.ARGUMENTS`.
+        template_kwargs
+            Arguments of its chat template, such as ``{"enable_thinking": False}``.
         """
         one_of("frames_as", frames_as, FRAMES_AS)
-        folder, ours = find_model(name), {"trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **ours)
-        # Pillow's, so that a frame is the same with and without torchvision
-        pictures = AutoImageProcessor.from_pretrained(folder, backend="pil", **ours)
-        model = AutoModelForImageTextToText.from_pretrained(folder, **how)
-        kind, as_video = model.config.model_type, frames_as == "video"
-        files = folder, model.config, tokenizer, pictures
-        family = FAMILIES[kind](*files, as_video, min_pixels, max_pixels)
-        if as_video and kind.startswith("llava"):
-            _ = family.video_processor  # what it needs is missed now and not amid a run
-        if kind in ("qwen2_vl", "qwen2_5_vl"):
+        folder, as_video = find_model(name), frames_as == "video"
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        processor = read_processor(folder, config, as_video)
+        given, bounds = dict(processor_kwargs or {}), (min_pixels, max_pixels)
+        options = dict(zip(("min_pixels", "max_pixels"), bounds, strict=True))
+        if size := _pixel_bounds(processor, config, as_video, *bounds):
+            options = dict(zip(options, size.values(), strict=True))
+            given = ({"size": size} if any(bounds) else {}) | given
+        model = read_weights(AutoModelForImageTextToText, folder, how)
+        if config.model_type in ("qwen2_vl", "qwen2_5_vl"):
             correct_positions(model)
-        return cls(name, model, tokenizer, family, _template(folder, tokenizer))
+        types = "mm_token_type_ids" in signature(model.forward).parameters
+        more = {"processor_kwargs": processor_kwargs, "template_kwargs": template_kwargs}
+        options |= {name: dict(value) for name, value in more.items() if value}
+        inputs = FrameInputs(
+            name, processor, model.config, as_video, given, template_kwargs or {}, types
+        )
+        return cls(name, model, inputs, options)
+
+    @property
+    def template(self) -> str:
+        """The checkpoint's chat template."""
+        return self.frame_inputs.processor.chat_template
 
     def state(self) -> dict:
         """Return also how frames go in, and between what areas."""
-        least, most = (getattr(self.family, name, None) for name in ("least", "most"))
-        frames = {"frames_as": self.frames_as, "min_pixels": least, "max_pixels": most}
-        return super().state() | frames
+        return super().state() | {"frames_as": self.frames_as} | self._options
+
+    @property
+    def native_unit(self) -> str | None:
+        """What its processor writes beside frames (`VideoModel.native_unit`)."""
+        return self.frame_inputs.native_unit
+
+    def native_marks(self, seconds: Sequence[float]) -> list[str]:
+        """Return those numbers for frames at these times (`VideoModel.native_marks`)."""
+        return self.frame_inputs.native_marks(seconds)
+
+    def _clean(self, prompt: Prompt) -> Prompt:
+        return replace(prompt, text=self.words(prompt.text))
 
     def prompt_ids(self, shape: tuple[int, ...], prompt: Prompt) -> list[int]:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
-        layout = self.family.layout(shape, prompt.seconds)
-        before = prompt.frame_texts or [""] * len(layout.texts)
-        if len(before) != len(layout.texts):
-            needed = "words before each frame need frames_as='images'"
-            raise ValueError(f"{needed}; this model was loaded with frames_as={self.frames_as!r}")
-        video = "".join(w + frame for w, frame in zip(before, layout.texts, strict=True))
-        text = self._chat(layout, video, self.words(prompt.text))
-        bos = self.tokenizer.bos_token
-        ids = self.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos))).input_ids
-        counts = iter(layout.counts)
-        repeated = ([i] * next(counts) if i in self._kinds else [i] for i in ids)
-        return [token for run in repeated for token in run]
+        return self.frame_inputs.ids(shape, self._clean(prompt))
 
-    def _chat(self, layout: Layout, video: str, question: str) -> str:
-        """Return the checkpoint's chat: one user's turn, up to where the answer begins."""
-        turn = [{"type": layout.kind}, {"type": "text", "text": "\0"}]
-        before, after = self.chat_halves(turn, self.template)
-        if layout.block not in before:
-            missing = f"the chat template of {self.name} has no place for a {layout.kind}"
-            raise ValueError(f"{missing}: it must write {layout.block!r} for one; got {before!r}")
-        return before.replace(layout.block, video) + question + after
+    def is_visual(self, token: int) -> bool:
+        """Return whether a token stands for a part of a picture."""
+        return token in self.frame_inputs.visual_ids
 
-    def visible_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of a whole frame as the model sees it."""
-        return self.family.visible_size(height, width)
+    def visible_size(self, height: int, width: int, count: int = 2) -> tuple[int, int] | None:
+        """Return height and width of a whole frame as the model sees it, among `count`."""
+        return self.frame_inputs.visible_size(count, height, width)
 
-    def _token_types(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return 0 for text, 1 for images and 2 for videos."""
-        return sum((ids == token).long() * kind for token, kind in self._kinds.items())
+    def take_frames(self, frames: np.ndarray, prompt: Prompt) -> None:
+        """Make the pixels of frames, once for all questions about them."""
+        self.inputs(frames, prompt)
+
+    def inputs(self, frames: np.ndarray, prompt: Prompt) -> dict:
+        """Return what the library's model takes for one whole prompt, on the CPU."""
+        made = self.frame_inputs.inputs(frames, self._clean(prompt))
+        if "second_per_grid_ts" in made:  # of pairs, also where times are uneven
+            pair = self.model.config.vision_config.temporal_patch_size
+            firsts = prompt.seconds[::pair]
+            step = np.diff(firsts).mean() if len(firsts) > 1 else float(pair)
+            made["second_per_grid_ts"] = torch.tensor([step], dtype=torch.float32)
+        return made
 
     @torch.inference_mode()
     def prefill(self, ids: list[int], frames: np.ndarray, prompt: Prompt) -> Prefix:
-        """Run the tokens that hold the video."""
-        visual = self.family.tensors(frames, prompt.seconds)
-        for name, value in visual.items():
-            visual[name] = value.to(self.device, self.dtype if name.startswith("pixel") else None)
-        inputs, place = {"input_ids": torch.tensor([ids], device=self.device)}, len(ids)
-        if self._mrope:
-            inputs["mm_token_type_ids"] = self._token_types(inputs["input_ids"])
-            grids = {k: v for k, v in visual.items() if k.endswith(("thw", "ts"))}
-            inner = getattr(self.model, "get_base_model", lambda: self.model)()
-            places, _ = inner.model.get_rope_index(**inputs, **grids)
-            inputs["position_ids"] = places
-            place = int(places[:, 0, -1].max()) + 1  # the prefix ends in text
-            visual.pop("second_per_grid_ts", None)
-        out = self.model(**inputs, **visual, use_cache=True, logits_to_keep=1)
-        return Prefix(out.past_key_values, len(ids), place, 3 if self._mrope else 1)
+        """Run the tokens that hold the video.
+
+        Positions are worked out for the whole prompt, and given: those of the prefix to the
+        model, that of the next token to what follows.
+        """
+        made, length = self.inputs(frames, prompt), len(ids)
+        whole = made["input_ids"]
+        if whole[0, :length].tolist() != list(ids):
+            raise ValueError(f"{self.name}: the frames gave other tokens than were counted before")
+        typed = tuple(_token_shaped(made))
+        inner = getattr(self.model, "get_base_model", lambda: self.model)()
+        places = inner._prepare_position_ids_for_generation(whole, dict(made)).to(self.device)
+        inputs = {"position_ids": places[..., :length]} if self._placed else {}
+        for name, value in made.items():
+            value = value[:, :length] if name in ("input_ids", *typed) else value
+            floating = torch.is_tensor(value) and value.is_floating_point()
+            kind = self.dtype if floating and name.startswith("pixel") else None
+            inputs[name] = value.to(self.device, kind) if torch.is_tensor(value) else value
+        del inputs["attention_mask"]
+        out = self.model(**inputs, use_cache=True, logits_to_keep=1)
+        return Prefix(out.past_key_values, length, places[..., length : length + 1], typed)
 
     def training_example(self, frames: np.ndarray, prompt: Prompt, answers: str) -> dict:
         """Return one sample of training: the loss is on the answer and the token that ends it.
@@ -146,29 +171,43 @@ class TransformersVlm(LocalModel):
         if not isinstance(prompt, Prompt):
             raise ValueError(f"questions cannot share frames in training of {type(self).__name__}")
         answer = [*self.encode(answers), self.tokenizer.eos_token_id]
-        question = self.prompt_ids(frames.shape, prompt)
-        visual = self.family.tensors(frames, prompt.seconds)
-        return sequence(question, [([], answer)], False) | visual
+        made = self.inputs(frames, prompt)
+        typed = _token_shaped(made)
+        types = {name: made[name][0].tolist() + [0] * len(answer) for name in typed}
+        visual = {name: made[name] for name in made if name not in (*_TOKENS, *typed)}
+        return sequence(made["input_ids"][0].tolist(), [([], answer)], False) | types | visual
 
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""
-        batch = pad_batch(samples, self.pad, self.family.join)
-        if self._mrope:
-            batch["mm_token_type_ids"] = self._token_types(batch["input_ids"])
-        return batch
+        return pad_batch(samples, self.pad)
 
 
-def _template(folder: str, tokenizer) -> str | None:
-    """Return the chat template of a checkpoint; None: the tokenizer's own.
+def _token_shaped(made: Mapping) -> list[str]:
+    """Return the inputs that say something of each token, such as its type."""
+    shape = made["input_ids"].shape
+    tensors = [name for name, value in made.items() if torch.is_tensor(value)]
+    return [name for name in tensors if made[name].shape == shape and name not in _TOKENS]
 
-    The one for pictures may lie beside the tokenizer's: in a file of its own, or in JSON.
+
+def _pixel_bounds(
+    processor: ProcessorMixin, config: PreTrainedConfig, as_video: bool, least: int | None,
+    most: int | None,
+) -> dict:  # fmt: skip
+    """Return between what areas frames are shown; {} where a class has one size for all.
+
+    Raises
+    ------
+    ValueError
+        When bounds are given for such a class.
     """
-    errors = ("missing_entries", "gated_repo", "connection_errors")
-    quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
-    for file in ("chat_template.jinja", "chat_template.json"):
-        if found := cached_file(folder, file, **quiet):
-            with open(found, encoding="utf-8") as text:
-                return json.load(text)["chat_template"] if file.endswith("json") else text.read()
-    if not tokenizer.chat_template:
-        raise ValueError(f"{folder} has no chat template, so it cannot be asked")
-    return None
+    part = processor.video_processor if as_video else processor.image_processor
+    size = getattr(part, "size", None) or {}
+    edges = [size.get(name) for name in ("shortest_edge", "longest_edge")]
+    if all(edges) and getattr(part, "merge_size", None):
+        most = most or edges[1]
+        return {"shortest_edge": min(least or edges[0], most), "longest_edge": most}
+    if least or most:
+        side = getattr(config.vision_config, "image_size", None)
+        fixed = f"{config.model_type} always sees frames at {side} x {side} pixels"
+        raise ValueError(f"{fixed}; min_pixels and max_pixels cannot be chosen")
+    return {}

@@ -102,13 +102,14 @@ def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarra
     """Run tokens behind a prefix: what each attends to, the mean over heads [N, tokens]."""
     inner = model.model
     before = inner.config._attn_implementation
+    tokens = torch.tensor([ids], device=inner.device)
     places = prefix.place + torch.arange(len(ids), device=inner.device)[None]
     inner.set_attn_implementation("eager")  # the others never form the weights
     try:
         layers = inner(
-            input_ids=torch.tensor([ids], device=inner.device),
-            position_ids=places.expand(prefix.axes, 1, -1) if prefix.axes > 1 else places,
-            past_key_values=prefix.branch(1), use_cache=True, output_attentions=True,
+            input_ids=tokens,
+            position_ids=places, past_key_values=prefix.branch(1), use_cache=True,
+            output_attentions=True, **dict.fromkeys(prefix.types, torch.zeros_like(tokens)),
         ).attentions  # fmt: skip
     finally:
         inner.set_attn_implementation(before)

@@ -470,10 +470,15 @@ def test_what_is_not_there_is_named(longva_dir, tmp_path):
 
 def test_a_model_of_another_type_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(
-        ValueError, match="model type must be one of .*longva, qwen2_5_vl.*is 'qwen2'$"
-    ):
+    wanted = (
+        "model type must be one that transformers loads.*longva or.*is 'qwen2'; near are qwen2_vl"
+    )
+    with pytest.raises(ValueError, match=wanted):
         load_model(str(tmp_path))
+    for kind, reason in (("florence2", "an encoder-decoder"), ("mllama", "attends across")):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        with pytest.raises(ValueError, match=f"is '{kind}', .*{reason}"):
+            load_model(str(tmp_path))
 
 
 def test_device_and_type_are_as_asked(longva_dir, tmp_path):

@@ -18,7 +18,7 @@ from numpro.models import Question, load_model
 from numpro.models.base import NoAnswer
 from numpro.models.loading import KEPT_WHOLE
 from numpro.models.sharing import decode
-from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
 
 QUERIES = ["a red star spins", "the blue heart", "a green circle that grows and grows", "x"]
 STYLE = NumberStyle(size=20)
@@ -51,15 +51,11 @@ def prepared(model, pages, time_encoding="overlay-index", queries=QUERIES):
 
 def whole_inputs(model, frames, prompt):
     """What the library's model takes for one whole prompt, nothing shared."""
+    if hasattr(model, "frame_inputs"):
+        made = model.inputs(frames, prompt)
+        return {name: value for name, value in made.items() if name != "attention_mask"}
     ids = torch.tensor([model.prompt_ids(frames.shape, prompt)])
-    if not hasattr(model, "family"):
-        return {"input_ids": ids, "pixel_values": model.pixels(frames)}
-    made = {"input_ids": ids, **model.family.tensors(frames, prompt.seconds)}
-    if model.model.config.model_type in QWEN:
-        config = model.model.config
-        made["mm_token_type_ids"] = (ids == config.image_token_id).long()
-        made["mm_token_type_ids"] += 2 * (ids == config.video_token_id).long()
-    return made
+    return {"input_ids": ids, "pixel_values": model.pixels(frames)}
 
 
 # --- one video, many questions -------------------------------------------------------------------
@@ -112,25 +108,35 @@ def test_a_video_is_run_once_and_what_was_used_is_counted(models, pages):
     }  # fmt: skip
 
 
-def test_a_model_that_cannot_share_says_so_and_is_asked_one_by_one(pages, tmp_path):
+def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tmp_path):
     text = {"model_type": "mistral", "sliding_window": 24}
     folder = build("llava_next_video", tmp_path, text)
     model = load_model(str(folder), device="cpu", dtype="float32")
-    frames, prompts = prepared(model, pages)
-    assert not model.shares_prefix and load("llava_next_video").shares_prefix
-    with pytest.warns(UserWarning, match="cannot share it and are asked one by one"):
-        together = model.respond(frames, prompts, 4)
-    assert together == [model.respond(frames, [prompt], 4)[0] for prompt in prompts]
-    longest = max(len(model.prompt_ids(frames.shape, prompt)) for prompt in prompts)
-    cost = model.cost(pages, QUERIES, style=STYLE, max_new_tokens=4)
-    assert f"{longest - 1} tokens run anew for each of 4 questions" in str(cost)
-    assert "cache of 1 at once" in str(cost) and cost.question_tokens == 1 + 4
-    alone = model.cost(pages, [max(QUERIES, key=len)], style=STYLE, max_new_tokens=4)
-    assert cost.memory == alone.memory and "tokens run once for 1 " in str(alone)
-    with torch.no_grad():
-        inputs = whole_inputs(model, frames, prompts[0])
-        first = model.model(**inputs).logits[0, -1].argmax()
-    assert model.respond(frames, prompts[:1], 1) == [model.tokenizer.decode(first)]
+    frames, prompts = prepared(model, pages, queries=[*QUERIES, "a red star turns"])
+    assert not model.bears_padding and load("llava_next_video").bears_padding
+    sizes, runs = [], []
+    hooks = [
+        model.model.register_forward_pre_hook(
+            lambda module, args, given: sizes.append(len(given["input_ids"])), with_kwargs=True
+        ),
+        model.model.model.vision_tower.register_forward_hook(lambda *given: runs.append(given[0])),
+    ]
+    together = model.respond(frames, prompts, 4)
+    for hook in hooks:
+        hook.remove()
+    assert len(runs) == 1 and sizes[0] == 1
+    lengths = [len(model.prompt_ids(frames.shape, prompt)) for prompt in prompts]
+    assert max(sizes) == max(map(lengths.count, lengths)) == 3 and min(sizes[1:]) == 1
+    assert len(set(together)) > 1 and together == model.respond_singly(frames, prompts, 4)
+    for prompt, text in zip(prompts, together, strict=True):
+        inputs = whole_inputs(model, frames, prompt)
+        new = model.model.generate(
+            **inputs, do_sample=False, max_new_tokens=4, pad_token_id=model.pad,
+            attention_mask=torch.ones_like(inputs["input_ids"]), eos_token_id=list(model.ends),
+        )[0, inputs["input_ids"].shape[1] :]  # fmt: skip
+        assert model.tokenizer.decode(new, skip_special_tokens=True) == text
+    cost = model.cost(pages, [*QUERIES, "a red star turns"], style=STYLE, max_new_tokens=4)
+    assert "run once for 5 questions" in str(cost) and "cache of 3 at once" in str(cost)
 
 
 @pytest.mark.parametrize("most", [2, 0], ids=["a batch", "even alone"])
@@ -185,7 +191,7 @@ def test_a_video_that_does_not_fit_fails_all_its_questions_and_no_other(models, 
 def test_text_after_a_video_stands_where_the_checkpoints_were_trained_to_see_it(kind, step, models):
     model = models[kind, "video"]
     frames, seconds = np.zeros((16, 56, 56, 3), np.uint8), np.arange(16) * 2.0
-    made = model.family.tensors(frames, seconds)
+    made = model.inputs(frames, build_prompt("a star", seconds))
     config, words = model.model.config, [20, 21, 22]
     if kind == "qwen3_vl":  # each pair stands alone behind its time, so there is no more to it
         here = [config.video_token_id] * 4
@@ -194,7 +200,7 @@ def test_text_after_a_video_stands_where_the_checkpoints_were_trained_to_see_it(
         wanted = [0, 1, 2, 5, 6, 7, 10, 11, 12]
     else:
         ids = torch.tensor([[*words, *[config.video_token_id] * 8 * 4, *words]])
-        grid = {k: v for k, v in made.items() if k != "pixel_values_videos"}
+        grid = {k: v for k, v in made.items() if k in ("video_grid_thw", "second_per_grid_ts")}
         # 8 pairs of frames after 3 words: the last at 3 + 7 steps, and text goes on after it
         wanted = [0, 1, 2, *(max(3 + 7 * step, 4) + i for i in (1, 2, 3))]
     kinds = (ids == config.video_token_id).long() * 2
@@ -264,7 +270,7 @@ def test_every_time_encoding_can_be_asked_of_every_class(kind, time_encoding, mo
     model = models[kind, "images"]
     frames, (prompt,) = prepared(model, pages, time_encoding, QUERIES[:1])
     text = collapsed(model, model.prompt_ids(frames.shape, prompt))
-    mark = model.tokenizer.decode([next(iter(model._kinds))])
+    mark = model.tokenizer.decode([model.model.config.image_token_id])
     mark = mark if mark in text else "<video>"
     if time_encoding.startswith("text"):
         parts = text.split(mark)
@@ -306,7 +312,7 @@ def test_frames_as_a_video_halve_the_tokens_and_carry_their_times(models, pages)
         for way in ("images", "video")
     )
     assert single == 2 * pairs == 4
-    step = models["qwen2_5_vl", "video"].family.tensors(frames, pages.seconds)["second_per_grid_ts"]
+    step = models["qwen2_5_vl", "video"].inputs(frames, prompt)["second_per_grid_ts"]
     assert step.item() == pytest.approx(2 * np.diff(pages.seconds).mean(), rel=0.05)
     with pytest.raises(ValueError, match="words before each frame need frames_as='images'"):
         asked_ids = prepared(model, pages, "text-index", QUERIES[:1])
@@ -315,12 +321,13 @@ def test_frames_as_a_video_halve_the_tokens_and_carry_their_times(models, pages)
 
 @pytest.mark.parametrize("kind", QWEN)
 def test_video_patches_are_the_image_processors_where_both_frames_are_one(kind, models):
-    family = models[kind, "video"].family
-    shape = 3, 4 * family.patch, 6 * family.patch, 3  # nothing is to be resized
+    model, images = models[kind, "video"], models[kind, "images"]
+    patch = model.model.config.vision_config.patch_size
+    shape = 3, 4 * patch, 6 * patch, 3  # nothing is to be resized
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    got = family.tensors(np.repeat(frames, 2, axis=0), np.arange(6.0))
-    size = {"shortest_edge": 1, "longest_edge": 1 << 20}
-    wanted = family.processor(list(frames), size=size, return_tensors="pt")
+    prompt = build_prompt("a star", np.arange(6.0))
+    got = model.inputs(np.repeat(frames, 2, axis=0), prompt)
+    wanted = images.inputs(frames, build_prompt("a star", np.arange(3.0)))
     torch.testing.assert_close(got["pixel_values_videos"], wanted["pixel_values"])
     assert got["video_grid_thw"].tolist() == [[3, 4, 6]]
 
@@ -347,7 +354,7 @@ def test_tokens_and_pixels_are_those_of_the_librarys_processor(kind, frames_as, 
         processor_kwargs=options,
     )  # fmt: skip
     assert wanted["input_ids"][0].tolist() == model.prompt_ids(frames.shape, prompt)
-    for name, got in model.family.tensors(frames, prompt.seconds).items():
+    for name, got in model.inputs(frames, prompt).items():
         grey = 0.02 if name.startswith("pixel") else 0  # one grey level, by the way of resizing
         torch.testing.assert_close(got.float(), wanted[name].float(), atol=grey, rtol=0)
 

@@ -55,8 +55,8 @@ def test_every_kind_of_local_model_shows_its_attention(kind, frames_as, films):
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
     answer = decode(model.model, prefix, [ids[-1:]], 4, model.ends, model.pad)[0]
-    inputs = {"input_ids": torch.tensor([ids + answer[:-1]])}
-    inputs |= model.family.tensors(frames, prompt.seconds)
+    inputs = model.inputs(frames, prompt)
+    inputs |= {"input_ids": torch.tensor([ids + answer[:-1]]), "attention_mask": None}
     config = model.model.config
     kinds = [(t == config.image_token_id) + 2 * (t == config.video_token_id) for t in ids + answer]
     if kind in QWEN:

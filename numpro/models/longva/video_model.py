@@ -57,7 +57,7 @@ class Longva(LocalModel):
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
         return self.video_ids(shape[0], prompt.frame_texts) + self.question_ids(prompt.text)
 
-    def visible_size(self, height: int, width: int) -> tuple[int, int]:
+    def visible_size(self, height: int, width: int, count: int = 2) -> tuple[int, int]:
         """Return height and width of a whole frame as the model sees it."""
         side = self.model.config.vision_config.image_size
         if not self.image_processor.do_center_crop:

@@ -1,0 +1,320 @@
+"""Frames and a question become a model's inputs, by the checkpoint's own processor.
+
+Frames come decoded and numbered, and none is left out, added, moved or given another time: what
+the processor made of them is looked into. Pixels are made once for all questions about the same
+frames.
+"""
+
+import copy
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
+from transformers.video_utils import make_batched_metadata
+
+from numpro.models.processing import PooledFrames, arrange_arguments
+from numpro.prompting import Prompt
+
+_NUMBER = re.compile(r"\d+(?:[:.]\d+)*")
+_PROBE, _PROBE_SIZE = (5.0, 17.0, 29.0, 41.0), (112, 112)  # no numbering of frames gives these
+
+
+class FrameInputs:
+    """Makes the inputs of one model.
+
+    Parameters
+    ----------
+    name
+        The checkpoint, for messages.
+    processor, config
+        Its own processor (`numpro.models.processing.read_processor`) and configuration.
+    as_video
+        Give the frames as one video instead of one image each.
+    processor_kwargs, template_kwargs
+        The user's arguments of the processor, and of the chat template.
+    types
+        Whether the model takes ``mm_token_type_ids``.
+    """
+
+    def __init__(
+        self, name: str, processor: ProcessorMixin, config: PreTrainedConfig, as_video: bool,
+        processor_kwargs: Mapping, template_kwargs: Mapping, types: bool,
+    ):  # fmt: skip
+        self.name, self.processor, self.config, self.as_video = name, processor, config, as_video
+        self.kwargs = arrange_arguments(processor, config.model_type, as_video, processor_kwargs)
+        self.template_kwargs = dict(template_kwargs)
+        self._always = {"return_tensors": "pt"} | (
+            {"return_mm_token_type_ids": True} if types else {}
+        )
+        self._last: tuple = (None, None)  # the frames that came last, and what was made of them
+        self._sizes: dict[tuple, tuple] = {}  # the same without pixels, by the shape of the frames
+        self._made: tuple | None = None  # what the processor takes for made already
+        for method in ("_process_images", "_process_videos"):
+            setattr(processor, method, partial(self._once, getattr(processor, method)))
+
+    # --- the chat ---------------------------------------------------------------------------------
+
+    def _render(self, turn: list[dict], answer: bool = True) -> str:
+        return self.processor.tokenizer.apply_chat_template(
+            [{"role": "user", "content": turn}], chat_template=self.processor.chat_template,
+            tokenize=False, add_generation_prompt=answer, **self.template_kwargs,
+        )  # fmt: skip
+
+    def chat(self, count: int, prompt: Prompt) -> str:
+        """Return the checkpoint's chat about `count` frames, up to where the answer begins.
+
+        A placeholder stands for each image, or one for the video. Where a template moves or trims
+        the words before a frame, they are put before what it writes for one more image.
+
+        Raises
+        ------
+        ValueError
+            When the template has no place for frames, or does not begin an answer; for words
+            before each frame of a video.
+        """
+        words, question = prompt.frame_texts, {"type": "text", "text": prompt.text}
+        if words and self.as_video:
+            needed = "words before each frame need frames_as='images'"
+            raise ValueError(f"{needed}; this model was loaded with frames_as='video'")
+        pooled = isinstance(self.processor.image_processor, PooledFrames)
+        token = self.processor.video_token if self.as_video else self.processor.image_token
+        kind = "video" if self.as_video or pooled else "image"
+        parts = [{"type": kind}] * (1 if kind == "video" else count)
+        text = self._render([*parts, question])
+        if text.count(token) != len(parts):
+            missing = f"the chat template of {self.name} has no place for a {kind}"
+            raise ValueError(f"{missing}: it must write {token!r} for one; got {text!r}")
+        if text == self._render([*parts, question], answer=False):
+            lacks = f"the chat template of {self.name} does not begin an answer"
+            advice = "give it a part for add_generation_prompt, as the base checkpoint's has"
+            raise ValueError(f"{lacks}: {advice}; got {text!r}")
+        if pooled:
+            each = words or ("",) * count
+            return text.replace(token, "".join(w + token for w in each), 1)
+        return self._put_words(text, token, words, question) if words else text
+
+    def _put_words(self, text: str, token: str, words: Sequence[str], question: dict) -> str:
+        """Return the chat with words before each image."""
+        image = {"type": "image"}
+        pairs = [({"type": "text", "text": w}, image) for w in words]
+        mixed = self._render([*(part for pair in pairs for part in pair), question])
+        pieces = mixed.split(token)
+        if len(pieces) == len(words) + 1 and all(map(str.__contains__, pieces, words)):
+            return mixed
+        one, two = (self._render([image] * n + [question]) for n in (1, 2))
+        start = one.index(token)
+        block = two[start : start + len(two) - len(one)]
+        if one.replace(block, block * 2, 1) != two:  # images are numbered, or the like
+            block = token
+        return one.replace(block, "".join(w + block for w in words), 1)
+
+    # --- the processor's call ---------------------------------------------------------------------
+
+    def _call(self, frames: np.ndarray, prompt: Prompt) -> dict:
+        """Return all that the processor makes of frames and a prompt."""
+        text = self.chat(len(frames), prompt)
+        bos = self.processor.tokenizer.bos_token
+        options = {"add_special_tokens": not (bos and text.startswith(bos)), **self._always}
+        if self.as_video:
+            options |= {"videos": [frames], "do_sample_frames": False, "return_metadata": True}
+            options["video_metadata"] = [describe_times(prompt.seconds, frames.shape)]
+        else:
+            options["images"] = [list(frames)]
+        made = dict(self.processor(text=[text], **options, **self.kwargs))
+        made.pop("video_metadata", None)
+        return made
+
+    def _once(self, process: Callable, visual: list, **kwargs) -> tuple[BatchFeature, list[str]]:
+        """Stand in the place of the processor's own step, and do not make pixels twice."""
+        if self._made is None:
+            self._made = self._process(process, visual, kwargs)
+        data, texts = self._made
+        if texts is None:  # sizes are known, times may be others
+            times = make_batched_metadata(visual, video_metadata=kwargs["video_metadata"])
+            timed = BatchFeature({**data, "video_metadata": times})
+            texts = [self.processor.replace_video_token(timed, video_idx=0, **kwargs)]
+        return copy.copy(data), list(texts)
+
+    def _process(self, process: Callable, visual: list, kwargs: dict) -> tuple:
+        """Run the processor's own step."""
+        flat = visual[0] if isinstance(visual[0], list) else visual
+        if self.config.model_type != "llava_onevision" or self.as_video or len(flat) > 1:
+            return process(visual, **kwargs)
+        # one image alone would be cut into tiles; two or more are not, and none of a video is
+        data, _ = process([flat * 2], **kwargs)
+        cut = {k: v[:1] for k, v in data.items() if k != "batch_num_images"}
+        data = BatchFeature({**cut, "batch_num_images": data["batch_num_images"]})
+        return data, [self.processor.replace_image_token(data, image_idx=0)]
+
+    def inputs(self, frames: np.ndarray, prompt: Prompt) -> dict:
+        """Return a model's inputs for a whole prompt about frames [T, H, W, 3].
+
+        Raises
+        ------
+        ValueError
+            When the processor lost or doubled a frame, or gave one another time.
+        """
+        digest = hashlib.blake2b(np.ascontiguousarray(frames)).digest()
+        key = frames.shape, digest, prompt.seconds if self.as_video else None
+        self._made = self._last[1] if self._last[0] == key else None
+        made = self._call(frames, prompt)
+        self._last = key, self._made
+        self._keep_sizes(frames.shape)
+        self._check(frames, prompt)
+        return made
+
+    def ids(self, shape: Sequence[int], prompt: Prompt) -> list[int]:
+        """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
+        self._made = self.sizes(shape, prompt)
+        black = np.broadcast_to(np.uint8(0), shape)
+        return self._call(black, prompt)["input_ids"][0].tolist()
+
+    def sizes(self, shape: Sequence[int], prompt: Prompt) -> tuple:
+        """Return what frames of a shape are made into, without pixels."""
+        if tuple(shape) not in self._sizes:
+            self._made = None
+            self._call(np.zeros(shape, np.uint8), prompt)
+            self._keep_sizes(shape)
+        return self._sizes[tuple(shape)]
+
+    def _keep_sizes(self, shape: Sequence[int]) -> None:
+        if tuple(shape) not in self._sizes:
+            data, texts = self._made
+            plain = type(self.processor)._process_videos is ProcessorMixin._process_videos
+            texts = None if self.as_video and plain else texts
+            self._sizes[tuple(shape)] = BatchFeature({k: _empty(v) for k, v in data.items()}), texts
+
+    # --- what came of the frames ------------------------------------------------------------------
+
+    @cached_property
+    def visual_ids(self) -> frozenset[int]:
+        """The tokens that stand for parts of pictures."""
+        names = ("image_token_id", "video_token_id", "image_patch_id")
+        ids = {getattr(self.config, name, None) for name in names}
+        for name in ("image_token_ids", "video_token_ids"):
+            ids |= {*getattr(self.processor, name, [])}
+        return frozenset(ids - {None, self.processor.tokenizer.unk_token_id})
+
+    def marks(self, text: str) -> list[str]:
+        """Return the number that stands beside each picture in a text; [] where some have none."""
+        added = self.processor.tokenizer.get_added_vocab().items()
+        visual, others = (
+            "|".join(re.escape(token) for token, i in added if (i in self.visual_ids) == wanted)
+            for wanted in (True, False)
+        )
+        pieces = re.split(f"(?:{visual})+", re.sub(others, "", text))
+        before = [_NUMBER.findall(piece)[-1:] for piece in pieces[:-1]]
+        after = [_NUMBER.findall(piece)[:1] for piece in pieces[1:]]
+        return next((sum(found, []) for found in (before, after) if all(found)), [])
+
+    def native_marks(self, seconds: Sequence[float]) -> list[str]:
+        """Return the numbers that processor and chat template write beside frames at these times.
+
+        One a frame, or one for the frames that a class merges; [] where nothing is written.
+        """
+        prompt = Prompt("When?", seconds=tuple(seconds))
+        ids = self.ids((len(seconds), *_PROBE_SIZE, 3), prompt)
+        return self.marks(self.processor.tokenizer.decode(ids))
+
+    @cached_property
+    def native_unit(self) -> str | None:
+        """What those numbers are: ``second``, ``frame`` (a count), or None without any."""
+        marks = self.native_marks(_PROBE)
+        if not marks:
+            return None
+        counts = [[float(k + first) for k in range(len(marks))] for first in (0, 1)]
+        return "frame" if [*map(to_number, marks)] in counts else "second"
+
+    def _check(self, frames: np.ndarray, prompt: Prompt) -> None:
+        """Raise a ValueError when a frame is lost or doubled, or another time is written."""
+        data, texts = self._made
+        count, marks = len(frames), self.marks("".join(texts)) if self.as_video else []
+        taken = count_frames(data, self.processor) if self.as_video else {len(texts)}
+        fault = None if count in taken else f"made {min(taken)} frames of {count}"
+        each = -(-count // max(1, len(marks)))  # frames that share a mark
+        for k, mark in enumerate(marks if self.native_unit == "second" else []):
+            times = prompt.seconds[k * each : (k + 1) * each]
+            if not times or not int(min(times)) <= to_number(mark) <= max(times) + 0.06:
+                fault = fault or f"wrote {mark} beside what was sampled at {times} s"
+        if fault:
+            kind, advice = self.config.model_type, "frames_as='images' gives each frame by itself"
+            raise ValueError(f"the processor of {kind} {fault}; {advice}")
+
+    def visible_size(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        """Return height and width of a whole frame as the model sees it; None where unknown."""
+        part = self.processor.video_processor if self.as_video else self.processor.image_processor
+        count = count if self.as_video else 2
+        prompt = Prompt("When?", seconds=tuple(map(float, range(count))))
+        data, _ = self.sizes((count, height, width, 3), prompt)
+        patch = getattr(part, "patch_size", None) or 1
+        for name, value in data.items():
+            if name.endswith(("grid_thw", "target_sizes", "target_sizes_videos")):
+                return int(value[0][-2]) * patch, int(value[0][-1]) * patch
+            if name.endswith("position_ids"):  # columns and rows, -1 where padded
+                columns, rows = (int(value[..., k].max()) + 1 for k in (0, 1))
+                return rows * patch, columns * patch
+        pixels = next(value for name, value in data.items() if name.startswith("pixel"))
+        if pixels.ndim < 4:  # the patches of a square
+            return (math.isqrt(pixels.shape[-2]) * patch,) * 2
+        rows, columns = pixels.shape[-2:]
+        crops, pads = (getattr(part, name, False) for name in ("do_center_crop", "do_pad"))
+        if not (crops or pads):
+            return rows, columns
+        scale = rows / (min if crops else max)(height, width)
+        return round(height * scale), round(width * scale)
+
+
+def describe_times(seconds: Sequence[float], shape: Sequence[int]) -> dict:
+    """Return the metadata of a video whose frames [T, H, W, 3] are at these seconds, even or not.
+
+    Times are the frame numbers of a video of 1000 frames a second, and its length is such that
+    the mean rate is true.
+    """
+    if seconds is None:
+        raise ValueError("frames_as='video' needs the frames' times; prompts must have seconds")
+    count = len(seconds)
+    step = (seconds[-1] - seconds[0]) / (count - 1) if count > 1 else 1.0
+    return {
+        "total_num_frames": max(1, round(1000 * step * count)), "fps": 1000.0,
+        "duration": float(seconds[-1] + step), "height": shape[1], "width": shape[2],
+        "frames_indices": [round(1000 * s) for s in seconds], "video_backend": None,
+    }  # fmt: skip
+
+
+def count_frames(data: Mapping, processor: ProcessorMixin) -> set[int]:
+    """Return of how many frames a processed video may be: of pairs, the last may be filled up."""
+    if "num_frames_per_video" in data:
+        return {int(sum(data["num_frames_per_video"]))}
+    for name in ("video_grid_thw", "video_grids"):
+        if name in data:
+            steps = int(data[name][0][0])
+            pair = getattr(processor.video_processor, "temporal_patch_size", None) or 1
+            return {steps, *range((steps - 1) * pair + 1, steps * pair + 1)}
+    pixels = data["pixel_values_videos"] if "pixel_values_videos" in data else data["pixel_values"]
+    return {pixels.shape[1]}
+
+
+def to_number(mark: str) -> float:
+    """Return a number, or a clock's seconds.
+
+    >>> to_number("2.5"), to_number("01:02"), to_number("00:02:10.00")
+    (2.5, 62.0, 130.0)
+    """
+    value = 0.0
+    for part in mark.split(":"):
+        value = 60 * value + float(part)
+    return value
+
+
+def _empty(value: object) -> object:
+    """Return a value of the same shape that holds no pixels."""
+    if isinstance(value, list):
+        return [_empty(one) for one in value]
+    if torch.is_tensor(value) and value.is_floating_point():
+        return value.new_zeros(()).expand(value.shape)
+    return value

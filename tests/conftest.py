@@ -18,6 +18,9 @@ import matplotlib
 import pytest
 from hypothesis import settings
 from projects import PATH_VARIABLES, longva_config
+from torchvision_shim import prepare_torchvision
+
+prepare_torchvision()  # before transformers looks for it
 
 # the same examples on every machine; HYPOTHESIS_PROFILE=explore draws new ones
 settings.register_profile("fixed", derandomize=True, deadline=None)

@@ -9,6 +9,9 @@ from numpro.paths import find_model, write_whole
 
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
+# What a checkpoint needs beside its weights: one of each.
+PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
 def weights_folder(name: str) -> Path:

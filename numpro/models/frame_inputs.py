@@ -8,6 +8,7 @@ frames.
 import copy
 import hashlib
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -106,12 +107,11 @@ class FrameInputs:
         pieces = mixed.split(token)
         if len(pieces) == len(words) + 1 and all(map(str.__contains__, pieces, words)):
             return mixed
-        one, two = (self._render([image] * n + [question]) for n in (1, 2))
-        start = one.index(token)
-        block = two[start : start + len(two) - len(one)]
-        if one.replace(block, block * 2, 1) != two:  # images are numbered, or the like
-            block = token
-        return one.replace(block, "".join(w + block for w in words), 1)
+        zero, one, two = (self._render([image] * n + [question]) for n in range(3))
+        start = len(os.path.commonprefix([zero, one]))
+        block = one[start : start + len(one) - len(zero)]  # what it writes for one image
+        numbered = one.replace(block, block * 2, 1) != two
+        return one.replace(block, "".join(w + (token if numbered else block) for w in words), 1)
 
     # --- the processor's call ---------------------------------------------------------------------
 
@@ -217,6 +217,9 @@ class FrameInputs:
 
         One a frame, or one for the frames that a class merges; [] where nothing is written.
         """
+        return self._written_marks(seconds) if self.native_unit else []
+
+    def _written_marks(self, seconds: Sequence[float]) -> list[str]:
         prompt = Prompt("When?", seconds=tuple(seconds))
         ids = self.ids((len(seconds), *_PROBE_SIZE, 3), prompt)
         return self.marks(self.processor.tokenizer.decode(ids))
@@ -224,8 +227,8 @@ class FrameInputs:
     @cached_property
     def native_unit(self) -> str | None:
         """What those numbers are: ``second``, ``frame`` (a count), or None without any."""
-        marks = self.native_marks(_PROBE)
-        if not marks:
+        marks = self._written_marks(_PROBE)
+        if len(marks) < 2:  # one is of the video
             return None
         counts = [[float(k + first) for k in range(len(marks))] for first in (0, 1)]
         return "frame" if [*map(to_number, marks)] in counts else "second"
@@ -255,10 +258,12 @@ class FrameInputs:
         for name, value in data.items():
             if name.endswith(("grid_thw", "target_sizes", "target_sizes_videos")):
                 return int(value[0][-2]) * patch, int(value[0][-1]) * patch
-            if name.endswith("position_ids"):  # columns and rows, -1 where padded
-                columns, rows = (int(value[..., k].max()) + 1 for k in (0, 1))
-                return rows * patch, columns * patch
         pixels = next(value for name, value in data.items() if name.startswith("pixel"))
+        for name in ("image_position_ids", "video_position_ids"):
+            if name in data:  # columns and rows, -1 where padded
+                patch = math.isqrt(pixels.shape[-1] // 3)
+                columns, rows = (int(data[name][..., k].max()) + 1 for k in (0, 1))
+                return rows * patch, columns * patch
         if pixels.ndim < 4:  # the patches of a square
             return (math.isqrt(pixels.shape[-2]) * patch,) * 2
         rows, columns = pixels.shape[-2:]
@@ -294,7 +299,8 @@ def count_frames(data: Mapping, processor: ProcessorMixin) -> set[int]:
         if name in data:
             steps = int(data[name][0][0])
             pair = getattr(processor.video_processor, "temporal_patch_size", None) or 1
-            return {steps, *range((steps - 1) * pair + 1, steps * pair + 1)}
+            filled = [range(n - pair + 1, n + 1) for n in (steps, steps * pair)]
+            return {*filled[0], *filled[1]}
     pixels = data["pixel_values_videos"] if "pixel_values_videos" in data else data["pixel_values"]
     return {pixels.shape[1]}
 

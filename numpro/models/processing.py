@@ -30,7 +30,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from transformers.utils import is_torchvision_available
 
 from numpro.models.base import warn_cropped
-from numpro.models.files import find_file, need_file, read_json_file
+from numpro.models.files import PREPROCESSOR, TOKENIZER, find_file, need_file, read_json_file
 
 # What a class is asked unless `processor_kwargs` say otherwise: a frame is one picture (no tiles,
 # crops or slices beside it), and nothing is drawn on it or written before it.
@@ -42,11 +42,10 @@ ARGUMENTS: dict[str, dict] = {
     "molmo2": {"max_crops": 1},
     "perception_lm": {"vision_input_type": "vanilla"},
     "smolvlm": {"do_image_splitting": False},
+    "video_llama_3": {"use_token_compression": False},  # it drops patches that stay as they were
 }
 # what all frames are, so that nothing is converted or guessed
 _BYTES = {"do_convert_rgb": False, "input_data_format": "channels_last"}
-PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
-TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _QWEN = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
 
 
@@ -105,7 +104,9 @@ def _read_part(name: str, folder: str, config: PreTrainedConfig, as_video: bool)
         return AutoFeatureExtractor.from_pretrained(folder, **ours)
     try:
         return AutoImageProcessor.from_pretrained(folder, backend="pil", **ours)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
+        if is_torchvision_available():
+            raise
         raise _needs_torchvision(config.model_type, "") from error
 
 
@@ -125,7 +126,7 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
         settings = read_json_file(find_file(folder, file)) or settings
     settings = read_json_file(find_file(folder, PREPROCESSOR[1])).get("video_processor", settings)
     if not as_video:
-        return SimpleNamespace(**settings)
+        return _Settings(**settings)
     if settings.get("video_processor_type") not in _QWEN:
         raise _needs_torchvision(config.model_type, ", or use frames_as='images'")
     return QwenVideo(settings, config.vision_config)
@@ -167,6 +168,14 @@ def arrange_arguments(
     return flat | {place: {n: v for n, v in every.items() if n not in outer}}
 
 
+class _Settings(SimpleNamespace):
+    """A video processor's settings, which its processor looks into; nothing is asked of it."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 class QwenVideo(SimpleNamespace):
     """What Qwen's video processors make of frames, without torchvision: the same bits.
 
@@ -177,6 +186,8 @@ class QwenVideo(SimpleNamespace):
         sizes = ("patch_size", "temporal_patch_size")
         given = {name: getattr(vision, name) for name in sizes}
         given["merge_size"] = getattr(vision, "spatial_merge_size", 2)
+        edge = (given["patch_size"] * given["merge_size"]) ** 2
+        given["size"] = {"shortest_edge": 128 * edge, "longest_edge": 768 * edge}
         half = settings.get("video_processor_type") == _QWEN[1]
         grey = (STANDARD_MEAN, STANDARD_STD) if half else (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
         given |= dict(zip(("image_mean", "image_std"), grey, strict=True))

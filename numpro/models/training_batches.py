@@ -37,11 +37,12 @@ def sequence(video: list[int], turns: Sequence[tuple[list[int], list[int]]], sha
     return sample | {"segment": segment, "position_ids": positions} if shared else sample
 
 
-def pad_batch(samples: Sequence[dict], pad: int) -> dict:
+def pad_batch(samples: Sequence[dict], pad: int, packed: bool = False) -> dict:
     """Pad samples of `sequence` to one batch, on the right.
 
-    Their tensors are put in a row: along the first dimension, or along the second where each is
-    one video and their lengths differ. Other lists say something of each token: 0 where padded.
+    Their tensors are put in a row: along the dimension in which they differ, or the first; pixels
+    that are `packed` (MiniCPM's strip of patches) along the last. Other lists say something of
+    each token: 0 where padded.
     """
     lengths = torch.tensor([len(s["input_ids"]) for s in samples])
     longest = int(lengths.max())
@@ -55,8 +56,10 @@ def pad_batch(samples: Sequence[dict], pad: int) -> dict:
         batch["attention_mask"] = shared_mask(padded("segment", -1))
     for key, value in samples[0].items():
         if torch.is_tensor(value):
-            parts = [s[key] for s in samples]
-            batch[key] = torch.cat(parts, int(len({part.shape[1:] for part in parts}) > 1))
+            shapes = zip(*(s[key].shape for s in samples), strict=True)
+            differ = [dim for dim, sizes in enumerate(shapes) if len({*sizes}) > 1]
+            dim = -1 if packed and key.startswith("pixel") else (*differ, 0)[0]
+            batch[key] = torch.cat([s[key] for s in samples], dim)
         elif key not in (*batch, "segment"):
             batch[key] = padded(key)
     return batch

@@ -5,6 +5,7 @@ differs between classes is asked of the processor and the model; `numpro.models.
 few that need more.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -14,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, ProcessorMixin
 
 from numpro.models.frame_inputs import FrameInputs
-from numpro.models.local import LocalModel
+from numpro.models.local import LORA_TARGETS, LocalModel
 from numpro.models.positions import correct_positions
 from numpro.models.processing import read_processor
 from numpro.models.sharing import Prefix
@@ -86,6 +87,22 @@ class TransformersVlm(LocalModel):
             name, processor, model.config, as_video, given, template_kwargs or {}, types
         )
         return cls(name, model, inputs, options)
+
+    def lora_targets(self) -> str:
+        """Return the regular expression of the language model's linear layers, for peft.
+
+        Of the usual ones where there are no others; else of its projections, as this class calls
+        them. Experts that are one tensor stay as they are.
+        """
+        inner = getattr(self.model, "get_base_model", lambda: self.model)()
+        place = next(n for n, m in inner.named_modules() if m is inner.get_decoder())
+        names = [n for n, m in inner.named_modules() if isinstance(m, torch.nn.Linear)]
+        layer = re.compile(rf"{re.escape(place)}\.layers\.\d+\.([\w.]*\.(\w*proj\w*|fc\d|w\d))$")
+        found = {name: match[1] for name in names if (match := layer.match(name))}
+        if all(re.fullmatch(LORA_TARGETS, name) for name in found):
+            return LORA_TARGETS
+        parts = "|".join(map(re.escape, sorted({*found.values()})))
+        return rf".*{re.escape(place)}\.layers\.\d+\.({parts})"
 
     @property
     def template(self) -> str:
@@ -179,7 +196,8 @@ class TransformersVlm(LocalModel):
 
     def collate(self, samples: Sequence[dict]) -> dict:
         """Return the batch of samples of `training_example`, padded on the right."""
-        return pad_batch(samples, self.pad)
+        packed = self.model.config.model_type.startswith("minicpm")
+        return pad_batch(_shift_patches(samples), self.pad, packed)
 
 
 def _token_shaped(made: Mapping) -> list[str]:
@@ -187,6 +205,19 @@ def _token_shaped(made: Mapping) -> list[str]:
     shape = made["input_ids"].shape
     tensors = [name for name, value in made.items() if torch.is_tensor(value)]
     return [name for name in tensors if made[name].shape == shape and name not in _TOKENS]
+
+
+def _shift_patches(samples: Sequence[dict]) -> list[dict]:
+    """Return samples whose indices of patches (Molmo2's) count on from one to the next."""
+    moved, start = [], 0
+    for sample in samples:
+        for kind, pixels in (("image", "pixel_values"), ("video", "pixel_values_videos")):
+            places = sample.get(f"{kind}_token_pooling")
+            if places is not None:  # -1 where there is none
+                sample = sample | {f"{kind}_token_pooling": places + start * (places >= 0)}
+                start += sample[pixels].shape[:2].numel()
+        moved.append(sample)
+    return moved
 
 
 def _pixel_bounds(

@@ -56,12 +56,20 @@ LLAVA = ("llava_onevision", "llava_next_video")
 KINDS = QWEN + LLAVA
 
 
-def make_tokenizer(chat: str, bos: str | None = None):
-    """Train a byte-level BPE of 400 tokens; with `bos` texts begin with it, as Llama's do."""
+def make_tokenizer(
+    chat: str, bos: str | None = None, special: tuple[str, ...] | None = None,
+    named: dict | None = None, eos: str = "<|im_end|>", begins: bool = True,
+):  # fmt: skip
+    """Train a byte-level BPE of some 400 tokens; with `bos` texts begin with it, as Llama's do.
+
+    `special` are further tokens beside those that begin and end a turn; `named` those that the
+    tokenizer knows by a name, such as ``image_token``. Without `begins`, `bos` is in the chat.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = [*SPECIAL, "<image>", "<video>", *filter(None, [bos])]
+    tokens = (*SPECIAL, "<image>", "<video>") if special is None else (*SPECIAL[:3], *special)
+    tokens = list(dict.fromkeys(filter(None, [*tokens, *(named or {}).values(), bos, eos])))
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -72,18 +80,23 @@ def make_tokenizer(chat: str, bos: str | None = None):
     made.decoder = decoders.ByteLevel()
     bytes_ = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=bytes_, show_progress=False
-    )
+        vocab_size=400 if special is None and not named else 440, special_tokens=tokens,
+        initial_alphabet=bytes_, show_progress=False,
+    )  # fmt: skip
     made.train_from_iterator(CORPUS * 50, trainer)
-    if bos:
+    if bos and begins:
         number = made.token_to_id(bos)
         made.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, number)]
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token=bos, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        additional_special_tokens=special[1:], padding_side="left", chat_template=chat,
+    taken = {bos, eos, "<|endoftext|>", *(named or {}).values()}
+    result = PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token=bos, eos_token=eos, pad_token="<|endoftext|>",
+        padding_side="left", chat_template=chat, extra_special_tokens=named,
     )  # fmt: skip
+    others = {"additional_special_tokens": [token for token in tokens if token not in taken]}
+    result.add_special_tokens(others, replace_extra_special_tokens=False)
+    return result
 
 
 def _text(tokenizer, **more) -> dict:
@@ -209,7 +222,12 @@ def _home() -> TemporaryDirectory:
     return TemporaryDirectory(prefix="tiny_models_")  # removed when the process ends
 
 
+def home() -> Path:
+    """Return the folder that tiny checkpoints of this process lie in."""
+    return Path(_home().name)
+
+
 @cache
 def tiny_model(kind: str) -> Path:
     """Return the folder of a tiny checkpoint of a model type."""
-    return build(kind, Path(_home().name) / kind)
+    return build(kind, home() / kind)

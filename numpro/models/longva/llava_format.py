@@ -20,6 +20,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
+from numpro.models.weights import refuse_weights, shorten  # noqa: F401
 from numpro.paths import find_model
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.
@@ -122,13 +123,6 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> list[Path]:
             raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
         return files
     raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
-
-
-def shorten(names: Iterable[str], limit: int = 5) -> str:
-    """Return the first of the names, in order, and how many more there are."""
-    names = sorted(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def fetch(name: str) -> Path:
@@ -307,7 +301,5 @@ def check_tensors(folder: Path, config: LongvaConfig) -> bool:
         for ours in set(there) & set(wanted)
         if stored[there[ours]] != wanted[ours]
     }
-    lines = [f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names]
-    if lines:
-        raise ValueError(f"{folder} does not hold LongVA's weights; tensors {'; '.join(lines)}")
+    refuse_weights(folder, faults)
     return inside

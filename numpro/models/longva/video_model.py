@@ -8,12 +8,14 @@ from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, GenerationConfig, PreTrainedModel
 
 from numpro.models.base import warn_cropped
+from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.sharing import Prefix
 from numpro.models.training_batches import pad_batch, sequence
+from numpro.models.weights import read_weights
 from numpro.paths import find_model
 from numpro.prompting import Prompt
 
@@ -30,7 +32,9 @@ class Longva(LocalModel):
     def read(cls, name: str, how: dict) -> "Longva":
         """Read a checkpoint in our format."""
         folder = find_model(name)
-        model = LongvaForConditionalGeneration.from_pretrained(folder, **how)
+        for files in (TOKENIZER, PREPROCESSOR[:1]):
+            need_file(folder, *files)
+        model = read_weights(LongvaForConditionalGeneration, folder, how)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return cls(name, model, tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
 
@@ -133,9 +137,8 @@ class OriginalLongva(Longva):
         folder = llava.fetch(name)
         config, tower = llava.read_config(folder, vision_tower)
         inside = llava.check_tensors(folder, config)
-        model = LongvaForConditionalGeneration.from_pretrained(
-            folder, config=config, key_mapping=llava.RENAMES, **how
-        )
+        names = {"config": config, "key_mapping": llava.RENAMES}
+        model = LongvaForConditionalGeneration.from_pretrained(folder, **names, **how)
         if not inside:
             how = {key: how[key] for key in ("dtype", "attn_implementation")}
             model.vision_tower = llava.load_tower(tower, **how).to(model.device)

@@ -1,0 +1,205 @@
+"""Every video LLM class of transformers answers by its own processor, and shares a video exactly.
+
+Where torchvision is (``make test`` runs this file once more with it), frames go in as a video too.
+"""
+
+import json
+from importlib.util import find_spec
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from zoo import ZOO, zoo_model
+from zoo_table import row_of, table_of, write_table
+
+import numpro.models.local
+from numpro import Clip
+from numpro.models import Question, load_model
+from numpro.models.frame_inputs import to_number
+from numpro.models.sharing import decode
+from numpro.prompting import build_prompt
+
+QUERIES = ["a red star spins", "the blue heart that grows", "a red star stops", "x"]
+TIMES = (0.5, 2.5, 4.75, 6.5, 9.0)
+VIDEO = find_spec("torchvision") is not None
+# Qwen's video needs no torchvision; types that share its processor are as good
+PLAIN_VIDEO = ("qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "lfm3_vl", "exaone4_5")
+WAYS = [
+    (name, way)
+    for name, kind in ZOO.items()
+    for way in ("images", "video")
+    if kind.here and (way == "images" or VIDEO or name in PLAIN_VIDEO)
+]
+# as small as shows the thing: Gemma 4 gives a picture 280 tokens unless it is asked
+SMALL = {"gemma4": {"max_soft_tokens": 70}, "gemma4_unified": {"max_soft_tokens": 70}}
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the library's own, some of them each run
+ways = pytest.mark.parametrize("way", WAYS, ids=" ".join)
+
+
+def load(name, frames_as="images", **options):
+    options = {"processor_kwargs": SMALL.get(name), **options}
+    where = {"device": "cpu", "dtype": "float32"}
+    return load_model(str(zoo_model(name)), frames_as=frames_as, **where, **options)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Each is loaded once; nothing here changes one."""
+    return {}
+
+
+def model_of(models, way):
+    if way not in models:
+        models[way] = load(*way)
+    return models[way]
+
+
+def frames_of(seed, count=len(TIMES), side=112):
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return coarse.repeat(side // 8, 1).repeat(side // 8, 2)
+
+
+def prompts_of(time_encoding="overlay-index", queries=QUERIES, seconds=TIMES):
+    return [build_prompt(q, seconds, time_encoding=time_encoding, duration=10.0) for q in queries]
+
+
+def written(model, frames, prompt):
+    """Return a prompt's text with each run of visual tokens as NUL."""
+    ids = model.prompt_ids(frames.shape, prompt)
+    runs = [(visual, [*run]) for visual, run in groupby(ids, model.is_visual)]
+    return "".join("\0" if visual else model.tokenizer.decode(run) for visual, run in runs)
+
+
+@torch.no_grad()
+def alone(model, frames, prompt, most=4):
+    """Ask by the library's own way: the whole prompt, then ``generate``."""
+    inner = model.model.model
+    if hasattr(inner, "rope_deltas"):
+        inner.rope_deltas = None  # what a video before left on the module
+    inputs = model.inputs(frames, prompt)
+    made = model.model.generate(
+        **inputs, do_sample=False, max_new_tokens=most, pad_token_id=model.pad,
+        eos_token_id=None, return_dict_in_generate=True, output_logits=True,
+    )  # fmt: skip
+    return made.sequences[0, inputs["input_ids"].shape[1] :].tolist(), made.logits[0][0]
+
+
+def shared(model, frames, prompts, most=4):
+    """Ask as `respond` does; return tokens, and the logits of the first."""
+    model.take_frames(frames, prompts[0])
+    ids, length = model.encode_prompts(frames.shape, prompts)
+    prefix = model.prefill(ids[0][:length], frames, prompts[0])
+    rest = [each[length:] for each in ids]
+    if not model.bears_padding:
+        batches = [[r for r in rest if len(r) == n] for n in sorted({*map(len, rest)})]
+    else:
+        batches = [rest]
+    outputs, answers, logits = [], {}, {}
+    for batch in batches:
+        hook = model.model.register_forward_hook(lambda *given: outputs.append(given[-1].logits))
+        tokens = decode(model.model, prefix, batch, most, {-1}, model.pad)
+        hook.remove()
+        answers |= zip(map(tuple, batch), tokens, strict=True)
+        logits |= zip(map(tuple, batch), outputs[0][:, -1], strict=True)
+        outputs.clear()
+    return [(answers[tuple(r)], logits[tuple(r)]) for r in rest]
+
+
+# --- every class ---------------------------------------------------------------------------------
+
+
+def test_twenty_types_are_asked():
+    assert len(ZOO) + 5 >= 27 and sum(kind.here for kind in ZOO.values()) + 5 >= 20
+
+
+@ways
+def test_questions_that_share_a_video_are_answered_as_each_alone(way, models):
+    model, prompts = model_of(models, way), prompts_of()
+    films = frames_of(1), frames_of(2)
+    for frames in films:  # the second must not feel the first
+        wanted = [alone(model, frames, prompt) for prompt in prompts]
+        got = shared(model, frames, prompts)
+        for (tokens, logits), (ours, our_logits) in zip(wanted, got, strict=True):
+            assert ours == tokens
+            torch.testing.assert_close(our_logits, logits, atol=1e-4, rtol=0)
+    differ = [shared(model, frames, prompts[:1])[0][1] for frames in films]
+    assert (differ[0] - differ[1]).abs().max() > 1e-3, "or frames would not count"
+    texts = model.respond(films[1], prompts, 4)
+    assert model.respond(films[1], prompts[::-1], 4) == texts[::-1]
+
+
+@ways
+def test_no_frame_is_lost_and_each_has_its_own_time(way, models):
+    model, frames, (prompt,) = model_of(models, way), frames_of(3), prompts_of(queries=["x"])
+    name = way[0]
+    text, images = written(model, frames, prompt), way[1] == "images"
+    inputs = model.inputs(frames, prompt)
+    assert inputs["input_ids"][0].tolist() == model.prompt_ids(frames.shape, prompt)
+    if images and name not in ("video_llama_3", "perception_lm"):  # nothing between two there
+        assert text.count("\0") == len(frames)
+    other = frames.copy()
+    for k in range(len(frames)):  # each of them is among the pixels
+        other[k] = 255 - other[k]
+        pixels = [model.inputs(f, prompt) for f in (frames, other)]
+        key = next(key for key in inputs if key.startswith("pixel_values"))
+        assert not torch.equal(*(made[key] for made in pixels))
+        other[k] = frames[k]
+    marks, unit = model.native_marks(TIMES), model.native_unit
+    assert (unit is None) == (marks == [])
+    each = -(-len(TIMES) // max(1, len(marks)))
+    for k, mark in enumerate(marks):
+        group = TIMES[k * each : (k + 1) * each]
+        low, high = (k + 1, k + 1) if unit == "frame" else (int(min(group)), max(group) + 0.06)
+        assert low <= to_number(mark) <= high
+    assert prompt.text in text.rpartition("\0")[2] or prompt.text in text
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ZOO.items() if kind.here])
+def test_words_stand_before_their_frames(name, models):
+    model, frames = model_of(models, (name, "images")), frames_of(4, 3)
+    (prompt,) = prompts_of("text-seconds", ["x"], TIMES[:3])
+    text = written(model, frames, prompt)
+    pieces = text.split("\0")
+    assert len(pieces) == 4 and prompt.text in text
+    for words, piece in zip(prompt.frame_texts, pieces, strict=False):
+        assert words in piece and piece.count("timestamp: ") == 1
+    assert all("Image" not in piece for piece in pieces[:3]), "numbers beside our own"
+    plain = model.prompt_ids(frames.shape, prompts_of("none", ["x"], TIMES[:3])[0])
+    worded = model.prompt_ids(frames.shape, prompt)
+    assert sum(map(model.is_visual, plain)) == sum(map(model.is_visual, worded))
+
+
+@ways
+def test_lora_on_the_language_model_learns_an_answer(way):
+    from peft import LoraConfig, get_peft_model
+
+    model, texts = load(*way), ["From Frame 1 to Frame 2.", "From 0 to 1."]
+    for count in (4, 2):  # videos of one length, and of two
+        clips = frames_of(5, 4), frames_of(6, count)
+        prompts = [
+            prompts_of(queries=[query], seconds=TIMES[: len(clip)])[0]
+            for query, clip in zip(QUERIES, clips, strict=False)
+        ]
+        samples = [
+            model.training_example(*given) for given in zip(clips, prompts, texts, strict=True)
+        ]
+        batch = model.collate(samples)
+        with torch.no_grad():
+            ones = [model.model(**model.collate([sample])).loss.item() for sample in samples]
+            before = model.model(**batch).loss.item()
+        learned = [sum(t != -100 for t in sample["labels"]) for sample in samples]
+        assert before == pytest.approx(np.average(ones, weights=learned), rel=1e-3)
+    config = LoraConfig(r=4, target_modules=model.lora_targets(), task_type="CAUSAL_LM")
+    trained = get_peft_model(model.model, config)
+    names = [n for n, p in trained.named_parameters() if p.requires_grad]
+    decoder = "text_model" if way[0] == "smolvlm" else "language_model"
+    assert names and all(f"{decoder}.layers." in n for n in names)
+    steps = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), lr=0.02)
+    for _ in range(5):
+        loss = trained(**batch).loss
+        loss.backward()
+        steps.step()
+        steps.zero_grad()
+    assert loss.item() < before - 0.05

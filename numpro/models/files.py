@@ -46,6 +46,13 @@ def need_file(folder: str, *names: str) -> None:
         )
 
 
+def need_template(folder: str, template: object) -> None:
+    """Raise a ValueError when a checkpoint has no chat template."""
+    if not template:
+        lacks = "it lacks chat_template.jinja; copy it from the base checkpoint"
+        raise ValueError(f"{folder} has no chat template, so it cannot be asked: {lacks}")
+
+
 def read_json_file(path: str | None) -> dict:
     """Return what a JSON file holds; {} without one."""
     return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}

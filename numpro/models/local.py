@@ -18,7 +18,7 @@ from numpro.models.adapters import attach_adapter
 from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens, refuse_unknown
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
-from numpro.models.files import read_notes, weights_folder
+from numpro.models.files import need_template, read_notes, weights_folder
 from numpro.models.loading import pick_device, weight_options
 from numpro.models.question import Question
 from numpro.models.sharing import Prefix, common_prefix, decode, in_batches, in_equal_batches
@@ -151,6 +151,7 @@ class LocalModel(VideoModel):
     def chat_halves(self, content: str | list, template: str | None = None) -> tuple[str, str]:
         """Return the chat's text around the NUL in one user's turn, up to where answers begin."""
         turn = [{"role": "user", "content": content}]
+        need_template(self.name, template or self.tokenizer.chat_template)
         options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
         text = self.tokenizer.apply_chat_template(turn, **options)
         before, place, after = text.partition("\0")

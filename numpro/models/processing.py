@@ -30,7 +30,14 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from transformers.utils import is_torchvision_available
 
 from numpro.models.base import warn_cropped
-from numpro.models.files import PREPROCESSOR, TOKENIZER, find_file, need_file, read_json_file
+from numpro.models.files import (
+    PREPROCESSOR,
+    TOKENIZER,
+    find_file,
+    need_file,
+    need_template,
+    read_json_file,
+)
 
 # What a class is asked unless `processor_kwargs` say otherwise: a frame is one picture (no tiles,
 # crops or slices beside it), and nothing is drawn on it or written before it.
@@ -85,9 +92,7 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
     settings, more = made.get_processor_dict(folder)
     processor = made.from_args_and_dict(parts, settings, **more)
     processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-    if not processor.chat_template:
-        where = "chat_template.jinja; copy it from the base checkpoint"
-        raise ValueError(f"{folder} has no chat template, so it cannot be asked: it lacks {where}")
+    need_template(folder, processor.chat_template)
     if kind == "llava_next_video" and not as_video:
         PooledFrames.replace_images(processor, config)
     return processor

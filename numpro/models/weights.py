@@ -77,11 +77,15 @@ def refuse_weights(folder: str | Path, faults: Mapping[str, Iterable[str]]) -> N
     if not lines:
         return
     every = {name for names in faults.values() for name in names}
+    advice = "copy what lacks from the base checkpoint, or fetch it again"
+    if not faults.get("missing") and not faults.get("of another shape"):
+        advice = "the checkpoint is of another class, or remove from it what this one does not have"
     hints = [f"names look like {origin}" for form, origin in _ORIGINS
              if any(re.search(form, name) for name in every)]  # fmt: skip
-    if any(re.search(r" \(0,?\) for ", name) for name in every):
+    files = Path(folder).glob("*.safetensors")  # one without tensors has 40 bytes
+    if any(" (0,) for " in name for name in every) or any(f.stat().st_size < 99 for f in files):
         hints = [_ZERO]
-    advice = "; ".join(hints or ["copy what lacks from the base checkpoint, or fetch it again"])
+    advice = "; ".join(hints) or advice
     raise ValueError(f"{folder} does not hold the model's weights; tensors {'; '.join(lines)}; "
                      f"{advice}")  # fmt: skip
 

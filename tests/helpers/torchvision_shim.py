@@ -17,7 +17,7 @@ def prepare_torchvision() -> None:
     if not find_spec("torchvision"):
         return
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

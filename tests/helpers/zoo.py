@@ -329,8 +329,15 @@ def molmo2() -> Tiny:
 
 
 def gemma(name: str, text: dict, vision: dict | None) -> Tiny:
-    named = {"image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>",
-             "audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>"}  # fmt: skip
+    named = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+    }
+    # fmt: skip
     chat = "{{ bos_token }}" + turns(
         "<|turn>user\n", "<|image|>", "<|video|>", "<turn|>\n", "<|turn>model\n", "c['text'] | trim"
     )
@@ -529,8 +536,12 @@ def muse_glimmer() -> Tiny:
 
 @kind("ernie4_5_vl_moe", "baidu/ERNIE-4.5-VL-28B-A3B-PT")
 def ernie4_5_vl_moe() -> Tiny:
-    named = {f"{k}_{end}token": f"<|{k.upper()}_{word}|>" for k in ("image", "video")
-             for end, word in (("", "PLACEHOLDER"), ("start_", "START"), ("end_", "END"))}  # fmt: skip
+    named = {
+        f"{k}_{end}token": f"<|{k.upper()}_{word}|>"
+        for k in ("image", "video")
+        for end, word in (("", "PLACEHOLDER"), ("start_", "START"), ("end_", "END"))
+    }
+    # fmt: skip
     image, video = (f"<|{k}_START|><|{k}_PLACEHOLDER|><|{k}_END|>" for k in ("IMAGE", "VIDEO"))
     chat = turns("User: ", "Picture {{ loop.index }}:" + image, "Video 1:" + video, "\n",
                  "Assistant: ")  # fmt: skip

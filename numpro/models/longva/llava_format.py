@@ -9,7 +9,6 @@ average pooling over the patch grid, all frames in one row where ``<image>`` sta
 import json
 import pickle
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch

@@ -54,12 +54,15 @@ class VideoModel(ABC):
     usage : mapping
         Running totals that a model may keep: ``prompt_tokens``, ``cached_tokens`` (those that
         were not run again for a further question), ``answer_tokens``.
+    enlarged_by : str
+        The options that let it see larger pictures; empty where there are none.
     """
 
     name: str
     adapter: str | None = None
     notes: dict
     usage: Mapping[str, int] = {}
+    enlarged_by: str = ""
 
     def state(self) -> dict:
         """Return what identifies the model beside name, adapter and weights, as JSON has it."""
@@ -181,7 +184,8 @@ class VideoModel(ABC):
             return clip.frames, prompts
         height, width = clip.frames.shape[1:3]
         if visible := self.visible_size(height, width, len(clip.frames)):
-            warn_unreadable(style, (width, height), visible[::-1], stacklevel=3)
+            how = {"stacklevel": 3, "remedy": self.enlarged_by}
+            warn_unreadable(style, (width, height), visible[::-1], **how)
         return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
 
 

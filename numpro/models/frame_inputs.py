@@ -18,7 +18,7 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
 from transformers.video_utils import make_batched_metadata
 
-from numpro.models.processing import PooledFrames, arrange_arguments
+from numpro.models.processing import FRAME_BOUNDS, PooledFrames, arrange_arguments
 from numpro.prompting import Prompt
 
 _NUMBER = re.compile(r"\d+(?:[:.]\d+)*")
@@ -40,15 +40,18 @@ class FrameInputs:
         The user's arguments of the processor, and of the chat template.
     types
         Whether the model takes ``mm_token_type_ids``.
+    bounds
+        The least and the most area of a frame that the user chose, as the library's ``size``.
     """
 
     def __init__(
         self, name: str, processor: ProcessorMixin, config: PreTrainedConfig, as_video: bool,
         processor_kwargs: Mapping, template_kwargs: Mapping, types: bool,
+        bounds: Mapping | None = None,
     ):  # fmt: skip
         self.name, self.processor, self.config, self.as_video = name, processor, config, as_video
         self.kwargs = arrange_arguments(processor, config.model_type, as_video, processor_kwargs)
-        self.template_kwargs = dict(template_kwargs)
+        self.template_kwargs, self.bounds = dict(template_kwargs), bounds
         self._always = {"return_tensors": "pt"} | (
             {"return_mm_token_type_ids": True} if types else {}
         )
@@ -125,7 +128,22 @@ class FrameInputs:
             options["video_metadata"] = [describe_times(prompt.seconds, frames.shape)]
         else:
             options["images"] = [list(frames)]
-        made = dict(self.processor(text=[text], **options, **self.kwargs))
+        place = "videos_kwargs" if self.as_video else "images_kwargs"
+        if self.bounds:
+            # many classes take them for all frames of a video together
+            alone = not self.as_video or self.config.model_type in FRAME_BOUNDS
+            size = {
+                name: area * (1 if alone else len(frames)) for name, area in self.bounds.items()
+            }
+            options[place] = {"size": size}
+        options[place] = options.get(place, {}) | self.kwargs[place]
+        try:
+            made = dict(self.processor(text=[text], **self.kwargs | options))
+        except ValueError as error:
+            if not self.as_video or len(frames) > 1:
+                raise
+            lacks = f"the processor of {self.config.model_type} takes no video of one frame"
+            raise ValueError(f"{lacks}; give two or more, or use frames_as='images'") from error
         made.pop("video_metadata", None)
         return made
 
@@ -299,8 +317,11 @@ def count_frames(data: Mapping, processor: ProcessorMixin) -> set[int]:
         if name in data:
             steps = int(data[name][0][0])
             pair = getattr(processor.video_processor, "temporal_patch_size", None) or 1
-            filled = [range(n - pair + 1, n + 1) for n in (steps, steps * pair)]
-            return {*filled[0], *filled[1]}
+            # Ernie's frames are joined in the model, and only filled up to pairs before
+            whole = (
+                steps if "moe_mm_token_type_ids" in processor.model_input_names else steps * pair
+            )
+            return {*range(whole - pair + 1, whole + 1)}
     pixels = data["pixel_values_videos"] if "pixel_values_videos" in data else data["pixel_values"]
     return {pixels.shape[1]}
 

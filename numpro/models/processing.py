@@ -51,6 +51,8 @@ ARGUMENTS: dict[str, dict] = {
     "smolvlm": {"do_image_splitting": False},
     "video_llama_3": {"use_token_compression": False},  # it drops patches that stay as they were
 }
+# where the bounds of a video's pixels are those of each frame, and not of all together
+FRAME_BOUNDS = ("qwen2_vl", "qwen2_5_vl", "exaone4_5", "ernie4_5_vl_moe")
 # what all frames are, so that nothing is converted or guessed
 _BYTES = {"do_convert_rgb": False, "input_data_format": "channels_last"}
 _QWEN = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")

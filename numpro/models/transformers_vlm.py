@@ -72,21 +72,23 @@ class TransformersVlm(LocalModel):
         folder, as_video = find_model(name), frames_as == "video"
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         processor = read_processor(folder, config, as_video)
-        given, bounds = dict(processor_kwargs or {}), (min_pixels, max_pixels)
-        options = dict(zip(("min_pixels", "max_pixels"), bounds, strict=True))
-        if size := _pixel_bounds(processor, config, as_video, *bounds):
-            options = dict(zip(options, size.values(), strict=True))
-            given = ({"size": size} if any(bounds) else {}) | given
+        bounds = _pixel_bounds(processor, config, as_video, min_pixels, max_pixels)
+        options = dict.fromkeys(("min_pixels", "max_pixels"))
+        options |= dict(zip(options, bounds.values(), strict=False))
         model = read_weights(AutoModelForImageTextToText, folder, how)
         if config.model_type in ("qwen2_vl", "qwen2_5_vl"):
             correct_positions(model)
         types = "mm_token_type_ids" in signature(model.forward).parameters
         more = {"processor_kwargs": processor_kwargs, "template_kwargs": template_kwargs}
         options |= {name: dict(value) for name, value in more.items() if value}
-        inputs = FrameInputs(
-            name, processor, model.config, as_video, given, template_kwargs or {}, types
-        )
-        return cls(name, model, inputs, options)
+        chosen = bounds if min_pixels or max_pixels else None
+        given = processor_kwargs or {}, template_kwargs or {}, types, chosen
+        made = cls(name, model, FrameInputs(name, processor, config, as_video, *given), options)
+        if bounds:
+            made.enlarged_by = (
+                "max_pixels or fewer frames" if as_video else "min_pixels, max_pixels"
+            )
+        return made
 
     def lora_targets(self) -> str:
         """Return the regular expression of the language model's linear layers, for peft.

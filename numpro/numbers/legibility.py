@@ -53,7 +53,7 @@ def digit_height(
 
 def warn_unreadable(
     style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int],
-    readable: float = READABLE_HEIGHT, stacklevel: int = 1,
+    readable: float = READABLE_HEIGHT, stacklevel: int = 1, remedy: str = "",
 ) -> float:  # fmt: skip
     """Return `digit_height`; warn when it is under `readable`, with the figure and the remedy.
 
@@ -65,6 +65,8 @@ def warn_unreadable(
         In pixels; for the default see the comment at `READABLE_HEIGHT`.
     stacklevel : int
         Whose line the warning names: 1 is the caller's.
+    remedy : str
+        What lets the model see larger pictures, where that is known.
 
     Warns
     -----
@@ -75,10 +77,11 @@ def warn_unreadable(
     if height < readable:
         drawn, resized = ("{} x {}".format(*size) for size in (frame_size, model_size))
         larger = ceil(style.size * readable / height)
+        by = f" ({remedy})" if remedy else ""
         warnings.warn(
             f"digits of size {style.size:g} on frames of {drawn} are {height:.1f} pixels high in "
             f"the {resized} that the model sees; under {readable:g} they are hardly read; draw "
-            f"them in size {larger} or more, or let the model see larger pictures",
+            f"them in size {larger} or more, or let the model see larger pictures{by}",
             stacklevel=stacklevel + 1,
         )
     return height

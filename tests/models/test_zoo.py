@@ -3,18 +3,23 @@
 Where torchvision is (``make test`` runs this file once more with it), frames go in as a video too.
 """
 
+from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
 
 import numpy as np
 import pytest
 import torch
-from zoo import ZOO, zoo_model
+from click.testing import CliRunner
+from zoo import ZOO, build_zoo_model, zoo_model
 
-from numpro.models import load_model
+from numpro import Clip
+from numpro.inference.prediction_files import read_config, read_rows
+from numpro.models import NoAnswer, Question, load_model
 from numpro.models.frame_inputs import to_number
 from numpro.models.sharing import decode
 from numpro.prompting import build_prompt
+from numpro.video import Sampling
 
 QUERIES = ["a red star spins", "the blue heart that grows", "a red star stops", "x"]
 TIMES = (0.5, 2.5, 4.75, 6.5, 9.0)
@@ -198,3 +203,131 @@ def test_lora_on_the_language_model_learns_an_answer(way):
         steps.step()
         steps.zero_grad()
     assert loss.item() < before - 0.05
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "internvl", "smolvlm"])
+def test_predict_runs_from_the_command_line(name, films, tmp_path, monkeypatch):
+    from numpro import cli
+
+    monkeypatch.setattr(cli.scores, "Sampling", partial(Sampling, size=(112, 112)))
+    out, data = tmp_path / "rows.jsonl", films[0].path.parent.parent
+    given = ["predict", "--data-root", data, "--limit", 1, "--workers", 0, "--out", out]
+    given += ["--model", zoo_model(name), "--fps", "0.15", "-o", "device", "cpu"]
+    given += ["-o", "dtype", "float32", "-o", "template_kwargs", "{enable_thinking: false}"]
+    done = CliRunner().invoke(cli.main, [str(word) for word in given])
+    assert done.exit_code == 0, done.output
+    rows, config = read_rows(out), read_config(out)
+    assert [row["qid"] for row in rows] == [query.qid for query in films[0].queries]
+    assert any(row["response"] for row in rows), "random words, but words"
+    assert config["state"]["template_kwargs"] == {"enable_thinking": False}
+    whole = config["about"]["prompt_in_chat"]
+    assert whole.endswith("</think>\n\n") == (name == "qwen3_5")
+
+
+# --- what is refused, and how --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("internvl", {"frames_as": "film"}, "frames_as must be one of images, video; got 'film'"),
+        ("internvl", {"processor_kwargs": {"crop_to_patch": True}},
+         "internvl has no argument crop_to_patch for images; near are crop_to_patches"),
+        ("internvl", {"max_pixels": 9}, "internvl always sees frames at .*cannot be chosen"),
+        ("qwen3_5", {"frames_as": "video", "processor_kwargs": {"max_soft_tokens": 1}},
+         "qwen3_5 has no argument max_soft_tokens for videos"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_had_are_refused_by_name(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, **options)
+
+
+def test_the_users_arguments_go_over_those_of_the_class(models):
+    plain, tiled = (
+        load("internvl", processor_kwargs=given)
+        for given in (None, {"crop_to_patches": True, "min_patches": 2})
+    )
+    frames, (prompt,) = frames_of(1, 2), prompts_of(queries=["x"], seconds=TIMES[:2])
+    counts = [
+        sum(map(model.is_visual, model.prompt_ids(frames.shape, prompt)))
+        for model in (plain, tiled)
+    ]
+    assert counts[1] > 2 * counts[0]
+    assert tiled.state()["processor_kwargs"] == {"crop_to_patches": True, "min_patches": 2}
+    assert "processor_kwargs" not in plain.state()
+
+
+def test_one_frame_is_no_video_where_frames_are_joined(models):
+    model = model_of(models, ("qwen3_5", "video"))
+    (prompt,) = prompts_of(queries=["x"], seconds=TIMES[:1])
+    with pytest.raises(ValueError, match="qwen3_5 takes no video of one frame.*frames_as='images'"):
+        model.respond(frames_of(1, 1), [prompt], 2)
+
+
+def test_a_thought_that_takes_all_tokens_is_said_to_have(models):
+    thinking, frames = model_of(models, ("qwen3_5", "images")), frames_of(1)
+    (answer,) = thinking.respond(frames, prompts_of(queries=["x"]), 5)
+    assert isinstance(answer, NoAnswer) and answer.reason.startswith(
+        "cut off inside its thought after 5 tokens: give template_kwargs"
+    )
+    plain = load("qwen3_5", template_kwargs={"enable_thinking": False})
+    assert written(plain, frames, prompts_of()[0]).endswith("<think>\n\n</think>\n\n")
+    (answer,) = plain.respond(frames, prompts_of(queries=["x"]), 5)
+    assert answer and not isinstance(answer, NoAnswer)
+    ids = thinking.encode("hm </think>\n\nFrom 1 to 2.")
+    assert thinking.answer_text(ids, True).endswith("From 1 to 2.")
+    ids = thinking.encode("<think> hm")
+    assert "inside its thought" in thinking.answer_text(ids, False).reason
+
+
+def test_a_template_that_begins_no_answer_is_refused(tmp_path):
+    folder = build_zoo_model("internvl", tmp_path)
+    chat = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(chat.partition("{% if add_gen")[0])
+    model = load_model(str(folder), device="cpu", dtype="float32")
+    with pytest.raises(ValueError, match="does not begin an answer: .*add_generation_prompt"):
+        model.respond(frames_of(1), prompts_of(), 2)
+
+
+@pytest.mark.parametrize("fault", ["lost", "doubled", "late"])
+def test_a_frame_that_is_lost_or_gets_another_time_is_an_error(fault, models):
+    model = load("qwen3_5", "video")
+    inputs = model.frame_inputs
+    theirs = inputs.processor._process_videos.args[0]
+
+    def spoil(videos, **kwargs):
+        (frames,), (times,) = videos, kwargs["video_metadata"]
+        indices = times["frames_indices"]
+        if fault == "late":
+            indices = [index + 2000 for index in indices]
+        else:
+            pick = [0, 1] if fault == "lost" else [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+            frames, indices = frames[pick], [indices[k] for k in pick]
+        return theirs(
+            [frames], **kwargs | {"video_metadata": [times | {"frames_indices": indices}]}
+        )
+
+    model.inputs(frames_of(1), prompts_of()[0])
+    inputs.processor._process_videos = partial(inputs._once, spoil)
+    message = {"lost": "made . frames of 5", "doubled": "made . frames of 5",
+               "late": r"wrote 3.5 beside what was sampled at \(0.5, 2.5\)"}  # fmt: skip
+    with pytest.raises(ValueError, match=f"the processor of qwen3_5 {message[fault]}"):
+        model.inputs(frames_of(2), prompts_of()[0])
+
+
+@pytest.mark.skipif(not VIDEO, reason="torchvision makes its videos")
+def test_a_budget_for_a_whole_video_is_told_before_asking():
+    model = load("video_llama_3", "video")
+    few, many = (model.visible_size(336, 336, count) for count in (8, 240))
+    assert few[0] >= 112 > 2 * many[0]
+    clip = Clip(np.zeros((240, 336, 336, 3), np.uint8), np.arange(240.0), 240.0)
+    with pytest.warns(UserWarning, match="pixels high in the 28 x 28.*max_pixels or fewer frames"):
+        model.prepare(clip, ["x"], Question())
+
+
+@pytest.mark.skipif(VIDEO, reason="torchvision is there")
+@pytest.mark.parametrize("way", [("molmo2", "images"), ("internvl", "video")], ids=" ".join)
+def test_what_needs_torchvision_says_so(way):
+    with pytest.raises(ImportError, match=f"needs torchvision for {way[0]}; install the one that"):
+        load(*way)

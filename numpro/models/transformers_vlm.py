@@ -197,9 +197,19 @@ class TransformersVlm(LocalModel):
         return sequence(made["input_ids"][0].tolist(), [([], answer)], False) | types | visual
 
     def collate(self, samples: Sequence[dict]) -> dict:
-        """Return the batch of samples of `training_example`, padded on the right."""
-        packed = self.model.config.model_type.startswith("minicpm")
-        return pad_batch(_shift_patches(samples), self.pad, packed)
+        """Return the batch of samples of `training_example`, padded on the right.
+
+        Raises
+        ------
+        ValueError
+            For videos of two lengths where the class cannot join them.
+        """
+        kind = self.model.config.model_type
+        videos = [s["pixel_values_videos"].shape for s in samples if "pixel_values_videos" in s]
+        if kind == "llava_onevision" and len({*videos}) > 1:
+            advice = "take a batch of 1 and accumulate, or use frames_as='images'"
+            raise ValueError(f"{kind} takes videos of one length in a batch; {advice}")
+        return pad_batch(_shift_patches(samples), self.pad, kind.startswith("minicpm"))
 
 
 def _token_shaped(made: Mapping) -> list[str]:

@@ -133,13 +133,13 @@ def qwen_config(kind: str, tokenizer, text: dict | None = None, vision: dict | N
     )
 
 
-def _llava_config(kind: str, tokenizer, text: dict):
+def _llava_config(kind: str, tokenizer, text: dict, side: int):
     import transformers
 
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
-    tower |= {"image_size": 56, "patch_size": 14, "num_hidden_layers": 2}
+    tower |= {"image_size": side, "patch_size": 14, "num_hidden_layers": 2}
     words = {"model_type": "qwen2", **_text(tokenizer), **text}
-    more = {"image_grid_pinpoints": [[56, 56], [56, 112], [112, 56]]}
+    more = {"image_grid_pinpoints": [[side, side], [side, 2 * side], [2 * side, side]]}
     if kind == "llava_onevision":
         tower |= {"model_type": "siglip_vision_model", "vision_use_head": False}
         more |= {"vision_feature_select_strategy": "full", "vision_feature_layer": -1}
@@ -147,7 +147,8 @@ def _llava_config(kind: str, tokenizer, text: dict):
     else:
         tower |= {"model_type": "clip_vision_model", "projection_dim": 32, "num_hidden_layers": 3}
         words = {**words, "model_type": text.get("model_type", "llama")}
-        more |= {"image_seq_length": 16, "video_seq_length": 4, "spatial_pool_stride": 2}
+        grid = (side // 14) ** 2
+        more |= {"image_seq_length": grid, "video_seq_length": grid // 4, "spatial_pool_stride": 2}
         more |= {"vision_feature_select_strategy": "default", "vision_feature_layer": -2}
     ids = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<{k}>") for k in ("image", "video")}
     made = getattr(transformers, f"{CLASSES[kind]}Config")
@@ -166,10 +167,11 @@ def _processors(kind: str, config) -> tuple[dict, dict]:
             {"image_processor_type": "Qwen2VLImageProcessor", **same, **half},
             {"video_processor_type": f"{video}VideoProcessor", **same, **half},
         )
-    square = {"height": 56, "width": 56}
+    side = config.vision_config.image_size
+    square = {"height": side, "width": side}
     size = {"size": square}
     if kind == "llava_next_video":
-        size = {"size": {"shortest_edge": 56}, "crop_size": square}
+        size = {"size": {"shortest_edge": side}, "crop_size": square}
     pins = {"image_grid_pinpoints": config.image_grid_pinpoints}
     name = {"llava_onevision": "LlavaOnevision", "llava_next_video": "LlavaNext"}[kind]
     video = {"llava_onevision": "LlavaOnevision", "llava_next_video": "LlavaNextVideo"}[kind]
@@ -179,8 +181,11 @@ def _processors(kind: str, config) -> tuple[dict, dict]:
     )
 
 
-def build(kind: str, folder: Path, text: dict | None = None) -> Path:
-    """Write a checkpoint with random weights; `text` changes the language model's settings."""
+def build(kind: str, folder: Path, text: dict | None = None, side: int = 56) -> Path:
+    """Write a checkpoint with random weights.
+
+    `text` changes the language model's settings; `side` is that of the picture LLaVA's towers see.
+    """
     import torch
     import transformers
     from transformers.utils import logging
@@ -195,7 +200,7 @@ def build(kind: str, folder: Path, text: dict | None = None) -> Path:
     if kind in QWEN:
         config = qwen_config(kind, tokenizer, text)
     else:
-        config = _llava_config(kind, tokenizer, text or {})
+        config = _llava_config(kind, tokenizer, text or {}, side)
     torch.manual_seed(0)
     model = getattr(transformers, f"{CLASSES[kind]}ForConditionalGeneration")(config)
     with torch.no_grad():  # so that answers differ from film to film, and from query to query
@@ -209,7 +214,7 @@ def build(kind: str, folder: Path, text: dict | None = None) -> Path:
     (folder / "preprocessor_config.json").write_text(json.dumps(image | processor))
     (folder / "video_preprocessor_config.json").write_text(json.dumps(video | processor))
     if kind in LLAVA:
-        more = {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}
+        more = {"num_image_tokens": (side // 14) ** 2, "vision_feature_select_strategy": "full"}
         if kind == "llava_next_video":
             more = {"patch_size": 14, "vision_feature_select_strategy": "default"}
             more |= {"num_additional_image_tokens": 1}

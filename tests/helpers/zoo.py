@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from tiny_models import home, make_tokenizer
+from tiny_models import build, home, make_tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Tiny:
 class Kind:
     """How a type is made, a published checkpoint of it, and what it needs for images."""
 
-    make: Callable[[], Tiny]
+    make: Callable[[], Tiny] | None  # None: of `tiny_models`
     checkpoint: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
     @property
     def here(self) -> bool:
@@ -58,7 +58,14 @@ class Kind:
         return all(map(find_spec, self.needs))
 
 
-ZOO: dict[str, Kind] = {}
+ZOO: dict[str, Kind] = {
+    "qwen2_vl": Kind(None, "Qwen/Qwen2-VL-7B-Instruct"),
+    "qwen2_5_vl": Kind(None, "Qwen/Qwen2.5-VL-7B-Instruct"),
+    "qwen3_vl": Kind(None, "Qwen/Qwen3-VL-8B-Instruct"),
+    "llava_onevision": Kind(None, "llava-hf/llava-onevision-qwen2-7b-ov-hf"),
+    "llava_next_video": Kind(None, "llava-hf/LLaVA-NeXT-Video-7B-hf"),
+}
+_SIDES = {"llava_onevision": 384, "llava_next_video": 336}  # as published
 
 
 def kind(name: str, checkpoint: str, *needs: str) -> Callable:
@@ -79,6 +86,8 @@ def build_zoo_model(name: str, folder: Path) -> Path:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # settings of rotary embeddings that a class does not use
+    if ZOO[name].make is None:
+        return build(name, folder, side=_SIDES.get(name, 56))
     made = ZOO[name].make()
     config = getattr(transformers, f"{made.name}Config")(**made.config)
     torch.manual_seed(0)

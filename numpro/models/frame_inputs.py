@@ -10,17 +10,25 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 
 import numpy as np
 import torch
-from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
+from transformers import (
+    BatchEncoding,
+    BatchFeature,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)  # fmt: skip
 from transformers.video_utils import make_batched_metadata
 
 from numpro.models.processing import FRAME_BOUNDS, PooledFrames, arrange_arguments
 from numpro.prompting import Prompt
 
+_QUESTION = {"type": "text", "text": "\0"}
+_KEPT_BYTES = 600_000_000  # of pixels, made before: three encodings of 64 frames
 _NUMBER = re.compile(r"\d+(?:[:.]\d+)*")
 _PROBE, _PROBE_SIZE = (5.0, 17.0, 29.0, 41.0), (112, 112)  # no numbering of frames gives these
 
@@ -55,22 +63,32 @@ class FrameInputs:
         self._always = {"return_tensors": "pt"} | (
             {"return_mm_token_type_ids": True} if types else {}
         )
-        self._last: tuple = (None, None)  # the frames that came last, and what was made of them
+        self._chat: tuple = (None, None)  # the chat around a question, and about what frames
+        self._last: dict[tuple, tuple] = {}  # what was made of the frames that came last
         self._sizes: dict[tuple, tuple] = {}  # the same without pixels, by the shape of the frames
         self._made: tuple | None = None  # what the processor takes for made already
         for method in ("_process_images", "_process_videos"):
             setattr(processor, method, partial(self._once, getattr(processor, method)))
+        self.tokenizer = processor.tokenizer
+        processor.tokenizer = RunTokenizer(self.tokenizer, self.visual_ids)
 
     # --- the chat ---------------------------------------------------------------------------------
 
     def _render(self, turn: list[dict], answer: bool = True) -> str:
-        return self.processor.tokenizer.apply_chat_template(
+        return self.tokenizer.apply_chat_template(
             [{"role": "user", "content": turn}], chat_template=self.processor.chat_template,
             tokenize=False, add_generation_prompt=answer, **self.template_kwargs,
         )  # fmt: skip
 
     def chat(self, count: int, prompt: Prompt) -> str:
-        """Return the checkpoint's chat about `count` frames, up to where the answer begins.
+        """Return the checkpoint's chat about `count` frames, up to where the answer begins."""
+        if (count, prompt.frame_texts) != self._chat[0]:
+            self._chat = (count, prompt.frame_texts), self._around(count, prompt.frame_texts)
+        before, after = self._chat[1]
+        return before + prompt.text + after
+
+    def _around(self, count: int, words: Sequence[str] | None) -> tuple[str, str]:
+        """Return the chat before and after a question.
 
         A placeholder stands for each image, or one for the video. Where a template moves or trims
         the words before a frame, they are put before what it writes for one more image.
@@ -81,13 +99,12 @@ class FrameInputs:
             When the template has no place for frames, or does not begin an answer; for words
             before each frame of a video.
         """
-        words, question = prompt.frame_texts, {"type": "text", "text": prompt.text}
         if words and self.as_video:
             needed = "words before each frame need frames_as='images'"
             raise ValueError(f"{needed}; this model was loaded with frames_as='video'")
         pooled = isinstance(self.processor.image_processor, PooledFrames)
         token = self.processor.video_token if self.as_video else self.processor.image_token
-        kind = "video" if self.as_video or pooled else "image"
+        kind, question = "video" if self.as_video or pooled else "image", _QUESTION
         parts = [{"type": kind}] * (1 if kind == "video" else count)
         text = self._render([*parts, question])
         if text.count(token) != len(parts):
@@ -98,11 +115,13 @@ class FrameInputs:
             advice = "give it a part for add_generation_prompt, as the base checkpoint's has"
             raise ValueError(f"{lacks}: {advice}; got {text!r}")
         if pooled:
-            each = words or ("",) * count
-            return text.replace(token, "".join(w + token for w in each), 1)
-        return self._put_words(text, token, words, question) if words else text
+            text = text.replace(token, "".join(w + token for w in words or ("",) * count), 1)
+        elif words:
+            text = self._put_words(token, words, question)
+        before, _, after = text.partition("\0")
+        return before, after
 
-    def _put_words(self, text: str, token: str, words: Sequence[str], question: dict) -> str:
+    def _put_words(self, token: str, words: Sequence[str], question: dict) -> str:
         """Return the chat with words before each image."""
         image = {"type": "image"}
         pairs = [({"type": "text", "text": w}, image) for w in words]
@@ -118,11 +137,12 @@ class FrameInputs:
 
     # --- the processor's call ---------------------------------------------------------------------
 
-    def _call(self, frames: np.ndarray, prompt: Prompt) -> dict:
+    def _call(self, frames: np.ndarray, prompt: Prompt, tensors: bool = True) -> dict:
         """Return all that the processor makes of frames and a prompt."""
         text = self.chat(len(frames), prompt)
-        bos = self.processor.tokenizer.bos_token
+        bos = self.tokenizer.bos_token
         options = {"add_special_tokens": not (bos and text.startswith(bos)), **self._always}
+        options["return_tensors"] = "pt" if tensors else None
         if self.as_video:
             options |= {"videos": [frames], "do_sample_frames": False, "return_metadata": True}
             options["video_metadata"] = [describe_times(prompt.seconds, frames.shape)]
@@ -177,11 +197,13 @@ class FrameInputs:
         ValueError
             When the processor lost or doubled a frame, or gave one another time.
         """
-        digest = hashlib.blake2b(np.ascontiguousarray(frames)).digest()
+        digest = hashlib.sha1(np.ascontiguousarray(frames), usedforsecurity=False).digest()
         key = frames.shape, digest, prompt.seconds if self.as_video else None
-        self._made = self._last[1] if self._last[0] == key else None
+        self._made = self._last.pop(key, None)
         made = self._call(frames, prompt)
-        self._last = key, self._made
+        self._last[key] = self._made
+        while len(self._last) > 1 and sum(map(_pixel_bytes, self._last.values())) > _KEPT_BYTES:
+            del self._last[next(iter(self._last))]
         self._keep_sizes(frames.shape)
         self._check(frames, prompt)
         return made
@@ -190,7 +212,8 @@ class FrameInputs:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
         self._made = self.sizes(shape, prompt)
         black = np.broadcast_to(np.uint8(0), shape)
-        return self._call(black, prompt)["input_ids"][0].tolist()
+        ids = self._call(black, prompt, tensors=False)["input_ids"]
+        return [*map(int, ids[0])]
 
     def sizes(self, shape: Sequence[int], prompt: Prompt) -> tuple:
         """Return what frames of a shape are made into, without pixels."""
@@ -216,11 +239,11 @@ class FrameInputs:
         ids = {getattr(self.config, name, None) for name in names}
         for name in ("image_token_ids", "video_token_ids"):
             ids |= {*getattr(self.processor, name, [])}
-        return frozenset(ids - {None, self.processor.tokenizer.unk_token_id})
+        return frozenset(ids - {None, self.tokenizer.unk_token_id})
 
     def marks(self, text: str) -> list[str]:
         """Return the number that stands beside each picture in a text; [] where some have none."""
-        added = self.processor.tokenizer.get_added_vocab().items()
+        added = self.tokenizer.get_added_vocab().items()
         visual, others = (
             "|".join(re.escape(token) for token, i in added if (i in self.visual_ids) == wanted)
             for wanted in (True, False)
@@ -240,7 +263,7 @@ class FrameInputs:
     def _written_marks(self, seconds: Sequence[float]) -> list[str]:
         prompt = Prompt("When?", seconds=tuple(seconds))
         ids = self.ids((len(seconds), *_PROBE_SIZE, 3), prompt)
-        return self.marks(self.processor.tokenizer.decode(ids))
+        return self.marks(self.tokenizer.decode(ids))
 
     @cached_property
     def native_unit(self) -> str | None:
@@ -292,6 +315,34 @@ class FrameInputs:
         return round(height * scale), round(width * scale)
 
 
+class RunTokenizer:
+    """A tokenizer that reads a run of one visual token as one, and then repeats it.
+
+    The tokens are the same, and it need not look through thousands of them for every question.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, visual: Collection[int]):
+        self._inner, self._visual = tokenizer, visual
+        tokens = "|".join(map(re.escape, tokenizer.convert_ids_to_tokens(sorted(visual))))
+        self._runs = re.compile(rf"({tokens})\1*")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def __call__(
+        self, text: list[str], return_tensors: str | None = None, **kwargs
+    ) -> BatchEncoding:
+        """Tokenize texts, as a tokenizer of the library does."""
+        counts = [len(run[0]) // len(run[1]) for one in text for run in self._runs.finditer(one)]
+        short = [self._runs.sub(r"\1", one) for one in text]
+        rest, rows = iter(counts), []
+        for row in self._inner(short, **kwargs)["input_ids"]:
+            runs = ([i] * next(rest) if i in self._visual else [i] for i in row)
+            rows.append([i for run in runs for i in run])
+        masks = [[1] * len(row) for row in rows]
+        return BatchEncoding({"input_ids": rows, "attention_mask": masks}, None, return_tensors)
+
+
 def describe_times(seconds: Sequence[float], shape: Sequence[int]) -> dict:
     """Return the metadata of a video whose frames [T, H, W, 3] are at these seconds, even or not.
 
@@ -318,9 +369,8 @@ def count_frames(data: Mapping, processor: ProcessorMixin) -> set[int]:
             steps = int(data[name][0][0])
             pair = getattr(processor.video_processor, "temporal_patch_size", None) or 1
             # Ernie's frames are joined in the model, and only filled up to pairs before
-            whole = (
-                steps if "moe_mm_token_type_ids" in processor.model_input_names else steps * pair
-            )
+            joined = hasattr(processor, "create_moe_mm_token_type_ids")
+            whole = steps if joined else steps * pair
             return {*range(whole - pair + 1, whole + 1)}
     pixels = data["pixel_values_videos"] if "pixel_values_videos" in data else data["pixel_values"]
     return {pixels.shape[1]}
@@ -336,6 +386,11 @@ def to_number(mark: str) -> float:
     for part in mark.split(":"):
         value = 60 * value + float(part)
     return value
+
+
+def _pixel_bytes(made: tuple) -> int:
+    """Return what the tensors fill that were made of frames."""
+    return sum(value.nbytes for value in made[0].values() if torch.is_tensor(value))
 
 
 def _empty(value: object) -> object:

@@ -38,6 +38,7 @@ from numpro.models.files import (
     need_template,
     read_json_file,
 )
+from numpro.models.pixels import quicken
 
 # What a class is asked unless `processor_kwargs` say otherwise: a frame is one picture (no tiles,
 # crops or slices beside it), and nothing is drawn on it or written before it.
@@ -110,7 +111,7 @@ def _read_part(name: str, folder: str, config: PreTrainedConfig, as_video: bool)
     if name != "image_processor":
         return AutoFeatureExtractor.from_pretrained(folder, **ours)
     try:
-        return AutoImageProcessor.from_pretrained(folder, backend="pil", **ours)
+        return quicken(AutoImageProcessor.from_pretrained(folder, backend="pil", **ours))
     except (ImportError, ValueError) as error:
         if is_torchvision_available():
             raise
@@ -247,7 +248,7 @@ class PooledFrames:
 
     def __init__(self, theirs: object, side: int):
         same = ("size", "crop_size", "resample", "image_mean", "image_std")
-        self.plain = CLIPImageProcessorPil(**{name: getattr(theirs, name) for name in same})
+        self.plain = quicken(CLIPImageProcessorPil(**{n: getattr(theirs, n) for n in same}))
         self.theirs, self.side = theirs, side
 
     def __getattr__(self, name: str) -> object:

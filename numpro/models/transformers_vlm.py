@@ -41,9 +41,9 @@ class TransformersVlm(LocalModel):
     """
 
     def __init__(self, name, model, frame_inputs, options=None):
-        super().__init__(name, model, frame_inputs.processor.tokenizer)
+        super().__init__(name, model, frame_inputs.tokenizer)
         self.frame_inputs, self._options = frame_inputs, options or {}
-        self.frames_as = FRAMES_AS[frame_inputs.as_video]
+        self.frames_as, self._taken = FRAMES_AS[frame_inputs.as_video], ()
         self._placed = "position_ids" in signature(model.forward).parameters
 
     @classmethod
@@ -141,7 +141,7 @@ class TransformersVlm(LocalModel):
 
     def take_frames(self, frames: np.ndarray, prompt: Prompt) -> None:
         """Make the pixels of frames, once for all questions about them."""
-        self.inputs(frames, prompt)
+        self._taken = frames, prompt, self.inputs(frames, prompt)
 
     def inputs(self, frames: np.ndarray, prompt: Prompt) -> dict:
         """Return what the library's model takes for one whole prompt, on the CPU."""
@@ -160,7 +160,9 @@ class TransformersVlm(LocalModel):
         Positions are worked out for the whole prompt, and given: those of the prefix to the
         model, that of the next token to what follows.
         """
-        made, length = self.inputs(frames, prompt), len(ids)
+        taken, self._taken = self._taken, ()
+        ready = taken and taken[0] is frames and taken[1] == prompt
+        made, length = taken[2] if ready else self.inputs(frames, prompt), len(ids)
         whole = made["input_ids"]
         if whole[0, :length].tolist() != list(ids):
             raise ValueError(f"{self.name}: the frames gave other tokens than were counted before")

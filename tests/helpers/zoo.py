@@ -61,7 +61,6 @@ class Kind:
 ZOO: dict[str, Kind] = {
     "qwen2_vl": Kind(None, "Qwen/Qwen2-VL-7B-Instruct"),
     "qwen2_5_vl": Kind(None, "Qwen/Qwen2.5-VL-7B-Instruct"),
-    "qwen3_vl": Kind(None, "Qwen/Qwen3-VL-8B-Instruct"),
     "llava_onevision": Kind(None, "llava-hf/llava-onevision-qwen2-7b-ov-hf"),
     "llava_next_video": Kind(None, "llava-hf/LLaVA-NeXT-Video-7B-hf"),
 }
@@ -216,6 +215,12 @@ def qwen3(name: str, text: dict, vision: dict, thinking: bool = False, processor
 # --- the zoo -------------------------------------------------------------------------------------
 
 
+@kind("qwen3_vl", "Qwen/Qwen3-VL-8B-Instruct")
+def qwen3_vl() -> Tiny:
+    text = {"rope_parameters": INTERLEAVED}
+    return qwen3("Qwen3VL", text, {**TOWER3, "deepstack_visual_indexes": [0]})
+
+
 @kind("qwen3_vl_moe", "Qwen/Qwen3-VL-30B-A3B-Instruct")
 def qwen3_vl_moe() -> Tiny:
     text = {"rope_parameters": INTERLEAVED, **EXPERTS, "decoder_sparse_step": 1}
@@ -243,7 +248,7 @@ def qwen4_exp() -> Tiny:
     return qwen3("Qwen4Exp", LINEAR | SHARED_EXPERT | more, dict(TOWER3), thinking=True)
 
 
-@kind("lfm3_vl", "LiquidAI/LFM3-VL-2B")
+@kind("lfm3_vl", "LFM3-VL 2B")
 def lfm3_vl() -> Tiny:
     text = {"model_type": "lfm3", "sliding_window": 64, "layer_types": [
         "conv", "conv", "full_attention", "conv"]}  # fmt: skip
@@ -253,7 +258,7 @@ def lfm3_vl() -> Tiny:
     return made
 
 
-@kind("cosmos3_edge", "nvidia/Cosmos3-Edge-2B")
+@kind("cosmos3_edge", "Cosmos3 Edge")
 def cosmos3_edge() -> Tiny:
     tokenizer = make_tokenizer(chatml(*PADS), special=VISION)
     text = text_config(tokenizer, rope_parameters=INTERLEAVED)
@@ -262,7 +267,7 @@ def cosmos3_edge() -> Tiny:
                 ("Cosmos3EdgeImageProcessor", {}), ("Cosmos3EdgeVideoProcessor", {}))  # fmt: skip
 
 
-@kind("cohere_compass", "CohereLabs/compass-vision")
+@kind("cohere_compass", "Cohere Compass")
 def cohere_compass() -> Tiny:
     special = ("<|VISION_START|>", "<|VISION_END|>", "<|IMAGE_PAD|>", "<|VIDEO_PAD|>")
     blocks = [f"{special[0]}{token}{special[1]}" for token in special[2:]]
@@ -280,7 +285,7 @@ def cohere_compass() -> Tiny:
     )  # fmt: skip
 
 
-@kind("exaone4_5", "LGAI-EXAONE/EXAONE-4.5-33B")
+@kind("exaone4_5", "EXAONE 4.5 33B")
 def exaone4_5() -> Tiny:
     tokenizer = make_tokenizer(chatml(*PADS), special=VISION)
     text = text_config(tokenizer, 4, sliding_window=64, layer_types=SLIDING, model_type="exaone4")
@@ -366,7 +371,7 @@ def gemma(name: str, text: dict, vision: dict | None) -> Tiny:
                 (f"{name}VideoProcessor", {}), audio)  # fmt: skip
 
 
-@kind("gemma4", "google/gemma-4-E4B-it")
+@kind("gemma4", "Gemma 4 E4B")
 def gemma4() -> Tiny:
     made = gemma("Gemma4", {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 3},
                  tower(num_key_value_heads=2, head_dim=16))  # fmt: skip
@@ -375,7 +380,7 @@ def gemma4() -> Tiny:
     return made
 
 
-@kind("gemma4_unified", "google/gemma-4-12B-it", "torchvision")
+@kind("gemma4_unified", "Gemma 4 12B", "torchvision")
 def gemma4_unified() -> Tiny:
     made = gemma("Gemma4Unified", {}, {"mm_embed_dim": 32, "output_proj_dims": 32})
     return made
@@ -401,12 +406,12 @@ def glm(name: str, text: str = "", vision: str = "") -> Tiny:
                 (f"{name}VideoProcessor", {}))  # fmt: skip
 
 
-@kind("glm4v", "zai-org/GLM-4.1V-9B-Thinking")
+@kind("glm4v", "GLM-4.1V-9B-Thinking")
 def glm4v() -> Tiny:
     return glm("Glm4v")
 
 
-@kind("glm46v", "zai-org/GLM-4.6V-Flash")
+@kind("glm46v", "GLM-4.6V-Flash")
 def glm46v() -> Tiny:
     return glm("Glm46V", "glm4v_text", "glm4v_vision")
 
@@ -434,17 +439,17 @@ def minicpm(name: str) -> Tiny:
                 ("MiniCPMV4_6VideoProcessor", {}))  # fmt: skip
 
 
-@kind("minicpmv4_6", "openbmb/MiniCPM-V-4.6")
+@kind("minicpmv4_6", "MiniCPM-V 4.6")
 def minicpmv4_6() -> Tiny:
     return minicpm("MiniCPMV4_6")
 
 
-@kind("minicpmv4_7", "openbmb/MiniCPM-V-4.7")
+@kind("minicpmv4_7", "MiniCPM-V 4.7")
 def minicpmv4_7() -> Tiny:
     return minicpm("MiniCPMV4_7")
 
 
-@kind("video_llama_3", "lkhl/VideoLLaMA3-7B-Image-HF")
+@kind("video_llama_3", "VideoLLaMA3-7B, converted")
 def video_llama_3() -> Tiny:
     tokenizer = make_tokenizer(chatml(*VISION[2:]), special=VISION)
     config = {
@@ -455,7 +460,7 @@ def video_llama_3() -> Tiny:
                 ("VideoLlama3VideoProcessor", {}))  # fmt: skip
 
 
-@kind("perception_lm", "facebook/Perception-LM-8B", "torchvision", "timm")
+@kind("perception_lm", "Perception-LM-8B", "torchvision", "timm")
 def perception_lm() -> Tiny:
     special = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
     named = {"image_token": "<|image|>", "video_token": "<|video|>"}
@@ -480,7 +485,7 @@ def perception_lm() -> Tiny:
     )  # fmt: skip
 
 
-@kind("smolvlm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct", "num2words")
+@kind("smolvlm", "SmolVLM2-2.2B", "num2words")
 def smolvlm() -> Tiny:
     named = {"fake_image_token": "<fake_token_around_image>", "image_token": "<image>",
              "end_of_utterance_token": "<end_of_utterance>", "video_token": "<video>",
@@ -507,7 +512,7 @@ def smolvlm() -> Tiny:
                 ("SmolVLMVideoProcessor", video), {"image_seq_len": 81})  # fmt: skip
 
 
-@kind("video_llava", "LanguageBind/Video-LLaVA-7B-hf")
+@kind("video_llava", "Video-LLaVA 7B")
 def video_llava() -> Tiny:
     chat = turns("USER: ", "<image>\n", "<video>\n", " ", "ASSISTANT:")
     tokenizer = make_tokenizer(chat, "<s>", special=("<image>", "<video>"), eos="</s>")
@@ -527,7 +532,7 @@ def video_llava() -> Tiny:
                 ("VideoLlavaVideoProcessor", size), more)  # fmt: skip
 
 
-@kind("muse_glimmer", "facebook/muse-glimmer-30B", "torchvision")
+@kind("muse_glimmer", "Muse Glimmer 30B", "torchvision")
 def muse_glimmer() -> Tiny:
     special = ("<|header_start|>", "<|header_end|>", "<|eot|>", "<|patch|>", "<|image_start|>",
                "<|image_end|>", "<|video|>", "<|vid_frame_separator|>", "<|vid_start|>",
@@ -543,7 +548,7 @@ def muse_glimmer() -> Tiny:
                 ("MuseGlimmerVideoProcessor", {}))  # fmt: skip
 
 
-@kind("ernie4_5_vl_moe", "baidu/ERNIE-4.5-VL-28B-A3B-PT")
+@kind("ernie4_5_vl_moe", "ERNIE 4.5 VL 28B-A3B")
 def ernie4_5_vl_moe() -> Tiny:
     named = {
         f"{k}_{end}token": f"<|{k.upper()}_{word}|>"

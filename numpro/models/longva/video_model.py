@@ -13,6 +13,7 @@ from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
+from numpro.models.pixels import quicken
 from numpro.models.sharing import Prefix
 from numpro.models.training_batches import pad_batch, sequence
 from numpro.models.weights import read_weights
@@ -25,7 +26,7 @@ class Longva(LocalModel):
 
     def __init__(self, name, model, tokenizer, image_processor):
         super().__init__(name, model, tokenizer)
-        self.image_processor = image_processor
+        self.image_processor = quicken(image_processor)
         self.before, self.after = self.chat_halves("\0")
 
     @classmethod

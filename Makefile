@@ -27,6 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "building $(VENV) with $$($(PYTHON) --version) (about a minute; longer on a slow line)"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+	--target $(VENV)/torchvision torchvision timm || \
+	echo "no torchvision here: make test leaves out the processors that need it" >&2
 	@echo "$(CURDIR)" > $@
 
 workbook: $(STAMP)  ## run every notebook, then print the scores and the report's path
@@ -40,10 +43,14 @@ reference: $(STAMP)  ## for maintainers: make the two runs again that are commit
 # One thread a process: what tests wait for leaves room for a third worker on two cores. Unit tests
 # and notebooks share the workers, so that none is idle. Nothing may ask the hub.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+# Torchvision lies beside the environment: built for GPUs, it cannot be imported with a torch for
+# CPUs unless it is helped (tests/helpers/torchvision_shim.py). What needs it is tested last.
 test: lint  ## lint, unit tests, doctests, and every notebook against its stored outputs
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --doctest-modules \
 	--nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg \
 	numpro tests notebooks
+	@[ ! -d $(VENV)/torchvision/torchvision ] || PYTHONPATH=$(VENV)/torchvision $(TEST_ENV) \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/models/test_zoo.py tests/models/test_transformers_vlm.py
 
 lint: $(STAMP)  ## check style, format, spelling and the way through the rooms
 	$(BIN)/ruff check

@@ -10,21 +10,17 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 import numpy as np
 import torch
-from transformers import (
-    BatchEncoding,
-    BatchFeature,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-)  # fmt: skip
+from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin  # fmt: skip
 from transformers.video_utils import make_batched_metadata
 
+from numpro.models.frame_times import count_frames, describe_times, to_number
 from numpro.models.processing import FRAME_BOUNDS, PooledFrames, arrange_arguments
+from numpro.models.run_tokenizer import RunTokenizer
 from numpro.prompting import Prompt
 
 _QUESTION = {"type": "text", "text": "\0"}
@@ -313,79 +309,6 @@ class FrameInputs:
             return rows, columns
         scale = rows / (min if crops else max)(height, width)
         return round(height * scale), round(width * scale)
-
-
-class RunTokenizer:
-    """A tokenizer that reads a run of one visual token as one, and then repeats it.
-
-    The tokens are the same, and it need not look through thousands of them for every question.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, visual: Collection[int]):
-        self._inner, self._visual = tokenizer, visual
-        tokens = "|".join(map(re.escape, tokenizer.convert_ids_to_tokens(sorted(visual))))
-        self._runs = re.compile(rf"({tokens})\1*")
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
-
-    def __call__(
-        self, text: list[str], return_tensors: str | None = None, **kwargs
-    ) -> BatchEncoding:
-        """Tokenize texts, as a tokenizer of the library does."""
-        counts = [len(run[0]) // len(run[1]) for one in text for run in self._runs.finditer(one)]
-        short = [self._runs.sub(r"\1", one) for one in text]
-        rest, rows = iter(counts), []
-        for row in self._inner(short, **kwargs)["input_ids"]:
-            runs = ([i] * next(rest) if i in self._visual else [i] for i in row)
-            rows.append([i for run in runs for i in run])
-        masks = [[1] * len(row) for row in rows]
-        return BatchEncoding({"input_ids": rows, "attention_mask": masks}, None, return_tensors)
-
-
-def describe_times(seconds: Sequence[float], shape: Sequence[int]) -> dict:
-    """Return the metadata of a video whose frames [T, H, W, 3] are at these seconds, even or not.
-
-    Times are the frame numbers of a video of 1000 frames a second, and its length is such that
-    the mean rate is true.
-    """
-    if seconds is None:
-        raise ValueError("frames_as='video' needs the frames' times; prompts must have seconds")
-    count = len(seconds)
-    step = (seconds[-1] - seconds[0]) / (count - 1) if count > 1 else 1.0
-    return {
-        "total_num_frames": max(1, round(1000 * step * count)), "fps": 1000.0,
-        "duration": float(seconds[-1] + step), "height": shape[1], "width": shape[2],
-        "frames_indices": [round(1000 * s) for s in seconds], "video_backend": None,
-    }  # fmt: skip
-
-
-def count_frames(data: Mapping, processor: ProcessorMixin) -> set[int]:
-    """Return of how many frames a processed video may be: of pairs, the last may be filled up."""
-    if "num_frames_per_video" in data:
-        return {int(sum(data["num_frames_per_video"]))}
-    for name in ("video_grid_thw", "video_grids"):
-        if name in data:
-            steps = int(data[name][0][0])
-            pair = getattr(processor.video_processor, "temporal_patch_size", None) or 1
-            # Ernie's frames are joined in the model, and only filled up to pairs before
-            joined = hasattr(processor, "create_moe_mm_token_type_ids")
-            whole = steps if joined else steps * pair
-            return {*range(whole - pair + 1, whole + 1)}
-    pixels = data["pixel_values_videos"] if "pixel_values_videos" in data else data["pixel_values"]
-    return {pixels.shape[1]}
-
-
-def to_number(mark: str) -> float:
-    """Return a number, or a clock's seconds.
-
-    >>> to_number("2.5"), to_number("01:02"), to_number("00:02:10.00")
-    (2.5, 62.0, 130.0)
-    """
-    value = 0.0
-    for part in mark.split(":"):
-        value = 60 * value + float(part)
-    return value
 
 
 def _pixel_bytes(made: tuple) -> int:

@@ -18,7 +18,7 @@ from zoo_table import read_table, table_of, write_table
 from numpro import Clip
 from numpro.inference.prediction_files import read_config, read_rows
 from numpro.models import NoAnswer, Question, load_model
-from numpro.models.frame_inputs import to_number
+from numpro.models.frame_times import to_number
 from numpro.models.sharing import decode
 from numpro.prompting import build_prompt
 from numpro.video import Sampling
@@ -160,6 +160,40 @@ def test_no_frame_is_lost_and_each_has_its_own_time(way, models):
         low, high = (k + 1, k + 1) if unit == "frame" else (int(min(group)), max(group) + 0.06)
         assert low <= to_number(mark) <= high
     assert prompt.text in text.rpartition("\0")[2] or prompt.text in text
+
+
+@pytest.mark.skipif(not VIDEO, reason="the library's own processors need torchvision")
+@ways
+def test_tokens_and_pixels_are_those_of_the_librarys_processor(way, models):
+    from transformers import AutoProcessor
+
+    name, frames_as = way
+    if way == ("llava_next_video", "images"):
+        pytest.skip("its frames go in by its video input")
+    model, frames, (prompt,) = model_of(models, way), frames_of(7), prompts_of(queries=["x"])
+    inputs = model.frame_inputs
+    text, given = inputs.chat(len(frames), prompt), {**inputs.kwargs}
+    place = f"{frames_as.rstrip('s')}s_kwargs"
+    given[place] = {k: v for k, v in given[place].items() if k not in ("do_convert_rgb",)}
+    if frames_as == "images":
+        given["images"] = [list(frames)]
+    else:
+        times = {"fps": 1000.0, "total_num_frames": round(1000 * 5 * np.diff(TIMES).mean())}
+        times |= {"duration": 11.0, "frames_indices": [round(1000 * t) for t in TIMES]}
+        given |= {"videos": [frames], "video_metadata": [times], "do_sample_frames": False}
+        given["return_metadata"] = True  # two classes cannot do without
+    bos = model.tokenizer.bos_token
+    wanted = AutoProcessor.from_pretrained(zoo_model(name))(
+        text=[text], return_tensors="pt", add_special_tokens=not (bos and text.startswith(bos)),
+        **given,
+    )  # fmt: skip
+    made = model.inputs(frames, prompt)
+    assert made["input_ids"].tolist() == wanted["input_ids"].tolist()
+    for key, value in made.items():
+        if key.startswith("pixel_values"):  # Pillow's resizing is a grey level off, or two
+            torch.testing.assert_close(value, wanted[key], atol=0.035, rtol=0)
+        elif key.endswith(("thw", "grids", "sizes", "pooling")):
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(wanted[key]))
 
 
 @pytest.mark.parametrize("name", [name for name, kind in ZOO.items() if kind.here])

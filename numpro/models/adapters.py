@@ -6,6 +6,7 @@ trained on and how, and so how it must be asked.
 
 import csv
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -13,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peft import PeftConfig, PeftModel
-from safetensors import SafetensorError
+from peft import PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
 from numpro.models import files
-from numpro.paths import find_model, write_whole
+from numpro.models.adapter_names import IN_FILES, FittedAdapter, fit_adapter, read_weights
+from numpro.models.tensor_files import fetch, shorten
+from numpro.paths import write_whole
 
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU")
 
@@ -98,7 +100,7 @@ def base_fingerprint(base: str) -> str:
 
 
 def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[PeftModel, dict]:
-    """Put an adapter on a base model.
+    """Put an adapter on a base model, whatever names its file gives the base's modules.
 
     Parameters
     ----------
@@ -117,28 +119,77 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
     FileNotFoundError
         When there is no adapter.
     ValueError
-        When it belongs to another base, or a file of it is broken.
+        When it belongs to another base, a file of it is broken, or it holds a weight for which
+        there is no place.
+
+    Warns
+    -----
+    UserWarning
+        When it names another base, and has no notes by which its weights could be told.
     """
-    where = find_model(adapter)
+    folder = fetch(adapter, "adapter")
     try:
-        PeftConfig.from_pretrained(where)
+        config = PeftConfig.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
-    notes = files.read_notes(files.weights_folder(adapter))
+    notes = files.read_notes(folder)
     trained = notes.get("base_fingerprint")
     if trained and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
         owner = f"{notes['base_model']!r} (weights {trained})"
         raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
+    theirs, weights = None if trained else config.base_model_name_or_path, read_weights(folder)
     try:
-        with quiet_peft():
-            # peft tells of keys it did not find by a warning only
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            return PeftModel.from_pretrained(model, where), notes
-    except SafetensorError as error:
-        raise ValueError(f"adapter {adapter!r} is broken: {error}; copy it anew") from error
-    except (RuntimeError, ValueError, UserWarning) as error:
-        reason = " ".join(str(error).split())[:160]
-        trained = notes.get("base_model", "another base")
-        raise ValueError(
-            f"adapter {adapter!r}, trained on {trained!r}, does not fit {base!r}: {reason}"
-        ) from error
+        adapted = put_on(model, fit_adapter(model, config, *weights))
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"adapter {adapter!r} does not fit {base!r}: {reason}") from error
+    warn_other_base(adapter, theirs, base)
+    return adapted, notes
+
+
+def put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
+    """Put a fitted adapter on its model.
+
+    Raises
+    ------
+    RuntimeError
+        When a weight has another shape (torch's words).
+    ValueError
+        When the adapter has a weight for which there is no place, or lacks one.
+    """
+    if fitted.whole:
+        model.load_state_dict(fitted.whole, strict=False)
+    fitted.config.inference_mode = True
+    fitted.config.base_model_name_or_path = None  # peft fills in where the base lies
+    with quiet_peft():
+        wrapped = get_peft_model(model, fitted.config)
+        try:
+            result = set_peft_model_state_dict(wrapped, fitted.tensors)
+        except KeyError as error:
+            raise ValueError(f"it should hold {error}, and does not") from error
+    prefix = getattr(wrapped.base_model, "prefix", "")
+    missing = [name for name in result.missing_keys if prefix and prefix in name]
+    for what, names in (("there is no", result.unexpected_keys), ("it lacks", missing)):
+        if names:
+            raise ValueError(f"{what} {shorten(name.removeprefix(IN_FILES) for name in names)}")
+    return wrapped.eval()
+
+
+def warn_other_base(adapter: str, theirs: str | None, ours: str) -> None:
+    """Warn when an adapter names another base than the one it is put on."""
+    if theirs and _last_part(theirs) != _last_part(ours):
+        warnings.warn(
+            f"adapter {adapter!r} was trained on {theirs!r} and is put on {ours!r}; unless these "
+            "are the same weights, its answers mean nothing", stacklevel=3,
+        )  # fmt: skip
+
+
+def _last_part(name: str) -> str:
+    """Return the name of a model without its place: folder, hub, or the cache of one.
+
+    >>> _last_part("/cache/models--Qwen--Qwen2-VL-2B/snapshots/1f"), _last_part("Qwen/Qwen2-VL-2B/")
+    ('qwen2-vl-2b', 'qwen2-vl-2b')
+    """
+    parts = re.split(r"[/\\]+", str(name).rstrip("/\\"))
+    hub = [part.split("--")[-1] for part in parts if part.startswith("models--")]
+    return [*parts, *hub][-1].replace("___", ".").lower()  # ModelScope writes a dot as ___

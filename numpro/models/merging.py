@@ -5,18 +5,28 @@ import os
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForImageTextToText
 
+from numpro.models.adapter_names import IN_FILES, fit_adapter, read_weights
 from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder, write_notes
 from numpro.models.registry import load_model
-from numpro.paths import write_whole
+from numpro.models.tensor_files import shorten
+from numpro.paths import find_model, write_whole
 
 # Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and
 # their weight mapper turns ``model.language_model.`` into vLLM's own ``language_model.model.``
 # (vllm/model_executor/models/qwen2_vl.py, qwen2_5_vl.py, qwen3_vl.py; vllm/lora/utils.py).
 # LLaVA-OneVision and LLaVA-NeXT-Video are served, but not with adapters (llava_onevision.py).
 SERVED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-_LANGUAGE = "base_model.model.model.language_model."
+_LANGUAGE = IN_FILES + "model.language_model."
+# What vLLM takes of each setting (vllm/lora/peft_helper.py); a start such as PiSSA's or LoftQ's
+# changes the base's weights, too.
+_PLAIN = {"modules_to_save": (None, []), "bias": (None, "none"), "use_dora": (None, False)}
+_PLAIN |= {"lora_bias": (None, False), "target_parameters": (None, [])}
+_PLAIN |= {"init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal")}
 
 
 def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path:
@@ -102,29 +112,40 @@ def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = Non
     Raises
     ------
     ValueError
-        When vLLM would refuse it: another class of model, a projector trained in full, or weights
-        outside the language model. Merge such an adapter and serve the merged model.
+        When vLLM would refuse it or compute another thing: another class of model, a projector
+        trained in full, weights outside the language model or beside the adapter, DoRA, a start
+        that changes the base, several ranks. Merge such an adapter and serve the merged model.
     """
     where, out = weights_folder(adapter), Path(out)
     base = base or base_of(adapter)
     kind, peft = _settings("model", base)["model_type"], _settings("adapter", adapter)
-    weights = load_file(where / "adapter_model.safetensors")
-    strange = [name for name in weights if not name.startswith(_LANGUAGE) or ".lora_" not in name]
-    reason = None
     if kind not in SERVED:
-        reason = f"vLLM serves adapters of {', '.join(SERVED)}; {base!r} is {kind!r}"
-    elif peft.get("modules_to_save"):
-        whole = ", ".join(peft["modules_to_save"])
-        reason = f"{whole} was trained in full, and vLLM takes LoRA weights only"
-    elif strange:
-        reason = f"{strange[0]} is no LoRA weight of the language model"
-    if reason:
-        raise ValueError(f"{adapter!r} cannot be exported for vLLM: {reason}; merge it instead")
+        _refuse(adapter, f"vLLM serves adapters of {', '.join(SERVED)}; {base!r} is {kind!r}")
+    for key, plain in _PLAIN.items():
+        if (value := peft.get(key)) not in plain:
+            whole = key == "modules_to_save" and f"{', '.join(value)} was trained in full"
+            _refuse(adapter, f"{whole or f'{key} is {value!r}'}, and vLLM takes LoRA weights only")
+    with torch.device("meta"):  # the names of its modules are needed, no weights
+        config = AutoConfig.from_pretrained(find_model(base), trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_config(config)
+    fitted = fit_adapter(model, LoraConfig.from_pretrained(str(where)), *read_weights(where))
+    weights = fitted.tensors | {IN_FILES + name: value for name, value in fitted.whole.items()}
+    if strange := [n for n in weights if not n.startswith(_LANGUAGE) or ".lora_" not in n]:
+        _refuse(adapter, f"{strange[0]} is no LoRA weight of the language model")
+    for name in ("rank_pattern", "alpha_pattern"):
+        if others := getattr(fitted.config, name):
+            _refuse(adapter, f"{name} has {shorten(map(str, others.items()), 2)}; vLLM takes one")
     out.mkdir(parents=True, exist_ok=True)
     peft |= {"target_modules": sorted({name.split(".")[-3] for name in weights})}
-    peft |= {"modules_to_save": None, "inference_mode": True}
+    peft |= {"r": fitted.config.r, "lora_alpha": fitted.config.lora_alpha}
+    peft |= {"rank_pattern": {}, "alpha_pattern": {}, "layers_to_transform": None}
+    peft |= {"modules_to_save": None, "exclude_modules": None, "inference_mode": True}
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
     write_whole(out / "adapter_config.json", json.dumps(peft, indent=1) + "\n")
     if (where / ADAPTER_NOTES).is_file():
         shutil.copyfile(where / ADAPTER_NOTES, out / ADAPTER_NOTES)
     return peft["r"]
+
+
+def _refuse(adapter: str, reason: str) -> None:
+    raise ValueError(f"{adapter!r} cannot be exported for vLLM: {reason}; merge it instead")

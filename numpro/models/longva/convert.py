@@ -19,6 +19,7 @@ from numpro import __version__
 from numpro.models.files import ADAPTER_NOTES, fingerprint_files, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
+from numpro.models.tensor_files import WEIGHTS, fetch, read_json, weight_files
 from numpro.paths import write_whole
 
 
@@ -46,14 +47,14 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
     FileNotFoundError
         When a file is not there.
     """
-    out, folder = Path(out).absolute(), llava.fetch(source)
+    out, folder = Path(out).absolute(), fetch(source)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} must be a new or an empty folder; it holds something")
     if is_llava_adapter(folder):
         kind, write = "adapter", partial(_adapter, folder)
     elif (folder / "adapter_config.json").is_file():
         raise ValueError(f"{source} is an adapter in the library's own format; use it as it is")
-    elif (model_type := llava.read_json(folder / "config.json").get("model_type")) == "llava_qwen":
+    elif (model_type := read_json(folder / "config.json").get("model_type")) == "llava_qwen":
         kind, write = "checkpoint", partial(_checkpoint, folder, vision_tower=vision_tower)
     else:
         accepted = "a checkpoint of model_type 'llava_qwen' or an adapter of LLaVA's trainer"
@@ -77,13 +78,13 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
 def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int, str]:
     """Write a checkpoint; return how many tensors it has, and a sentence about it."""
     config, tower = llava.read_config(folder, vision_tower)
-    parts = [partial(llava.our_tensors, file) for file in llava.weight_files(folder)]
+    parts = [partial(llava.our_tensors, file) for file in weight_files(folder)]
     if not llava.check_tensors(folder, config):
         parts.append(partial(_tower_tensors, tower))
     written, total = {}, 0
     for number, read in enumerate(parts, 1):
         alone = len(parts) == 1
-        name = llava.WEIGHTS[0] if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        name = WEIGHTS[0] if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         shard = read()
         _save(shard, out / name)
         written |= dict.fromkeys(shard, name)
@@ -91,7 +92,7 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
         config.dtype = config.dtype or next(iter(shard.values())).dtype
     if len(parts) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
-        write_whole(out / f"{llava.WEIGHTS[0]}.index.json", json.dumps(index, indent=1))
+        write_whole(out / f"{WEIGHTS[0]}.index.json", json.dumps(index, indent=1))
     generation = GenerationConfig(**llava.generation_ids(config))
     processor = llava.image_processor(config, tower)
     for part in (config, generation, llava.read_tokenizer(folder), processor):

@@ -11,19 +11,21 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
+from numpro.models.adapter_names import IN_FILES, FittedAdapter
+from numpro.models.adapters import put_on
 from numpro.models.files import read_notes
-from numpro.models.longva.llava_format import load_tensors, read_json, rename, shorten, weight_files
+from numpro.models.longva.llava_format import rename
 from numpro.models.longva.modeling import PROJECTOR
+from numpro.models.tensor_files import load_tensors, read_json, shorten, weight_files
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
 TRAINED = "non_lora_trainables.bin"
 _WRAPPED = re.compile(r"^(?:module\.|base_model\.|model\.)+")  # what each wrapper puts in front
 _LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
-_IN_OURS = "base_model.model."  # what peft puts in front of the names in a file
 
 
 def is_llava_adapter(folder: str | Path) -> bool:
@@ -60,7 +62,7 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
     for file in [*lora, folder / TRAINED]:
         stored |= load_tensors(file)
     tensors, modules = _by_our_names(folder, stored)
-    whole = any(name.startswith(_IN_OURS + PROJECTOR) for name in tensors)
+    whole = any(name.startswith(IN_FILES + PROJECTOR) for name in tensors)
     config = LoraConfig(
         r=raw["r"],
         lora_alpha=raw["lora_alpha"],
@@ -84,9 +86,9 @@ def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], 
         ours = rename(f"model.{module}.").removesuffix(".")
         if lora and ours.startswith(("language_model.", "vision_tower.")):
             halves[ours] += 1
-            tensors[f"{_IN_OURS}{ours}.lora_{lora[2]}.weight"] = tensor
+            tensors[f"{IN_FILES}{ours}.lora_{lora[2]}.weight"] = tensor
         elif ours.startswith(f"{PROJECTOR}.") and not lora:
-            tensors[f"{_IN_OURS}{ours}.{name.rpartition('.')[2]}"] = tensor
+            tensors[f"{IN_FILES}{ours}.{name.rpartition('.')[2]}"] = tensor
         else:
             unknown.append(name)
     single = [name for name, count in halves.items() if count != 2]
@@ -124,15 +126,9 @@ def attach_llava_adapter(model: PreTrainedModel, folder: str | Path) -> PeftMode
         When it was made for another base: names the module and both shapes.
     """
     config, tensors = read_adapter(folder)
-    config.base_model_name_or_path = None  # peft fills in where the base lies
-    wrapped, reason = get_peft_model(model, config), ""
     try:
-        if unknown := set_peft_model_state_dict(wrapped, tensors).unexpected_keys:
-            names = shorten(name.removeprefix(_IN_OURS) for name in unknown)
-            reason = f"there is no {names}"
-    except RuntimeError as error:
+        return put_on(model, FittedAdapter(config, tensors, {}))
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
-    if reason:
         another = "another base model than this one was trained"
-        raise ValueError(f"adapter {folder} does not fit; {another}: {reason}")
-    return wrapped.eval()
+        raise ValueError(f"adapter {folder} does not fit; {another}: {reason}") from error

@@ -6,20 +6,16 @@ average pooling over the patch grid, all frames in one row where ``<image>`` sta
 `numpro.models.longva.modeling` computes, so a checkpoint needs other names only.
 """
 
-import json
-import pickle
 import re
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-from safetensors.torch import load_file
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.weights import refuse_weights, shorten  # noqa: F401
+from numpro.models.tensor_files import load_tensors, read_json, weight_files
+from numpro.models.weights import refuse_weights
 from numpro.paths import find_model
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.
@@ -57,89 +53,7 @@ CHAT = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
-
-    Raises
-    ------
-    ValueError
-        When the file is no JSON object.
-    FileNotFoundError
-        When it is not there.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be JSON; {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object; got a {type(content).__name__}")
-    return content
-
-
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Map a file of tensors into memory, of PyTorch or safetensors; values are read when used.
-
-    Code in it is refused, not run.
-
-    Raises
-    ------
-    ValueError
-        When it holds anything else than tensors by name, or is damaged.
-    """
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is no file of tensors alone, it is not read: {reason}") from None
-    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
-        raise ValueError(f"{path} must hold tensors by name; got something else")
-    return content
-
-
-def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> list[Path]:
-    """Return the weight files in a folder: the first of the names there is, or its shards.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is none, or one that the index names is not there.
-    """
-    for name in names:
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            files = [folder / n for n in sorted(set(read_json(index)["weight_map"].values()))]
-        elif (folder / name).is_file():
-            files = [folder / name]
-        else:
-            continue
-        if lacking := [file.name for file in files if not file.is_file()]:
-            raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
-        return files
-    raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
-
-
-def fetch(name: str) -> Path:
-    """Return the folder of a checkpoint: here, or the hub's, which is fetched.
-
-    Raises
-    ------
-    FileNotFoundError
-        When it is neither.
-    """
-    where = find_model(name)
-    if Path(where).is_dir():
-        return Path(where)
-    wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
-    try:
-        return Path(snapshot_download(where, allow_patterns=wanted))
-    except (OSError, HFValidationError) as error:
-        raise FileNotFoundError(f"no model at {name!r}: {error}") from error
 
 
 def rename(name: str) -> str:

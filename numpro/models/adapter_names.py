@@ -1,0 +1,156 @@
+"""The weights of an adapter, as people saved them, under the names of the model they go on.
+
+A weight is named after the place its module had in training, and one module has had several:
+``model.layers`` (transformers up to 4.51, and adapters of a language model alone),
+``language_model.model.layers``, ``model.language_model.layers`` (since 4.52), each behind what
+wrapped the model. So names are compared without the parts that only wrap. What LoRA is on is read
+off the file: the patterns in its configuration are written for the names of its time.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig
+from peft.utils.other import get_pattern_key
+from torch import nn
+
+from numpro.models.tensor_files import load_tensors, shorten, weight_files
+
+IN_FILES = "base_model.model."  # what peft puts in front of the names in a file
+# Parts of a name that hold a whole model, or stand between a module and its weight.
+_WRAPPERS = {"base_model", "model", "module", "language_model", "default", "base_layer"}
+_WRAPPERS |= {"modules_to_save", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# What a trainer leaves in the folder beside weights: its arguments and states.
+_STATES = re.compile(r"training_args|optimizer|scheduler|sampler|scaler|random_states")
+_UNGATHERED = (
+    "DeepSpeed ZeRO-3 leaves this when weights are saved before they are gathered; write it again "
+    "with stage3_gather_16bit_weights_on_model_save, or from a checkpoint with zero_to_fp32.py"
+)
+
+
+@dataclass
+class FittedAdapter:
+    """An adapter under the names of one model.
+
+    Attributes
+    ----------
+    config
+        peft's, with the targets, ranks and alphas of the file.
+    tensors
+        The adapter's own, by name as peft stores them.
+    whole
+        Weights of the model itself that were trained in full, by the model's names.
+    """
+
+    config: PeftConfig
+    tensors: dict[str, torch.Tensor]
+    whole: dict[str, torch.Tensor]
+
+
+def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Read the weights of an adapter, and those trained in full that were saved beside it.
+
+    Beside it lie ``non_lora_state_dict.bin`` or ``non_lora_trainables.bin`` of LLaVA's and
+    Qwen-VL's trainers, ``vit.safetensors`` of ms-swift's, or a file of any other name.
+
+    Raises
+    ------
+    ValueError
+        For a file without weights, or with empty ones.
+    FileNotFoundError
+        When the folder holds no weights of an adapter.
+    """
+    files = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
+    others = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    others = [
+        f for f in others if not f.name.startswith("adapter_model") and not _STATES.match(f.name)
+    ]
+    both: tuple[dict, dict] = {}, {}
+    for found, paths in zip(both, (files, others), strict=True):
+        for path in paths:
+            tensors = load_tensors(path)
+            empty = [name for name, tensor in tensors.items() if not tensor.numel()]
+            if empty or not tensors:
+                what = f"empty tensors: {shorten(empty)}" if empty else "no tensor"
+                size = f"{path} ({path.stat().st_size:,} bytes)"
+                raise ValueError(f"{size} holds {what}. {_UNGATHERED}")
+            found |= tensors
+    return both
+
+
+def fit_adapter(
+    model: nn.Module, config: PeftConfig, stored: Mapping, beside: Mapping
+) -> FittedAdapter:
+    """Put the weights of `read_weights` under the names of a model.
+
+    Raises
+    ------
+    ValueError
+        For a weight that the model has no place for, and one that would count twice.
+    """
+    find = _finder(model)
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    known |= {name for name, _ in model.named_buffers()}
+    apart = tuple(getattr(config, "modules_to_save", None) or ())
+    places = {name: find(name) for name in (*stored, *beside)}
+    lora = {module for module, rest in places.values() if rest.startswith("lora_")}
+    made = FittedAdapter(config, {}, {})
+    for name, tensor in stored.items():
+        ours = ".".join(filter(None, places[name]))
+        above = accumulate(ours.split("."), "{}.{}".format)
+        if ours in known and not any(module.endswith(apart) for module in above):
+            made.whole[ours] = tensor
+        else:  # what of these has no place peft tells
+            made.tensors[IN_FILES + ours if places[name][0] else name] = tensor
+    for name, tensor in beside.items():
+        ours = ".".join(filter(None, places[name]))
+        if ours not in known or places[name][0] in lora:
+            reason = "LoRA is on that layer, too" if ours in known else "the model has none"
+            raise ValueError(f"{name}, saved beside the adapter, has no place: {reason}")
+        made.whole[ours] = tensor
+    if isinstance(config, LoraConfig) and not config.target_parameters:
+        _read_targets(config, places, stored)
+    return made
+
+
+def _read_targets(config: LoraConfig, places: Mapping, stored: Mapping) -> None:
+    """Set targets, ranks and alphas of a configuration to those of the file."""
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+    config.target_modules = {m for m, rest in places.values() if m and rest.startswith("lora_")}
+    given, ranks, alphas = config.alpha_pattern or {}, {}, {}
+    for name, tensor in stored.items():
+        module, rest = places[name]
+        if rest.startswith(("lora_A", "lora_embedding_A")):
+            theirs = name.removeprefix(IN_FILES).split(".lora_")[0]
+            ranks[module] = len(tensor)
+            alphas[module] = given.get(get_pattern_key(given, theirs), config.lora_alpha)
+    if not ranks:
+        raise ValueError(f"none of its LoRA weights has a place: {shorten(stored)}")
+    for field, pattern, values in (("r", "rank", ranks), ("lora_alpha", "alpha", alphas)):
+        ((most, _),) = Counter(values.values()).most_common(1)
+        setattr(config, field, most)  # and only the others as patterns, each of which is searched
+        setattr(config, f"{pattern}_pattern", {m: v for m, v in values.items() if v != most})
+
+
+def _finder(model: nn.Module) -> Callable[[str], tuple[str, str]]:
+    """Return what gives, for a stored name, the model's module and the rest of the name."""
+    names = [name for name, _ in model.named_modules()]
+    count = Counter(map(_bare, names))
+    by_parts = {_bare(name): name for name in names if count[_bare(name)] == 1}
+
+    def find(stored: str) -> tuple[str, str]:
+        parts = _bare(stored)
+        end = next((end for end in range(len(parts), 0, -1) if parts[:end] in by_parts), 0)
+        return by_parts.get(parts[:end], ""), ".".join(parts[end:])
+
+    return find
+
+
+def _bare(name: str) -> tuple[str, ...]:
+    """Return the parts of a name without those that only wrap."""
+    return tuple(part for part in name.split(".") if part not in _WRAPPERS)

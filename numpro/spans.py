@@ -186,7 +186,7 @@ def to_seconds(
         As in `labels_to_seconds`; used for frames.
     unit
         The unit that the question asks for (`numpro.prompting.asked_unit`); it holds when the
-        answer names none.
+        answer names none. Where percents are asked for, what the answer calls a frame is one.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def to_seconds(
     >>> to_seconds(Made(spans=((50, None), (7, 9)), unit="percent"), clip)
     (Span(start=3.0, end=6.0), Span(start=0.42, end=0.54))
     """
-    unit = one_of("unit", answer.unit or unit, UNITS)
+    unit = _unit_of(answer, unit)
     duration = float(clip.duration)
     if unit == "frame":
         found = [labels_to_seconds(s, clip.seconds, labels, end, duration) for s in answer.spans]
@@ -205,6 +205,12 @@ def to_seconds(
         scale = duration / 100 if unit == "percent" else 1.0
         found = [Span(a * scale, duration if b is None else b * scale) for a, b in answer.spans]
     return tuple(Span(*(min(max(t, 0.0), duration) for t in span)) for span in found)
+
+
+def _unit_of(answer: Any, unit: str) -> str:
+    """Return the unit of an answer to a question that asks for one."""
+    named = None if unit == "percent" and answer.unit == "frame" else answer.unit
+    return one_of("unit", named or unit, UNITS)
 
 
 def highlight_scores(
@@ -238,7 +244,7 @@ def highlight_scores(
     >>> highlight_scores(answer, clip).tolist()
     [4.0, 2.5, 3.0, 3.0]
     """
-    unit = one_of("unit", answer.unit or unit, UNITS)
+    unit = _unit_of(answer, unit)
     times, n = _times(clip.seconds), max(int(clip.duration // clip_seconds), 1)
     drawn = {"frame": labels, "second": times, "percent": 100 * times / clip.duration}[unit]
     drawn = np.arange(len(times)) if drawn is None else np.asarray(drawn, float)

@@ -10,7 +10,7 @@ from numpro import datasets
 from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.datasets import instructions as teaching
-from numpro.prompting import TASKS
+from numpro.prompting import ENCODINGS, TASKS
 from numpro.spans import ROUNDINGS
 from numpro.training.presets import PRESETS, FinetuneConfig, parse_values
 from numpro.training.processes import rank
@@ -52,7 +52,7 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
     lines += skipped[:10]
     if len(skipped) > 10:
         lines.append(f"left out: {len(skipped) - 10} more, listed by --json")
-    if how["time_encoding"].startswith("overlay") and not videos:
+    if ENCODINGS[how["time_encoding"]].drawn and not videos:
         lines.append("the videos have no numbers on them yet: --videos writes them numbered")
     say({"out": out, "format": form} | report, *lines)
 

@@ -9,7 +9,8 @@ from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference import find_moment
 from numpro.numbers import number_video, overlay
-from numpro.numbers.numbered_video import DRAWN, list_frames
+from numpro.numbers.numbered_video import list_frames
+from numpro.prompting.encodings import DRAWN
 from numpro.prompting.prompts import read_template, render_prompt
 from numpro.video import Sampling, probe
 

@@ -34,12 +34,11 @@ from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import fields, items, json_rows, naming, need, row_name, text
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
-from numpro.prompting import TASKS, TIME_ENCODINGS, Prompt, asked_unit, build_prompt, prompts
+from numpro.prompting import TASKS, Prompt, asked_unit, build_prompt, prompts
+from numpro.prompting.encodings import EXPORTED, to_percent
 from numpro.spans import ROUNDINGS, Span, labels_to_seconds, one_of, seconds_to_labels, temporal_iou
 from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
 
-# text between frames has no place in rows that say <video> once
-EXPORTED_ENCODINGS = tuple(name for name in TIME_ENCODINGS if not name.startswith("text"))
 SOURCES = {"activitynet-captions": "anet", "didemo": "didemo"}  # the others go by their own name
 
 
@@ -139,17 +138,20 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
     """
     if reason := unlearnable(query, task, clip.duration):
         raise ValueError(f"query {query.qid!r} {reason}")
-    first, timed = getattr(clip, "first", 0), asked_unit(config.time_encoding) == "second"
+    first, unit = getattr(clip, "first", 0), asked_unit(config.time_encoding)
+
+    def shown(label: int, time: float) -> float:
+        if unit == "frame":
+            return first + label
+        return time if unit == "second" else to_percent(time, clip.duration)
+
     if task == "moment_retrieval":
-        start, end = query.spans[0]
-        if not timed:
-            labels = seconds_to_labels((start, end), clip.seconds, config.rounding)
-            start, end = (first + label for label in labels)
-        return prompts.format_moment(start, end, config.time_encoding)
+        labels = seconds_to_labels(query.spans[0], clip.seconds, config.rounding)
+        return prompts.format_moment(*map(shown, labels, query.spans[0]), config.time_encoding)
     graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
     frames = [(i, float(t)) for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
     scores = [1 + float(np.mean(graded[int(t // 2)])) for _, t in frames]
-    labels = [t if timed else first + i for i, t in frames]
+    labels = [shown(*frame) for frame in frames]
     return prompts.format_highlights(labels, scores, config.time_encoding)
 
 
@@ -209,7 +211,8 @@ def build_samples(
         the answers have no labels).
     """
     config, samples, skipped = config or InstructionConfig(), [], []
-    one_of("time_encoding of an export", config.time_encoding, EXPORTED_ENCODINGS)
+    # text between frames has no place in rows that say <video> once
+    one_of("time_encoding of an export", config.time_encoding, EXPORTED)
     one_of("rounding", config.rounding, ROUNDINGS)
     fps = config.sampling(one_of("task", task, TASKS))["fps"]
     for video in tqdm(videos, "instructions", unit="video", disable=None):

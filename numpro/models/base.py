@@ -10,6 +10,7 @@ import numpy as np
 from numpro.models.files import fingerprint_files
 from numpro.models.question import Question, differences_from_training
 from numpro.numbers import number_frames, warn_unreadable
+from numpro.numbers.overlay import BAR
 from numpro.prompting import Prompt, build_prompt
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
 from numpro.spans import Labels
@@ -183,10 +184,12 @@ class VideoModel(ABC):
         if not prompts or prompts[0].frame_labels is None:
             return clip.frames, prompts
         height, width = clip.frames.shape[1:3]
-        if visible := self.visible_size(height, width, len(clip.frames)):
+        labels = prompts[0].frame_labels
+        visible = self.visible_size(height, width, len(clip))
+        if visible and not labels[0].startswith(BAR):
             how = {"stacklevel": 3, "remedy": self.enlarged_by}
             warn_unreadable(style, (width, height), visible[::-1], **how)
-        return number_frames(clip.frames, style=style, labels=prompts[0].frame_labels), prompts
+        return number_frames(clip.frames, style=style, labels=labels), prompts
 
 
 def answer_tokens(task: str, frames: int) -> int:

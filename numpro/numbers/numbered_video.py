@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from numpro.numbers.overlay import NumberStyle, number_frames
-from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
+from numpro.prompting.encodings import DRAWN
+from numpro.prompting.prompts import build_prompt
 from numpro.spans import one_of
 from numpro.video import Clip, probe, read_clip, sampling_times, write_video
 
-DRAWN = tuple(name for name in TIME_ENCODINGS if name.startswith("overlay"))
 # What is read at once; each stretch opens the file again, but it is looked through only once.
 _STRETCH_BYTES, _STRETCH_FRAMES = 1 << 28, 4096
 
@@ -42,8 +42,8 @@ def number_video(
         Resize the frames to this before they are numbered.
     style : NumberStyle, optional
         How the numbers look; the published style by default.
-    time_encoding : {"overlay-index", "overlay-seconds"}
-        What is drawn: the frame's label, or its second as `numpro.prompting.prompts` writes it.
+    time_encoding : str
+        What is drawn: one of `numpro.prompting.encodings.DRAWN`.
 
     origin : {"beginning", "first-picture"}
         What second 0 is, as in `numpro.read_clip`.
@@ -66,7 +66,8 @@ def number_video(
     _check_out(Path(path), Path(out))
     info = probe(path, origin)
     seconds = sampling_times(info.duration, fps)
-    labels = build_prompt("anything", seconds, time_encoding=time_encoding).frame_labels
+    options = {"time_encoding": time_encoding, "duration": info.duration}
+    labels = build_prompt("anything", seconds, **options).frame_labels
     messages: dict[str, None] = {}  # in order, each once
 
     def pages() -> Iterator[np.ndarray]:

@@ -8,6 +8,8 @@ renders the glyph at the fraction). No margin. DejaVu Sans Bold 40, red, bottom 
 
 Not published, and off by default: an outline around the digits and a box behind them. An outlined
 text is placed by the same rule, its outline being part of its ``textbbox``; a box moves nothing.
+A label such as "▁25%" is no text: it draws a bar along the bottom, a quarter of `size` high, filled
+to this share on white (or on the colour of the box).
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from numpro.spans import one_of
 
 FONT = Path(__file__).with_name("fonts") / "DejaVuSans-Bold.ttf"
 POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
+BAR = "▁"  # what a label begins with that is a bar, and no text
 _CACHE_BYTES = 1 << 26  # of rendered labels: 3,000 of the published style
 
 Color = str | tuple[int, int, int]
@@ -117,7 +120,8 @@ def number_frames(
         Place, size and colour; the published ones by default.
     labels : sequence of int or str, optional
         What to write, one a frame (for one frame of shape [H, W, 3] the bare label will do);
-        0 .. T-1 by default.
+        0 .. T-1 by default; "" writes nothing, and "▁25%" draws a bar of which a quarter is
+        filled.
     out : uint8 array of the shape of `frames`, optional
         Where to draw; `frames` itself is allowed and saves the copy.
 
@@ -199,6 +203,14 @@ def _render(text: str, style: NumberStyle, width: int, height: int) -> Iterator[
     # where the text is cut by the edge or stands at a fraction of a pixel.
     page = Image.new("L", (width, height))
     draw = ImageDraw.Draw(page)
+    if text.startswith(BAR):
+        filled = float(text.strip(f"{BAR}%")) / 100
+        for share, color in ((1, style.box or "white"), (filled, style.color)):
+            corners = 0, height - max(1, round(style.size / 4)), round(share * width) - 1, height
+            if corners[2] >= 0:
+                draw.rectangle(corners, fill=255)
+                yield from _layer(page, color)
+        return
     font = _font(style.size)
     stroke = 0 if style.outline is None else max(1, round(style.size / 20))
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font, stroke_width=stroke)

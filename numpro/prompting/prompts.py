@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# NUMBERS and TIME_ENCODINGS can be imported from here, too, as in 0.1
-from numpro.prompting.encodings import ENCODINGS, NUMBERS, TIME_ENCODINGS, asked_unit, frame_marks  # noqa: F401
+from numpro.prompting import encodings
+
+# these can be imported from here, too, as in 0.1
+from numpro.prompting.encodings import NUMBERS, TIME_ENCODINGS, asked_unit  # noqa: F401
 from numpro.spans import one_of
 
 TASKS = ("moment_retrieval", "highlight_detection")
@@ -28,7 +30,8 @@ MOMENT_2024 = "During which frames can we see {query}? Answer in the format of '
 EXAMPLE_LABELS = tuple(range(80, 90))
 EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
 _ANSWER = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
-_EXAMPLE = _ANSWER.format(unit="frame", labels=EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
+_EXAMPLE_LABELS = ", ".join(map(str, EXAMPLE_LABELS))
+_EXAMPLE = _ANSWER.format(unit="frame", labels=_EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
 _SCALE = (
     " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
     "more related to the query, the saliency score should be higher. The output format should be "
@@ -93,15 +96,16 @@ class Prompt:
 def _question(task: str, time_encoding: str, template: str | None) -> str:
     """Return the whole question with its fields open."""
     body = template or (MOMENT if task == "moment_retrieval" else HIGHLIGHTS)
-    if asked_unit(time_encoding) == "second" and template is None:
-        body = body.replace("Frame x to Frame y", "x seconds to y seconds")
-        body = re.sub(r"\b(which|highlight|89) frames", r"\1 seconds", body)
-    numbers = ENCODINGS[time_encoding][0]
+    value, numbers = encodings.value_of(time_encoding), encodings.ENCODINGS[time_encoding].sentence
+    if template is None:
+        body = body.replace("'From Frame x to Frame y'", value.form)
+        body = re.sub(r"\b(which|highlight|89) frames", rf"\1 {value.noun}s", body)
+        body = body.replace(_EXAMPLE_LABELS, ", ".join(value.write(v, 0) for v in EXAMPLE_LABELS))
     if "{numbers}" in body or "{whole}" in body:
         return body.replace("{numbers}", numbers).replace("{whole}", "").strip()
     # the published moment question follows the sentence on numbers without a space
     glued = task == "moment_retrieval" and time_encoding == "overlay-index"
-    return numbers + ("" if glued else " ") + body.strip()
+    return (numbers + ("" if glued else " ") + body.strip()).strip()
 
 
 def _check_template(template: str, named: str = "template") -> None:
@@ -193,8 +197,8 @@ def build_prompt(
     Raises
     ------
     ValueError
-        For an unknown task or encoding, no frames, labels that do not fit, or a template
-        without a place for the query.
+        For an unknown task or encoding, no frames, labels that do not fit, a template without a
+        place for the query, or no `duration` where it is stated or shown.
 
     Examples
     --------
@@ -210,14 +214,16 @@ def build_prompt(
     frames can we see a star? Answer in the format: 'From Frame x to Frame y'.
     """
     one_of("task", task, TASKS)
-    timed = asked_unit(time_encoding) == "second"
+    one_of("time_encoding", time_encoding, encodings.ENCODINGS)
+    shown = encodings.ENCODINGS[time_encoding].shown.of
     if not len(seconds):
         raise ValueError("seconds must hold the time of at least one frame; got none")
     if template is not None:
         _check_template(template)
-    if duration is None and "{duration}" in (template or ""):
-        raise ValueError("the template states the {duration}; give the duration of the video")
-    if labels is not None and timed:
+    if duration is None and ("{duration}" in (template or "") or shown == "percent"):
+        what = repr(time_encoding) if shown == "percent" else "the template"
+        raise ValueError(f"{what} states the {{duration}}; give the duration of the video")
+    if labels is not None and shown != "number":
         raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
     if labels is not None and len(labels) != len(seconds):
         raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
@@ -229,7 +235,7 @@ def build_prompt(
     # in one pass, so that braces in a query stay as they are
     question = _question(task, time_encoding, template)
     text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
-    marks = frame_marks(time_encoding, numbers, seconds)
+    marks = encodings.frame_marks(time_encoding, numbers, seconds, duration)
     return Prompt(text, *marks, tuple(map(float, seconds)), answer_form(task, time_encoding))
 
 
@@ -255,13 +261,13 @@ def answer_form(task: str, time_encoding: str, most: int = 20) -> str:
     WORD: "Frame" | "Panel" | "Page" | "Card" | "Sheet" | "Scene" | "Image"
     LABEL: /[0-9]{1,4}/
     """
-    timed = asked_unit(time_encoding) == "second"
-    label = "LABEL: /[0-9]{1,4}" + (r"\.[0-9]{1,3}/" if timed else "/")
+    value = encodings.value_of(time_encoding)
+    label = f"LABEL: /{value.label}/"
     if task == "moment_retrieval":
         start = 'start: "From " end " to " end "."? | "Between " end (" and " | " to ") end "."?'
-        end = ['end: LABEL " seconds"?'] if timed else ['end: (WORD " ")? LABEL', _WORD]
-        return "\n".join([start, *end, label])
-    sentence = _ANSWER.replace("{unit}", asked_unit(time_encoding))
+        words = [_WORD] * ("WORD" in value.end)  # of a frame a model keeps its own word
+        return "\n".join([start, f"end: {value.end}", *words, label])
+    sentence = _ANSWER.replace("{unit}", value.noun)
     before, between, _ = re.split(r"\{labels\}|\{scores\}", sentence)
     lines = [f'start: "{before}" list1', label, r"SCORE: /[0-5](\.[0-9])?/"]
     for n in range(1, most + 1):
@@ -302,10 +308,6 @@ def render_prompt(prompt: Prompt, frames: int) -> str:
     return "".join(shown) + "\n" + prompt.text
 
 
-def _numbers(values: Sequence[float], unit: str) -> list[str]:
-    return [f"{value:.1f}" if unit == "second" else f"{value:g}" for value in values]
-
-
 def format_moment(
     a: float, b: float, time_encoding: str = "overlay-index", words: bool = True
 ) -> str:
@@ -314,7 +316,7 @@ def format_moment(
     Parameters
     ----------
     a, b
-        First and last label, or seconds for the encodings that ask for seconds.
+        First and last value that is asked for: a label, a second, a hundredth of the video.
     time_encoding
         One of `TIME_ENCODINGS`.
     words
@@ -325,12 +327,12 @@ def format_moment(
     --------
     >>> format_moment(3, 7), format_moment(3, 7, words=False)
     ('From Frame 3 to Frame 7.', 'From 3 to 7.')
-    >>> format_moment(3, 7.25, "text-seconds")
-    'From 3.0 seconds to 7.2 seconds.'
+    >>> format_moment(3, 7.25, "text-seconds"), format_moment(3, 67.25, "overlay-clock")
+    ('From 3.0 seconds to 7.2 seconds.', 'From 00:03 to 01:07.')
     """
-    unit = asked_unit(time_encoding)
-    form = ("{} seconds" if unit == "second" else "Frame {}") if words else "{}"
-    first, last = (form.format(number) for number in _numbers((a, b), unit))
+    value = encodings.value_of(time_encoding)
+    form = value.place if words else "{}"
+    first, last = (form.format(value.write(number)) for number in (a, b))
     return f"From {first} to {last}."
 
 
@@ -346,7 +348,7 @@ def format_highlights(
     """
     if len(labels) != len(scores):
         raise ValueError(f"one score per label is needed: {len(labels)} and {len(scores)}")
-    unit = asked_unit(time_encoding)
-    texts = {"labels": _numbers(labels, unit), "scores": _numbers(scores, "second")}
-    lists = {name: ", ".join(numbers) for name, numbers in texts.items()}
-    return _ANSWER.format(unit=unit, **lists)
+    value = encodings.value_of(time_encoding)
+    named = ", ".join(map(value.write, labels))
+    graded = ", ".join(f"{score:.1f}" for score in scores)
+    return _ANSWER.format(unit=value.noun, labels=named, scores=graded)

@@ -16,6 +16,7 @@ from numpro.models.training_batches import IGNORED, answers_only
 from numpro.numbers import number_frames
 from numpro.paths import relative
 from numpro.prompting import Prompt
+from numpro.prompting.encodings import NUMBERED
 from numpro.training.features import FeatureCache, feature_key, tower_fingerprint
 from numpro.training.prefetch import Prefetcher
 from numpro.training.presets import FinetuneConfig
@@ -23,7 +24,6 @@ from numpro.training.processes import rank
 from numpro.video import ClipCache, Request, VideoError, VideoInfo, probe, run_many, sampling_times
 
 Videos = Sequence[VideoQueries]
-NUMBERED = ("overlay-index", "text-index")  # time encodings that show each frame's number
 _PRINTED = 20  # lines of what is left out; `Samples.skipped` has them all
 
 

@@ -237,3 +237,25 @@ def test_a_style_is_stored_as_json_and_read_back(style):
     assert list(NumberStyle().as_dict()) == ["position", "size", "color"]
     with pytest.raises(ValueError, match="position, size, color, outline, box; got colour"):
         NumberStyle.from_dict({"colour": "red"})
+
+
+@pytest.mark.parametrize("width", [336, 57, 1])
+@pytest.mark.parametrize("box", [None, "#204060"])
+def test_a_bar_is_filled_along_the_bottom(width, box):
+    """Pillow's two rectangles: the whole width, then the share that has passed."""
+    frames, style = noise(4, width, 60), NumberStyle(size=40, color="blue", box=box)
+    shares = [0.0, 12.5, 50.0, 99.0]
+    pages = number_frames(frames, style, [f"▁{share}%" for share in shares])
+    for page, frame, share in zip(pages, frames, shares, strict=True):
+        image = Image.fromarray(frame)
+        draw = ImageDraw.Draw(image)
+        draw.rectangle((0, 50, width - 1, 59), fill=box or "white")
+        if filled := round(share * width / 100):
+            draw.rectangle((0, 50, filled - 1, 59), fill="blue")
+        np.testing.assert_array_equal(page, np.asarray(image))
+
+
+def test_an_empty_label_draws_nothing():
+    frames = noise(2, 64, 64)
+    pages = number_frames(frames, NumberStyle(size=20, box="white", outline="black"), ["", "1"])
+    assert (pages[0] == frames[0]).all() and (pages[1] != frames[1]).any()

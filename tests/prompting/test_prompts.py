@@ -1,12 +1,11 @@
 """Questions: the published wording to the letter, and fair wording where nothing is drawn."""
 
-import re
-
 import numpy as np
 import pytest
 
 from numpro import Clip
 from numpro.prompting.answers import parse_highlights, parse_moment
+from numpro.prompting.encodings import value_of
 from numpro.prompting.prompts import (
     FIELDS,
     HIGHLIGHTS_FT,
@@ -87,15 +86,25 @@ def test_published_wording(task, template, published):
             tuple(f"timestamp: {t} seconds " for t in ("0.0", "2.0", "4.0")),
             id="text-seconds",
         ),
+        pytest.param("overlay-clock", ("00:00", "00:02", "00:04"), None, id="overlay-clock"),
+        pytest.param("text-clock", None, ("00:00 ", "00:02 ", "00:04 "), id="text-clock"),
+        pytest.param("overlay-sparse", ("0", "", ""), None, id="overlay-sparse"),
+        pytest.param(
+            "overlay+text-index", ("0", "1", "2"), ("Frame 0: ", "Frame 1: ", "Frame 2: "),
+            id="overlay+text-index",
+        ),
+        pytest.param("hundredths", ("00", "33", "67"), None, id="hundredths"),
+        pytest.param("bar", ("▁0.0%", "▁33.3%", "▁66.7%"), None, id="bar"),
+        pytest.param("native", None, None, id="native"),
+        pytest.param("overlay+native", ("0", "1", "2"), None, id="overlay+native"),
     ],
-)
+)  # fmt: skip
 def test_marks(time_encoding, drawn, written):
     for task in TASKS:
         prompt = build_prompt("a dog", SECONDS, task, time_encoding, duration=6.0)
         assert (prompt.frame_labels, prompt.frame_texts) == (drawn, written)
-        unit = asked_unit(time_encoding)
-        assert {"frame": "frames", "second": "seconds"}[unit] in prompt.text
-        assert ("red numbers" in prompt.text) == (drawn is not None)
+        assert f" {value_of(time_encoding).noun}s" in prompt.text
+        assert ("red numbers" in prompt.text) == (drawn is not None and time_encoding != "bar")
 
 
 def test_nothing_drawn_is_asked_fairly():
@@ -134,6 +143,7 @@ def test_any_query_stays_as_it_is(query):
         pytest.param(
             {"labels": [1, 2, 3], "time_encoding": "text-seconds"}, "gives times", id="labels-times"
         ),
+        pytest.param({"time_encoding": "bar"}, "'bar' states the {duration}", id="length of a bar"),
     ],
 )
 def test_bad_requests(change, says):
@@ -143,7 +153,7 @@ def test_bad_requests(change, says):
 
 @pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
 def test_answers_are_read_back_and_echoes_are_failures(time_encoding):
-    unit = asked_unit(time_encoding)
+    unit = {"percent": "frame"}.get(asked_unit(time_encoding), asked_unit(time_encoding))
     answer = parse_moment(format_moment(1, 2, time_encoding))
     assert (answer.spans, answer.unit) == (((1, 2),), unit)
     assert parse_moment(format_moment(1, 2, time_encoding, words=False)).spans == ((1, 2),)
@@ -185,14 +195,15 @@ def test_an_answer_in_the_unit_asked_for_is_looked_up_in_the_seconds_of_the_fram
     # a part of a film, at uneven times: no arithmetic on labels gives these
     clip = Clip(np.zeros((4, 8, 8, 3), np.uint8), np.array([10.0, 12.5, 13.0, 20.5]),
                 np.arange(4), {"duration": 30.0})  # fmt: skip
-    prompt = build_prompt("a dog", clip.seconds, time_encoding=time_encoding)
-    shown = prompt.frame_labels or prompt.frame_texts or ("0", "1", "2", "3")
-    first, last = (float(re.search(r"\d+(\.\d+)?", shown[frame])[0]) for frame in (1, 3))
-    for text in (format_moment(first, last, time_encoding), f"{first} to {last}"):
-        spans = to_seconds(parse_moment(text), clip, unit=asked_unit(time_encoding))
-        assert spans == ((12.5, 20.5),)
-    answer = parse_highlights(format_highlights([first, last], [2.0, 4.0], time_encoding))
-    scores = highlight_scores(answer, clip, unit=asked_unit(time_encoding))
+    unit = asked_unit(time_encoding)
+    shown = {"frame": (1, 3), "second": (12.5, 20.5), "percent": (100 * 12.5 / 30, 100 * 20.5 / 30)}
+    first, last = (value_of(time_encoding).write(value) for value in shown[unit])
+    for text in (format_moment(*shown[unit], time_encoding), f"{first} to {last}"):
+        (span,) = to_seconds(parse_moment(text), clip, unit=unit)
+        assert span == pytest.approx((12.5, 20.5), abs=0.5 if "clock" in time_encoding else 0.15)
+        assert unit != "frame" or span == (12.5, 20.5)
+    answer = parse_highlights(format_highlights(shown[unit], [2.0, 4.0], time_encoding))
+    scores = highlight_scores(answer, clip, unit=unit)
     assert scores.tolist() == [0] * 6 + [2, 0] + [4] * 7, "clips of 2 s, by the nearest frame"
 
 
@@ -205,6 +216,9 @@ def test_an_answer_in_the_unit_asked_for_is_looked_up_in_the_seconds_of_the_fram
         ("text-index", "Frame 0: <frame>Frame 1: <frame>Frame 2: <frame>"),
         ("text-seconds", "timestamp: 0.0 seconds <frame>timestamp: 2.0 seconds <frame>"
                          "timestamp: 4.0 seconds <frame>"),
+        ("overlay-sparse", "<frame 0><frame><frame>"),
+        ("overlay+text-index", "Frame 0: <frame 0>Frame 1: <frame 1>Frame 2: <frame 2>"),
+        ("bar", "<frame ▁0.0%><frame ▁33.3%><frame ▁66.7%>"),
     ],
 )  # fmt: skip
 def test_a_prompt_is_written_out_whole(time_encoding, video):

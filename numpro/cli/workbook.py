@@ -62,6 +62,8 @@ def readme(check) -> None:
 def compare(folders, metric, out) -> None:
     """Put runs beside each other: what was set otherwise, and what came of it.
 
+    Every way of giving the time that a run has asked with stands in a row, and floors and ceiling.
+
     Example:
       numpro compare papermill_runs/flipbook papermill_runs/mine --out sweep.png
     """
@@ -69,9 +71,10 @@ def compare(folders, metric, out) -> None:
     from numpro.workbook import comparison
 
     results = [runs.Run(Path(folder).absolute()).results() for folder in folders]
-    rows = comparison.compare(results, metric)
+    rows = comparison.compare(results, metric, tables.ROLES)
     names, lines = [Path(folder).name for folder in folders], comparison.lines(results, rows)
     if out:
-        run_scores(rows, names).savefig(out)
+        of_models = [row for row in rows if tables.role(row["method"]) == "model"]
+        run_scores(of_models, names).savefig(out)
         lines = [*lines, f"picture: {out}"]
     say({"runs": names, "differs": comparison.differing(results), "scores": rows}, *lines)

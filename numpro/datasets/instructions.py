@@ -35,7 +35,7 @@ from numpro.datasets.rows import fields, items, json_rows, naming, need, row_nam
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
 from numpro.prompting import TASKS, Prompt, asked_unit, build_prompt, prompts
-from numpro.prompting.encodings import EXPORTED, to_percent
+from numpro.prompting.encodings import ENCODINGS, EXPORTED, to_percent
 from numpro.spans import ROUNDINGS, Span, labels_to_seconds, one_of, seconds_to_labels, temporal_iou
 from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
 
@@ -138,7 +138,8 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
     """
     if reason := unlearnable(query, task, clip.duration):
         raise ValueError(f"query {query.qid!r} {reason}")
-    first, unit = getattr(clip, "first", 0), asked_unit(config.time_encoding)
+    unit = asked_unit(config.time_encoding)
+    first = getattr(clip, "first", 0) or ENCODINGS[config.time_encoding].first
 
     def shown(label: int, time: float) -> float:
         if unit == "frame":

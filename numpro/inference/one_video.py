@@ -10,7 +10,7 @@ import numpy as np
 
 from numpro import plots
 from numpro.models import Question, VideoModel
-from numpro.prompting import MomentAnswer, Prompt, asked_unit
+from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, Sampling, probe, read_clip, write_video
 
@@ -89,7 +89,8 @@ def find_moment(
         if tell and hasattr(model, "cost"):
             tell(model.cost(clip, [query], question))
         (answer,) = model.answer(clip, [query], question)
-    spans = tuple(to_seconds(answer, clip, unit=asked_unit(question.time_encoding)))
+    unit, labels = model.answer_unit(question, len(clip))
+    spans = tuple(to_seconds(answer, clip, labels, unit=unit))
     return Found(query, clip, pages, prompt, answer, spans)
 
 

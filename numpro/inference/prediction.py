@@ -23,9 +23,9 @@ from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.models import Question, VideoModel
 from numpro.numbers import disturb
-from numpro.prompting import HighlightAnswer, MomentAnswer, asked_unit, render_prompt
+from numpro.prompting import HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
-from numpro.spans import highlight_scores, to_seconds
+from numpro.spans import Labels, highlight_scores, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, VideoError, read_many
 from numpro.video.workers import LIMIT
 
@@ -223,10 +223,13 @@ class _Session:
         self._note_cost(clip, texts, labels)
         _seed_torch(self.execution.seed, video.video)
         answers = self.model.answer(clip, texts, self.question, labels=labels)
-        unit = asked_unit(self.question.time_encoding)
+        reading = self.model.answer_unit(self.question, len(clip), labels)
         for query, answer in zip(queries, answers, strict=True):
             row = _row(video, query, task, answer.text, answer.reason)
-            row |= _read_off(answer, clip, labels, unit, self.config["end"])
+            row |= _read_off(answer, clip, *reading, self.config["end"])
+            if self.config["control"] == "shuffled" and task == "moment_retrieval":
+                counted = to_seconds(answer, clip, None, self.config["end"], reading[0])
+                row["pred_by_place"] = [list(span) for span in counted]  # had it counted frames
             yield row | ({"warnings": notices} if notices else {})
 
     def _note_cost(self, clip: Clip, texts: list[str], labels: list[int] | None) -> None:
@@ -285,7 +288,7 @@ def _row(video: VideoQueries, query: Query, task: str, response: str, reason: st
 
 
 def _read_off(
-    answer: MomentAnswer | HighlightAnswer, clip: Clip, labels: list[int] | None, unit: str,
+    answer: MomentAnswer | HighlightAnswer, clip: Clip, unit: str, labels: Labels,
     end: str,
 ) -> dict:  # fmt: skip
     """Return what a row says of an answer: as the model gave it, and in seconds or 2-s clips."""

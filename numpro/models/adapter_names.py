@@ -19,17 +19,16 @@ from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from torch import nn
 
-from numpro.models.tensor_files import load_tensors, shorten, weight_files
+from numpro.models.tensor_files import load_tensors, weight_files
+from numpro.models.weights import UNGATHERED, shorten
 
 IN_FILES = "base_model.model."  # what peft puts in front of the names in a file
 # Parts of a name that hold a whole model, or stand between a module and its weight.
 _WRAPPERS = {"base_model", "model", "module", "language_model", "default", "base_layer"}
 _WRAPPERS |= {"modules_to_save", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# What a trainer leaves in the folder beside weights: its arguments and states.
-_STATES = re.compile(r"training_args|optimizer|scheduler|sampler|scaler|random_states")
-_UNGATHERED = (
-    "DeepSpeed ZeRO-3 leaves this when weights are saved before they are gathered; write it again "
-    "with stage3_gather_16bit_weights_on_model_save, or from a checkpoint with zero_to_fp32.py"
+# What else lies in an adapter's folder: its own weights, a trainer's arguments and states.
+_OTHERS = re.compile(
+    r"adapter_model|training_args|optimizer|scheduler|sampler|scaler|random_states"
 )
 
 
@@ -66,21 +65,25 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch
         When the folder holds no weights of an adapter.
     """
     files = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
-    others = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    others = [
-        f for f in others if not f.name.startswith("adapter_model") and not _STATES.match(f.name)
-    ]
-    both: tuple[dict, dict] = {}, {}
-    for found, paths in zip(both, (files, others), strict=True):
-        for path in paths:
-            tensors = load_tensors(path)
-            empty = [name for name, tensor in tensors.items() if not tensor.numel()]
-            if empty or not tensors:
-                what = f"empty tensors: {shorten(empty)}" if empty else "no tensor"
-                size = f"{path} ({path.stat().st_size:,} bytes)"
-                raise ValueError(f"{size} holds {what}. {_UNGATHERED}")
-            found |= tensors
-    return both
+    beside = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    beside = [file for file in beside if not _OTHERS.match(file.name)]
+    stored, others = (
+        {name: tensor for file in some for name, tensor in _read_full(file).items()}
+        for some in (files, beside)
+    )
+    return stored, others
+
+
+def _read_full(file: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file, which are not empty."""
+    tensors = load_tensors(file)
+    empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
+    if empty or not tensors:
+        size = f"{file} ({file.stat().st_size:,} bytes)"
+        raise ValueError(
+            f"{size} holds {f'empty tensors: {empty}' if empty else 'no tensor'}; {UNGATHERED}"
+        )
+    return tensors
 
 
 def fit_adapter(
@@ -100,19 +103,17 @@ def fit_adapter(
     places = {name: find(name) for name in (*stored, *beside)}
     lora = {module for module, rest in places.values() if rest.startswith("lora_")}
     made = FittedAdapter(config, {}, {})
-    for name, tensor in stored.items():
+    for name, tensor in (*stored.items(), *beside.items()):
+        module = places[name][0]
         ours = ".".join(filter(None, places[name]))
         above = accumulate(ours.split("."), "{}.{}".format)
-        if ours in known and not any(module.endswith(apart) for module in above):
-            made.whole[ours] = tensor
-        else:  # what of these has no place peft tells
-            made.tensors[IN_FILES + ours if places[name][0] else name] = tensor
-    for name, tensor in beside.items():
-        ours = ".".join(filter(None, places[name]))
-        if ours not in known or places[name][0] in lora:
+        if name in beside and (ours not in known or module in lora):
             reason = "LoRA is on that layer, too" if ours in known else "the model has none"
             raise ValueError(f"{name}, saved beside the adapter, has no place: {reason}")
-        made.whole[ours] = tensor
+        if ours in known and (name in beside or not any(m.endswith(apart) for m in above)):
+            made.whole[ours] = tensor
+        else:  # what of these has no place peft tells
+            made.tensors[IN_FILES + ours if module else name] = tensor
     if isinstance(config, LoraConfig) and not config.target_parameters:
         _read_targets(config, places, stored)
     return made

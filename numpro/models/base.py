@@ -11,9 +11,9 @@ from numpro.models.files import fingerprint_files
 from numpro.models.question import Question, differences_from_training
 from numpro.numbers import number_frames, warn_unreadable
 from numpro.numbers.overlay import BAR
-from numpro.prompting import Prompt, build_prompt
+from numpro.prompting import ENCODINGS, Prompt, asked_unit, build_prompt
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
-from numpro.spans import Labels
+from numpro.spans import Labels, one_of
 from numpro.video import Clip
 
 
@@ -123,7 +123,7 @@ class VideoModel(ABC):
         Raises
         ------
         ValueError
-            For no frames, or an unknown task or time encoding.
+            For no frames, an unknown task or time encoding, or one that this model cannot have.
         """
         question = replace(question or Question(), **changes)
         frames, prompts = self.prepare(clip, queries, question, labels)
@@ -156,6 +156,39 @@ class VideoModel(ABC):
         """
         return []
 
+    def resolve_encoding(self, time_encoding: str) -> str:
+        """Return a time encoding as it is for this model: of ``native`` what its processor writes.
+
+        Raises
+        ------
+        ValueError
+            When its processor writes nothing and should, or writes something for ``none``.
+        """
+        how = ENCODINGS[one_of("time_encoding", time_encoding, ENCODINGS)]
+        if not how.native and time_encoding != "none":
+            return time_encoding
+        marks, writes = self.native_marks([0.0, 1.0]), f"the processor of {self.name!r} writes"
+        if how.native and not marks:
+            way = "nothing beside frames in the way it was loaded"
+            raise ValueError(f"{time_encoding!r} needs a model that writes times; {writes} {way}")
+        if marks and not how.native:
+            advice = "load it with another frames_as, or ask with 'native'"
+            found = f"{writes} {marks[0]!r} beside a frame"
+            raise ValueError(f"'none' is no baseline: {found}; {advice}")
+        if time_encoding != "native":
+            return time_encoding
+        kind = "clock" if ":" in marks[0] else marks[0] if self.native_unit == "frame" else ""
+        return f"native:{kind}".rstrip(":")
+
+    def answer_unit(
+        self, question: Question, count: int, labels: Labels = None
+    ) -> tuple[str, Labels]:
+        """Return the unit an answer comes in, and the numbers of `count` frames (None: from 0)."""
+        name = self.resolve_encoding(question.time_encoding)
+        first = ENCODINGS[name].first
+        numbered = range(first, first + count) if first and labels is None else labels
+        return asked_unit(name), numbered
+
     def visible_size(self, height: int, width: int, count: int = 2) -> tuple[int, int] | None:
         """Return height and width of a whole frame as the model sees it; None: not known.
 
@@ -174,7 +207,8 @@ class VideoModel(ABC):
             When the adapter was trained to be asked otherwise, and when numbers are too low to be
             read in what the model sees.
         """
-        task, encoding, style = question.task, question.time_encoding, question.style
+        task, style = question.task, question.style
+        encoding = self.resolve_encoding(question.time_encoding)
         for line in differences_from_training(self.notes, question, clip.seconds):
             warnings.warn(f"adapter {self.adapter} {line}", stacklevel=3)
         template = question.template or self.notes.get("templates", {}).get(task)

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from numpro.models.adapter_names import IN_FILES, fit_adapter, read_weights
 from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder, write_notes
 from numpro.models.registry import load_model
-from numpro.models.tensor_files import shorten
+from numpro.models.weights import shorten
 from numpro.paths import find_model, write_whole
 
 # Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and

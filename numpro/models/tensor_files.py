@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -80,13 +79,6 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> list[Path]:
             raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
         return files
     raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
-
-
-def shorten(names: Iterable[str], limit: int = 5) -> str:
-    """Return the first of the names, in order, and how many more there are."""
-    names = sorted(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def fetch(name: str, kind: str = "model") -> Path:

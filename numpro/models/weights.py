@@ -21,7 +21,7 @@ _ORIGINS = (
     (r"^module\.", "a model saved in its DataParallel wrapping: save `model.module`"),
     (r"^_orig_mod\.", "a model saved in its torch.compile wrapping: save `model._orig_mod`"),
 )  # fmt: skip
-_ZERO = (
+UNGATHERED = (
     "empty tensors are what DeepSpeed's ZeRO-3 leaves in a file when each process saves its own "
     "part: gather them with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save"
 )
@@ -84,7 +84,7 @@ def refuse_weights(folder: str | Path, faults: Mapping[str, Iterable[str]]) -> N
              if any(re.search(form, name) for name in every)]  # fmt: skip
     files = Path(folder).glob("*.safetensors")  # one without tensors has 40 bytes
     if any(" (0,) for " in name for name in every) or any(f.stat().st_size < 99 for f in files):
-        hints = [_ZERO]
+        hints = [UNGATHERED]
     advice = "; ".join(hints) or advice
     raise ValueError(f"{folder} does not hold the model's weights; tensors {'; '.join(lines)}; "
                      f"{advice}")  # fmt: skip

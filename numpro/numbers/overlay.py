@@ -204,11 +204,10 @@ def _render(text: str, style: NumberStyle, width: int, height: int) -> Iterator[
     page = Image.new("L", (width, height))
     draw = ImageDraw.Draw(page)
     if text.startswith(BAR):
-        filled = float(text.strip(f"{BAR}%")) / 100
-        for share, color in ((1, style.box or "white"), (filled, style.color)):
-            corners = 0, height - max(1, round(style.size / 4)), round(share * width) - 1, height
-            if corners[2] >= 0:
-                draw.rectangle(corners, fill=255)
+        top, shares = height - max(1, round(style.size / 4)), (1, float(text[1:-1]) / 100)
+        for share, color in zip(shares, (style.box or "white", style.color), strict=True):
+            if right := round(share * width):
+                draw.rectangle((0, top, right - 1, height), fill=255)
                 yield from _layer(page, color)
         return
     font = _font(style.size)

@@ -79,6 +79,7 @@ class Encoding:
     shows: str = ""
     every: int = 1
     native: bool = False
+    first: int = 0
 
     @property
     def shown(self) -> Value:
@@ -87,10 +88,10 @@ class Encoding:
 
 
 ENCODINGS = {name: Encoding(**fields) for name, fields in _TABLE["encodings"].items()}
-TIME_ENCODINGS = tuple(ENCODINGS)
+TIME_ENCODINGS = tuple(name for name in ENCODINGS if ":" not in name)
 # what a numbered film can hold whole; what can be exported for other trainers; what shows numbers
 DRAWN = tuple(n for n, how in ENCODINGS.items() if how.drawn and not (how.written or how.native))
-EXPORTED = tuple(n for n, how in ENCODINGS.items() if not how.written)
+EXPORTED = tuple(n for n in TIME_ENCODINGS if not ENCODINGS[n].written)
 NUMBERED = tuple(
     n for n, how in ENCODINGS.items() if how.shown.of == "number" and (how.drawn or how.written)
 )

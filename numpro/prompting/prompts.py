@@ -214,8 +214,8 @@ def build_prompt(
     frames can we see a star? Answer in the format: 'From Frame x to Frame y'.
     """
     one_of("task", task, TASKS)
-    one_of("time_encoding", time_encoding, encodings.ENCODINGS)
-    shown = encodings.ENCODINGS[time_encoding].shown.of
+    how = encodings.ENCODINGS[one_of("time_encoding", time_encoding, encodings.ENCODINGS)]
+    shown = how.shown.of
     if not len(seconds):
         raise ValueError("seconds must hold the time of at least one frame; got none")
     if template is not None:
@@ -227,7 +227,7 @@ def build_prompt(
         raise ValueError(f"labels are frame numbers; {time_encoding!r} gives times instead")
     if labels is not None and len(labels) != len(seconds):
         raise ValueError(f"one label per frame is needed: {len(labels)} for {len(seconds)} frames")
-    numbers = list(range(len(seconds))) if labels is None else list(labels)
+    numbers = list(range(how.first, how.first + len(seconds)) if labels is None else labels)
     length = "" if duration is None else f"{duration:.1f}"
     fields = {"query": query.strip(), "": query.strip(), "color": color, "duration": length}
     fields |= {"n": len(numbers), "first": min(numbers), "last": max(numbers)}

@@ -1,7 +1,7 @@
 """The experiments that notebooks call.
 
 In come videos and models. Out come tables: the four arms, number styles as CLIP reads them, where
-a model looks, and what fine-tuning costs elsewhere.
+a model looks, whether it reads a frame's time, and what fine-tuning costs elsewhere.
 """
 
 import lazy_loader
@@ -10,7 +10,7 @@ from numpro.flipbook.description import description_accuracy
 
 _ARMS = ["Arm", "ask_arms", "choose_arms", "encoding_arms", "first_spans", "four_arms"]
 _ARMS += ["learning_curve", "load_parts", "score_arms", "score_floors", "worst"]
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"arms": _ARMS, "attention": ["frame_attention", "readings"]}
-)
+_OTHERS = {"attention": ["frame_attention", "readings"]}
+_OTHERS |= {"lookup": ["ask_lookups", "number_or_place"]}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"arms": _ARMS} | _OTHERS)
 __all__ += ["description_accuracy"]

@@ -218,10 +218,12 @@ def trained(folder: Folder, encoding: str, seed: int = 0, videos: int = 0) -> st
     return relative(adapter) if (adapter / "adapter_config.json").is_file() else ""
 
 
-def encoding_arms(folder: Folder, seed: int = 0) -> list[Arm]:
+def encoding_arms(
+    folder: Folder, seed: int = 0, encodings: Sequence[str] = TIME_ENCODINGS
+) -> list[Arm]:
     """Return an arm for each way of telling the time: the base, and the adapters of a run."""
-    arms = [Arm(f"base, {encoding}", encoding) for encoding in TIME_ENCODINGS]
-    tuned = {encoding: trained(folder, encoding, seed) for encoding in TIME_ENCODINGS}
+    arms = [Arm(f"base, {encoding}", encoding) for encoding in encodings]
+    tuned = {encoding: trained(folder, encoding, seed) for encoding in encodings}
     return arms + [Arm(f"fine-tuned, {e}", e, path) for e, path in tuned.items() if path]
 
 

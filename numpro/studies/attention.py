@@ -14,7 +14,7 @@ from numpro.models.base import answer_tokens
 from numpro.models.local import LocalModel
 from numpro.models.sharing import Prefix, decode
 from numpro.models.threads import fit_threads
-from numpro.prompting import asked_unit, parse_moment
+from numpro.prompting import parse_moment
 from numpro.spans import Span, labels_to_seconds, to_seconds
 from numpro.video import Clip
 
@@ -71,7 +71,8 @@ def readings(
     """
     ids, weights = _answer_and_look(model, clip, query, question, layer, labels, max_new_tokens)
     answer = parse_moment(model.tokenizer.decode(ids, skip_special_tokens=True))
-    spans = to_seconds(answer, clip, labels, unit=asked_unit(question.time_encoding))
+    unit, labels = model.answer_unit(question, len(clip), labels)
+    spans = to_seconds(answer, clip, labels, unit=unit)
     tokens = [model.tokenizer.decode([token]) for token in ids]
     frames = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
     read = {name: pair and labels_to_seconds(pair, clip.seconds) for name, pair in frames.items()}

@@ -9,18 +9,21 @@ does not find the event.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 
 from numpro.datasets import VideoQueries
-from numpro.metrics.bootstrap import bootstrap_interval
-from numpro.models import Question, VideoModel
+from numpro.metrics.bootstrap import score_table
+from numpro.metrics.moment_retrieval import moment_ious
+from numpro.models import Question, VideoModel, load_model
+from numpro.models.kept import load_kept
 from numpro.prompting import parse_moment
 from numpro.prompting.encodings import value_of
 from numpro.spans import to_seconds
-from numpro.video import Clip, Sampling, read_clip
+from numpro.video import Clip, Sampling, VideoError, read_clip
 
 # light ones, on which red digits stand out
 COLORS = {"yellow": (250, 220, 60), "white": (250, 250, 250), "green": (120, 220, 120),
@@ -46,68 +49,107 @@ def paint(clip: Clip, name: str = "", seed: int = 0) -> tuple[Clip, dict[str, in
     return replace(clip, frames=frames), chosen
 
 
-def _ask(
-    model: VideoModel, clip: Clip, chosen: dict, question: Question
-) -> Iterator[tuple[float, ...]]:
-    """Yield whether a lookup and its reverse are right, the reverse within one, and by chance."""
-    value = value_of(question.time_encoding)
-    shown = value.write_all(range(len(clip)), clip.seconds, clip.duration)
+def _ask(model: VideoModel, clip: Clip, chosen: dict, question: Question) -> Iterator[tuple]:
+    """Yield how far a reverse lookup is off (None: unread), and whether the lookup is right."""
+    value = value_of(model.resolve_encoding(question.time_encoding))
+    unit, numbers = model.answer_unit(question, len(clip))
+    shown = value.write_all(numbers or range(len(clip)), clip.seconds, clip.duration)
     reverse = REVERSE.format(noun=value.noun, place=value.place.format("x"))
-    queries = [value.place.format(shown[frame]) for frame in chosen.values()]
-    answers = []
-    for template, asked_for in ((LOOKUP, queries), (reverse, list(chosen))):
-        put = replace(question, template=template)
-        frames, prompts = model.prepare(clip, asked_for, put)
-        answers.append(model.respond(frames, prompts, 16))
-    for color, text, back in zip(chosen, *answers, strict=True):
-        named = re.search("|".join(COLORS), text.lower())
-        spans = to_seconds(parse_moment(back), clip, unit=value.unit)
-        off = np.inf
-        if spans:
-            off = abs(int(np.abs(clip.seconds - spans[0].start).argmin()) - chosen[color])
-        yield bool(named) and named[0] == color, off == 0, off <= 1, 1 / len(clip)
+    places = [value.place.format(shown[frame]) for frame in chosen.values()]
+    texts = []
+    for template, queries in ((LOOKUP, places), (reverse, list(chosen))):
+        frames, prompts = model.prepare(clip, queries, replace(question, template=template))
+        texts.append(model.respond(frames, prompts, 16))
+    for (color, frame), text, back in zip(chosen.items(), *texts, strict=True):
+        spans = to_seconds(parse_moment(back), clip, numbers, unit=unit)
+        off = int(np.abs(clip.seconds - spans[0].start).argmin()) - frame if spans else None
+        yield off, re.findall("|".join(COLORS), text.lower())[:1] == [color]
 
 
-def lookup(
-    model: VideoModel, videos: Sequence[VideoQueries], encodings: Sequence[str],
-    sampling: Sampling = Sampling(), question: Question = Question(), seed: int = 0,
+def ask_lookups(
+    model: str, videos: Sequence[VideoQueries], encodings: Sequence[str],
+    sampling: Sampling = Sampling(), question: Question = Question(),
+    loading: Mapping | None = None, seed: int = 0,
 ) -> list[dict]:  # fmt: skip
     """Ask what is at a time, and at which time something is, under each encoding.
 
     Parameters
     ----------
     model, videos
-        Who is asked, about which videos; of a data set only the files are used.
+        Who is asked, by name, about which videos; of a data set only the files are used.
     encodings
         Names of `numpro.prompting.ENCODINGS`.
-    sampling, question
-        How videos are sampled and how numbers are drawn.
+    sampling, question, loading
+        As for `numpro.studies.ask_arms`.
     seed
         Of the frames that are painted.
 
     Returns
     -------
     list of dict
-        For each encoding ``time_encoding``, ``n`` (frames), and in percent with a 95 % interval
-        by video ``lookup``, ``reverse`` and ``within one`` (the reverse, one frame off counted);
-        ``by chance`` are the shares of `lookup` and `reverse` for an answer that sees nothing.
+        For each encoding ``time_encoding``, ``n`` (frames), ``unparsed`` (reverse lookups that
+        name no time), and in percent with a 95 % interval by video ``lookup``, ``reverse`` and
+        ``within one`` (the reverse, one frame off counted). Who sees no time has 25 and, of T
+        frames, 100 / T.
 
-    Raises
-    ------
-    VideoError
-        When a video cannot be read.
+    Warns
+    -----
+    UserWarning
+        For an encoding that the model cannot have, and a video that cannot be read: left out.
     """
-    clips = [read_clip(video.path, **asdict(sampling)) for video in videos]
-    painted = [paint(clip, v.video, seed) for clip, v in zip(clips, videos, strict=True)]
-    rows = []
+    # what is asked has not the form of a moment
+    plain = {name: value for name, value in (loading or {}).items() if name != "constrained"}
+    loaded = load_kept(load_model, model, "", plain)
+    found: dict[str, list] = {}
     for name in encodings:
-        put = replace(question, time_encoding=name)
-        answers = [list(_ask(model, *both, put)) for both in painted]
-        groups = [n for n, found in enumerate(answers) for _ in found]
-        scores = 100 * np.array([one for found in answers for one in found], float)
-        means, around = scores.mean(0), bootstrap_interval(scores, groups)
-        row = {"time_encoding": name, "n": len(scores)}
-        for column, what in enumerate(("lookup", "reverse", "within one")):
-            row[what] = [float(means[column]), *map(float, around[column])]
-        rows.append(row | {"by chance": [100 / len(COLORS), float(means[3])]})
+        try:
+            found[loaded.resolve_encoding(name) and name] = []
+        except ValueError as error:
+            warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+    groups = []
+    for video in videos:
+        try:
+            clip, chosen = paint(read_clip(video.path, **asdict(sampling)), video.video, seed)
+        except VideoError as error:
+            warnings.warn(f"a video is left out: {error}", stacklevel=2)
+            continue
+        groups += [video.video] * len(chosen)
+        for name, answers in found.items():
+            answers += _ask(loaded, clip, chosen, replace(question, time_encoding=name))
+    rows = []
+    for name, answers in found.items():
+        off, colored = zip(*answers, strict=True)
+        near = np.array([np.inf if one is None else abs(one) for one in off])
+        columns = {"lookup": np.array(colored), "reverse": near == 0, "within one": near <= 1}
+        rows.append({"time_encoding": name} | score_table(off, columns, groups))
     return rows
+
+
+def number_or_place(rows: Sequence[dict], iou: float = 0.5) -> dict:
+    """Tell what answers under shuffled numbers follow: the number on a frame, or its place.
+
+    Parameters
+    ----------
+    rows
+        Of `numpro.inference.predict` with ``control="shuffled"``, with a truth each; those of
+        earlier versions, without ``pred_by_place``, are left out.
+    iou
+        What counts as following.
+
+    Returns
+    -------
+    dict
+        ``n``, ``unparsed``, and in percent with a 95 % interval by video ``number`` and
+        ``place``: the share of answers that fit the truth when each label is taken for the
+        number on the frame, or for how many frames were before it, and fit it better so. The rest
+        follows neither.
+    """
+    rows = [row for row in rows if "pred_by_place" in row]
+    truth, videos = [row["truth"] for row in rows], [row["video"] for row in rows]
+    number, place = (
+        moment_ious([tuple(row[key][0]) if row[key] else None for row in rows], truth)
+        for key in ("pred", "pred_by_place")
+    )
+    columns = {"number": (number >= iou) & (number > place)}
+    columns["place"] = (place >= iou) & (place > number)
+    return score_table([row["pred"] or None for row in rows], columns, videos)

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class Samples:
     """
 
     def __init__(self, videos: Videos, model, config: FinetuneConfig):
+        config = replace(config, time_encoding=model.resolve_encoding(config.time_encoding))
         self.videos, self.model, self.config, self.epoch = videos, model, config, 0
         _check(model, config)
         self._features, clips = None, None

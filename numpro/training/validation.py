@@ -88,7 +88,8 @@ class Validation(TrainerCallback):
         half = config.precision == "bfloat16"
         with torch.autocast(self.model.device.type, torch.bfloat16, half):
             answers = self.model.answer(clip, texts, question)
-        spans = [() if a.reason else to_seconds(a, clip) for a in answers]
+        unit, labels = self.model.answer_unit(question, len(clip))
+        spans = [() if a.reason else to_seconds(a, clip, labels, unit=unit) for a in answers]
         predicted = [found[0] if found else None for found in spans]
         return list(zip(predicted, [query.spans for query in video.queries], strict=True))
 

@@ -30,8 +30,10 @@ def differing(results: Sequence[Mapping]) -> dict[str, list]:
     return {name: values for name, values in found.items() if any(v != values[0] for v in values)}
 
 
-def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]:
-    """Put the model rows of several runs beside each other.
+def compare(
+    results: Sequence[Mapping], metric: str | None = None, roles: Sequence[str] = ("model",)
+) -> list[dict]:
+    """Put the rows of several runs beside each other: scores, and those of all time encodings.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]
         What each run's ``results.json`` holds.
     metric
         The score to compare; by default the first one of each task.
+    roles
+        Of `numpro.metrics.tables.ROLES`: whose rows. Floors are no result of a run's settings.
 
     Returns
     -------
@@ -55,9 +59,10 @@ def compare(results: Sequence[Mapping], metric: str | None = None) -> list[dict]
         raise ValueError(f"compare needs at least two runs; got {len(results)}")
     places: dict[tuple, dict[int, Mapping]] = {}
     for number, run in enumerate(results):
-        for row in run["scores"]:
-            if role(row["method"]) == "model":
-                places.setdefault(tuple(row[key] for key in _WHERE), {})[number] = row
+        for row in [*run["scores"], *run.get("notes", {}).get("05_ways", [])]:
+            if role(row["method"]) in roles:
+                place = tuple(row[key] for key in _WHERE)
+                places.setdefault(place, {}).setdefault(number, row)
     rows = []
     for place, by_run in places.items():
         names = metric_names(by_run.values())

@@ -35,8 +35,12 @@ def tuned(longva, films, tmp_path):
 def test_a_run_is_asked_for_every_adapter_it_has(tuned, longva_dir, films):
     arms = encoding_arms(tuned)
     assert [arm.time_encoding for arm in arms] == [*TIME_ENCODINGS, "none", "text-index"]
-    assert [arm.method for arm in arms] == ["base"] * 5 + ["fine-tuned"] * 2
-    assert len({arm.name for arm in arms}) == 7
+    assert [arm.method for arm in arms] == ["base"] * len(TIME_ENCODINGS) + ["fine-tuned"] * 2
+    assert len({arm.name for arm in arms}) == len(TIME_ENCODINGS) + 2
+    few = encoding_arms(tuned, encodings=["bar", "none"])
+    assert [(arm.time_encoding, arm.method) for arm in few] == [
+        ("bar", "base"), ("none", "base"), ("none", "fine-tuned")
+    ]  # fmt: skip
     assert trained(tuned, "none", 1) == trained(tuned, "overlay-index") == ""
     assert [arm.name for arm in choose_arms("run", tuned)] == [
         "base",

@@ -32,6 +32,21 @@ def test_what_was_set_otherwise_and_what_came_of_it():
     assert tuned["method"] == "fine-tuned" and tuned["scores"] == [None, [50.0] * 3]
 
 
+def test_all_ways_of_giving_the_time_stand_in_rows():
+    """Of the two that both lists have, the scores over all films count."""
+    few = run("", {}, ("base", "none", 70.0), ("base", "bar", 5.0))["scores"]
+    few = [row | {"lookup": [40.0, 30.0, 50.0]} for row in few]
+    one = ONE | {"notes": {"05_ways": few}}
+    rows = compare.compare([one, TWO])
+    scores = {(row["method"], row["time_encoding"]): row["scores"] for row in rows}
+    assert scores["base", "none"] == [[10.0] * 3, [20.0] * 3]
+    assert scores["base", "bar"] == [[5.0] * 3, None]
+    (looked,) = compare.compare([one, TWO], "lookup")
+    assert looked["time_encoding"] == "bar" and looked["scores"] == [[40.0, 30.0, 50.0], None]
+    floors = compare.compare([one, TWO], roles=("floor", "ceiling"))
+    assert [row["method"] for row in floors] == ["whole-video"]
+
+
 @pytest.mark.parametrize(
     ("results", "metric", "says"),
     [
@@ -56,6 +71,7 @@ def test_the_command_prints_a_table_and_draws_a_picture(tmp_path):
     lines = result.output.splitlines()
     assert any(line.split() == ["fps", "1.0", "2.0"] for line in lines)
     assert any("10.0 [10.0, 10.0] 20.0 [20.0, 20.0]" in line for line in lines)
+    assert any(" whole-video " in line and "30.0 [30.0, 30.0]" in line for line in lines)
     as_json = CliRunner().invoke(main, ["compare", *folders, "--json"])
     assert json.loads(as_json.stdout)["differs"] == {"fps": [1.0, 2.0]}
     missing = CliRunner().invoke(main, ["compare", folders[0], str(tmp_path / "none")])

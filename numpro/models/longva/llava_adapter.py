@@ -15,11 +15,12 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
 from numpro.models.adapter_names import IN_FILES, FittedAdapter
-from numpro.models.adapters import put_on
+from numpro.models.adapters import put_on, warn_other_base
 from numpro.models.files import read_notes
 from numpro.models.longva.llava_format import rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.tensor_files import load_tensors, read_json, shorten, weight_files
+from numpro.models.tensor_files import load_tensors, read_json, weight_files
+from numpro.models.weights import shorten
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
@@ -117,8 +118,8 @@ def adapter_notes(folder: str | Path) -> dict:
     return published | read_notes(folder)
 
 
-def attach_llava_adapter(model: PreTrainedModel, folder: str | Path) -> PeftModel:
-    """Put an adapter of LLaVA's trainer on a LongVA of our class, as a peft model.
+def attach_llava_adapter(model: PreTrainedModel, folder: str | Path, base: str) -> PeftModel:
+    """Put an adapter of LLaVA's trainer on a LongVA of our class, `base`, as a peft model.
 
     Raises
     ------
@@ -126,9 +127,12 @@ def attach_llava_adapter(model: PreTrainedModel, folder: str | Path) -> PeftMode
         When it was made for another base: names the module and both shapes.
     """
     config, tensors = read_adapter(folder)
+    theirs = read_json(Path(folder, "adapter_config.json")).get("base_model_name_or_path")
     try:
-        return put_on(model, FittedAdapter(config, tensors, {}))
+        adapted = put_on(model, FittedAdapter(config, tensors, {}))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         another = "another base model than this one was trained"
         raise ValueError(f"adapter {folder} does not fit; {another}: {reason}") from error
+    warn_other_base(str(folder), theirs, base)
+    return adapted

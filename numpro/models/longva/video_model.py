@@ -1,14 +1,12 @@
 """LongVA checkpoints: how they are loaded, and what their prompts look like."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, GenerationConfig, PreTrainedModel
 
-from numpro.models.adapters import warn_other_base
 from numpro.models.base import warn_cropped
 from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file
 from numpro.models.local import LocalModel
@@ -17,7 +15,7 @@ from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapt
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.pixels import quicken
 from numpro.models.sharing import Prefix
-from numpro.models.tensor_files import fetch, read_json
+from numpro.models.tensor_files import fetch
 from numpro.models.training_batches import pad_batch, sequence
 from numpro.models.weights import read_weights
 from numpro.paths import find_model
@@ -47,10 +45,7 @@ class Longva(LocalModel):
         """Put an adapter on the model: peft's, or one of LLaVA's trainer as it was published."""
         folder = find_model(adapter)
         if is_llava_adapter(folder):
-            adapted = attach_llava_adapter(model, folder)
-            theirs = read_json(Path(folder, "adapter_config.json")).get("base_model_name_or_path")
-            warn_other_base(adapter, theirs, name)
-            return adapted, adapter_notes(folder)
+            return attach_llava_adapter(model, folder, name), adapter_notes(folder)
         return super().attach(model, name, adapter)
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:

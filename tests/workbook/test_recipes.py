@@ -15,7 +15,8 @@ from numpro.prompting.prompts import TASKS, TIME_ENCODINGS
 from numpro.workbook.runs import find_notebooks
 
 FOLDER = Path(__file__).resolve().parents[2] / "papermill_runs" / "recipes"
-REAL = [f for f in sorted(FOLDER.glob("*.yaml")) if f.stem not in ("flipbook_full", "quick")]
+EMBEDDED = ("encodings", "flipbook_full", "quick")  # of the embedded world, or of any
+REAL = [f for f in sorted(FOLDER.glob("*.yaml")) if f.stem not in EMBEDDED]
 SETS = ("charades_sta", "activitynet", "qvhighlights")
 MODELS = {
     "qwen2_vl_7b": "Qwen/Qwen2-VL-7B-Instruct",
@@ -111,3 +112,15 @@ def test_papermill_prepares_the_notebooks_named(path, tmp_path):
 def test_no_option_stands_that_the_command_would_refuse():
     with pytest.raises(click.UsageError):  # so that the checks above can fail
         main.commands["predict"].make_context("predict", ["--no-such-option", "1", "--out", "x"])
+
+
+def test_the_recipe_of_all_encodings_names_commands_that_can_be_run():
+    runs = [words for words in commands(FOLDER / "encodings.yaml") if words[1] == "run"]
+    (options,) = [main.commands["run"].make_context("run", words[2:]).params for words in runs]
+    recipe, known = read_recipe(FOLDER / "encodings.yaml"), dict(options["pairs"])
+    assert options["only"] == ("05",) and known["dataset"] in DATASETS
+    assert recipe["encodings"] == ["all"] and recipe["n_control_videos"] == 0
+    compared = [words for words in commands(FOLDER / "encodings.yaml") if words[1] == "compare"]
+    assert len(compared) == 2
+    for words in compared:
+        main.commands["compare"].make_context("compare", words[2:])

@@ -55,9 +55,10 @@ def test_a_sample_is_the_published_question_and_the_true_labels():
 
 def test_fine_tuning_and_export_teach_the_same(films):
     model = SimpleNamespace(  # one whose tokens are whole texts
+        resolve_encoding=str,
         training_example=lambda frames, prompt, answer: {
             "input_ids": [f"{len(frames)} frames", prompt.text, answer]
-        }
+        },
     )
     samples, _ = build_samples(films, config=InstructionConfig(fps=0.5))
     learned = Samples(films, model, FinetuneConfig(fps=0.5))

@@ -293,7 +293,7 @@ def test_answers_equal_greedy_steps_without_any_cache(longva, clip, prompts):
     assert longva.respond(frames, prompts[:1], 8) == [wanted]
 
 
-@pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
+@pytest.mark.parametrize("time_encoding", [n for n in TIME_ENCODINGS if "native" not in n])
 def test_every_time_encoding_can_be_asked(longva, clip, time_encoding):
     before = clip.frames.copy()
     answers = longva.answer(clip, QUERIES[:2], time_encoding=time_encoding, max_new_tokens=3)

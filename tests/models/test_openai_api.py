@@ -124,7 +124,7 @@ def some(clip):
     return clip.select(range(3))
 
 
-@pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
+@pytest.mark.parametrize("time_encoding", [n for n in TIME_ENCODINGS if "native" not in n])
 def test_frames_go_first_as_the_model_is_to_see_them_and_the_question_last(
     server, served, some, time_encoding
 ):
@@ -147,11 +147,12 @@ def test_frames_go_first_as_the_model_is_to_see_them_and_the_question_last(
         texts, video = video[::2], video[1::2]
         assert texts == [{"type": "text", "text": text} for text in prompt.frame_texts]
     assert len(video) == len(pages)
-    for part, page, plain in zip(video, pages, some.frames, strict=True):
+    labels = prompt.frame_labels or ("",) * len(pages)
+    for part, page, plain, label in zip(video, pages, some.frames, labels, strict=True):
         picture = decoded(part)
         assert picture.shape == page.shape and np.abs(picture - page).mean() < 3
         drawn = (page != plain).any(-1)
-        assert drawn.any() == (prompt.frame_labels is not None)
+        assert drawn.any() == bool(label)
         assert np.abs(picture - page)[drawn].sum() <= 8 * drawn.sum() * 3, "the digits stay sharp"
 
 

@@ -67,9 +67,9 @@ class Samples:
     """
 
     def __init__(self, videos: Videos, model, config: FinetuneConfig):
+        _check(model, config)
         config = replace(config, time_encoding=model.resolve_encoding(config.time_encoding))
         self.videos, self.model, self.config, self.epoch = videos, model, config, 0
-        _check(model, config)
         self._features, clips = None, None
         if hasattr(model, "patch_features"):
             folder = Path(config.cache) / "features" if config.cache else None

@@ -3,7 +3,7 @@
 import json
 from functools import cache, partial
 from pathlib import Path
-from re import search
+from re import search, split
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +21,9 @@ BEGINS = {
     "none": "<frame><frame>", "overlay-index": "<frame 0><frame 1>",
     "overlay-seconds": "<frame 0.0s><frame ", "text-index": "Frame 0: <frame>Frame 1: <frame>",
     "text-seconds": "timestamp: 0.0 seconds <frame>timestamp: ",
+    "overlay-clock": "<frame 00:00><frame 00:", "text-clock": "00:00 <frame>00:",
+    "overlay-sparse": "<frame 0><frame>", "overlay+text-index": "Frame 0: <frame 0>Frame 1: <",
+    "hundredths": "<frame 00><frame ", "bar": "<frame ▁0.0%><frame ▁",
 }  # fmt: skip
 _QWEN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 _QWEN = _QWEN, "<|im_end|>\n<|im_start|>assistant\n"
@@ -47,7 +50,7 @@ def numpro(*arguments):
     return done
 
 
-@pytest.mark.parametrize("time_encoding", TIME_ENCODINGS)
+@pytest.mark.parametrize("time_encoding", [n for n in TIME_ENCODINGS if "native" not in n])
 @pytest.mark.parametrize("kind", CLASSES)
 def test_ask_and_predict_run(
     kind, time_encoding, films, longva_dir, original, tmp_path, monkeypatch
@@ -77,10 +80,24 @@ def test_ask_and_predict_run(
     assert prompt.startswith(BEGINS[time_encoding])
     whole, question = config["about"]["prompt_in_chat"], prompt.partition("\n")[2]
     assert whole.startswith(CHAT[kind][0]) and whole.endswith(question + CHAT[kind][1])
-    marks = prompt[: -len(question)] if time_encoding.startswith("text") else ""
-    assert all(words in whole for words in marks.split("<frame>"))
+    marks = prompt[: -len(question)] if "text" in time_encoding else ""
+    assert all(words in whole for words in split(r"<frame[^>]*>", marks))
     assert search(r"> x \d+", whole), "how many tokens frames are"
     (video, query), picture = (films[0].path, films[0].queries[0].text), tmp_path / "a.png"
     printed = json.loads(numpro("ask", video, query, *how, "--picture", picture).stdout)
     assert (printed["text"], printed["prompt"]) == (rows[0]["response"], prompt)
     assert printed["spans"] == rows[0]["pred"] and Path(printed["picture"]).is_file()
+
+
+def test_what_a_processor_writes_is_asked_for_and_where_it_writes_nothing_it_is_refused(films):
+    data, folder = films[0].path.parent.parent, tiny_model("qwen3_vl")
+    how = ["--data-root", data, "--limit", 1, "--workers", 0, "--fps", 0.15, "--model", folder]
+    how += ["-o", "device", "cpu", "-o", "dtype", "float32", "--time-encoding", "native"]
+    out = films[0].path.with_name("native.jsonl")
+    numpro("predict", *how, "-o", "frames_as", "video", "--out", out)
+    about = read_config(out)["about"]
+    assert "<frame><frame" in about["prompt"] and "seconds>" in about["prompt_in_chat"]
+    words = [str(word) for word in (*how, "--out", out.with_name("images.jsonl"))]
+    done = CliRunner().invoke(cli.main, ["predict", *words])
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+    assert "'native' needs a model that writes times" in done.stderr

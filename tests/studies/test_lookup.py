@@ -46,7 +46,7 @@ class Reader(VideoModel):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def look_up(monkeypatch):
     """Ask a model that is made here as if it was loaded by its name."""
 
     def ask(model, films, encodings):
@@ -57,11 +57,11 @@ def asked(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [n for n in TIME_ENCODINGS if "native" not in n])
-def test_who_reads_the_time_finds_every_frame_and_who_counts_does_not(films, asked, name):
-    row = asked(Reader(), films[:2], [name])[name]
+def test_who_reads_the_time_finds_every_frame_and_who_counts_does_not(films, look_up, name):
+    row = look_up(Reader(), films[:2], [name])[name]
     assert (row["n"], row["unparsed"]) == (8, 0)
     assert row["lookup"] == row["reverse"] == row["within one"] == [100.0] * 3
-    near = asked(Reader(off=1), films[:2], [name])[name]
+    near = look_up(Reader(off=1), films[:2], [name])[name]
     assert near["reverse"][0] < 50 < near["within one"][0] == 100 == near["lookup"][0]
 
 
@@ -81,7 +81,7 @@ def test_what_a_processor_writes_is_looked_up_in_its_own_numbers(native, unit, f
     frames[1] = COLORS["green"]
     clip = Clip(frames, times, np.arange(3), {"duration": 1.5})
     prompts = []
-    model.respond = lambda frames, asked, most: prompts.extend(asked) or ["?"] * len(asked)
+    model.respond = lambda frames, given, most: prompts.extend(given) or ["?"] * len(given)
     list(lookup._ask(model, clip, {"green": 1}, lookup.Question(time_encoding="native")))
     assert f"'{form}'" in prompts[1].text and prompts[0].text.startswith("Look at ")
     shown = {"Frame x": "Frame 2:", "x seconds": "0.5 seconds:", "x": "00:00"}[form]
@@ -96,13 +96,13 @@ def test_lookups_are_not_held_to_the_form_of_a_moment(films, monkeypatch):
     assert loaded[0][3] == {"dtype": "float32"}
 
 
-def test_what_a_model_cannot_have_is_left_out(films, asked):
+def test_what_a_model_cannot_have_is_left_out(films, look_up):
     with pytest.warns(UserWarning, match="native is left out: 'native' needs a model that writes"):
-        assert list(asked(Reader(), films[:1], ["native", "bar"])) == ["bar"]
+        assert list(look_up(Reader(), films[:1], ["native", "bar"])) == ["bar"]
     broken = [film for film in films[:2]]
     broken[0] = type(films[0])(**(vars(films[0]) | {"path": films[0].path.with_name("none.mp4")}))
     with pytest.warns(UserWarning, match="a video is left out: .*none.mp4"):
-        assert asked(Reader(), broken, ["bar"])["bar"]["n"] == 4
+        assert look_up(Reader(), broken, ["bar"])["bar"]["n"] == 4
 
 
 def test_frames_are_painted_alike_each_time_and_the_clip_is_left_as_it_is():

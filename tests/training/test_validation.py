@@ -79,7 +79,9 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_asked_as_trained(films, tm
         questions.append(question)
         return [parse_moment("From Frame 0 to Frame 2.")] * len(queries)
 
-    model = SimpleNamespace(device=torch.device("cpu"), answer=answer)
+    model = SimpleNamespace(
+        device=torch.device("cpu"), answer=answer, answer_unit=lambda *_: ("frame", None)
+    )
     config = FinetuneConfig(
         style=NumberStyle("top_left"),
         time_encoding="overlay-index",
@@ -103,7 +105,9 @@ def test_a_video_that_goes_while_training_is_left_out_of_the_score(films, tmp_pa
     def answer(clip, queries, question):
         return [parse_moment("From Frame 0 to Frame 2.")] * len(queries)
 
-    model = SimpleNamespace(device=torch.device("cpu"), answer=answer)
+    model = SimpleNamespace(
+        device=torch.device("cpu"), answer=answer, answer_unit=lambda *_: ("frame", None)
+    )
     film = tmp_path / "film.mp4"
     film.write_bytes(films[0].path.read_bytes())
     held_out = Validation(model, [replace(films[0], path=film), films[1]], FinetuneConfig())
@@ -126,7 +130,9 @@ def test_a_video_that_hangs_is_given_up_and_the_others_are_scored(films, tmp_pat
         paths.append(clip.source["path"])
         return [parse_moment("From Frame 0 to Frame 2.")] * len(queries)
 
-    model = SimpleNamespace(device=torch.device("cpu"), answer=answer)
+    model = SimpleNamespace(
+        device=torch.device("cpu"), answer=answer, answer_unit=lambda *_: ("frame", None)
+    )
     film = tmp_path / "film.mp4"
     film.write_bytes(films[0].path.read_bytes())
     config = FinetuneConfig(workers=1, video_limit=20.0)

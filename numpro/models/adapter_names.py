@@ -10,9 +10,9 @@ off the file: the patterns in its configuration are written for the names of its
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, PeftConfig
@@ -32,8 +32,7 @@ _OTHERS = re.compile(
 )
 
 
-@dataclass
-class FittedAdapter:
+class FittedAdapter(NamedTuple):
     """An adapter under the names of one model.
 
     Attributes

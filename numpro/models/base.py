@@ -180,14 +180,12 @@ class VideoModel(ABC):
         kind = "clock" if ":" in marks[0] else marks[0] if self.native_unit == "frame" else ""
         return f"native:{kind}".rstrip(":")
 
-    def answer_unit(
-        self, question: Question, count: int, labels: Labels = None
-    ) -> tuple[str, Labels]:
+    def answer_unit(self, question: Question, count: int, labels: Labels = None) -> tuple:
         """Return the unit an answer comes in, and the numbers of `count` frames (None: from 0)."""
         name = self.resolve_encoding(question.time_encoding)
-        first = ENCODINGS[name].first
-        numbered = range(first, first + count) if first and labels is None else labels
-        return asked_unit(name), numbered
+        if (first := ENCODINGS[name].first) and labels is None:
+            labels = range(first, first + count)
+        return asked_unit(name), labels
 
     def visible_size(self, height: int, width: int, count: int = 2) -> tuple[int, int] | None:
         """Return height and width of a whole frame as the model sees it; None: not known.

@@ -21,8 +21,8 @@ from numpro.metrics.moment_retrieval import moment_ious
 from numpro.models import Question, VideoModel, load_model
 from numpro.models.kept import load_kept
 from numpro.prompting import parse_moment
-from numpro.prompting.encodings import value_of
-from numpro.spans import to_seconds
+from numpro.prompting.encodings import ENCODINGS, value_of
+from numpro.spans import one_of, to_seconds
 from numpro.video import Clip, Sampling, VideoError, read_clip
 
 # light ones, on which red digits stand out
@@ -39,10 +39,8 @@ def paint(clip: Clip, name: str = "", seed: int = 0) -> tuple[Clip, dict[str, in
     Which frames they are depends on the video's name and the seed; a clip of fewer frames than
     colours gets fewer.
     """
-    digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
-    rng, count = np.random.default_rng(list(digest)), min(len(COLORS), len(clip))
-    chosen = dict(zip(rng.permutation(list(COLORS)).tolist()[:count],
-                      rng.permutation(len(clip)).tolist()[:count], strict=True))  # fmt: skip
+    rng = np.random.default_rng(list(hashlib.sha256(f"{name} {seed}".encode()).digest()))
+    chosen = dict(zip(COLORS, rng.permutation(len(clip)).tolist(), strict=False))
     frames = clip.frames.copy()
     for color, frame in chosen.items():
         frames[frame] = COLORS[color]
@@ -92,6 +90,11 @@ def ask_lookups(
         ``within one`` (the reverse, one frame off counted). Who sees no time has 25 and, of T
         frames, 100 / T.
 
+    Raises
+    ------
+    ValueError
+        For a name that is no encoding.
+
     Warns
     -----
     UserWarning
@@ -102,8 +105,10 @@ def ask_lookups(
     loaded = load_kept(load_model, model, "", plain)
     found: dict[str, list] = {}
     for name in encodings:
+        one_of("time_encoding", name, ENCODINGS)
         try:
-            found[loaded.resolve_encoding(name) and name] = []
+            loaded.resolve_encoding(name)
+            found[name] = []
         except ValueError as error:
             warnings.warn(f"{name} is left out: {error}", stacklevel=2)
     groups = []

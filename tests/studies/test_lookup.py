@@ -99,6 +99,8 @@ def test_lookups_are_not_held_to_the_form_of_a_moment(films, monkeypatch):
 def test_what_a_model_cannot_have_is_left_out(films, look_up):
     with pytest.warns(UserWarning, match="native is left out: 'native' needs a model that writes"):
         assert list(look_up(Reader(), films[:1], ["native", "bar"])) == ["bar"]
+    with pytest.raises(ValueError, match="time_encoding must be one of .*; got 'clock'"):
+        look_up(Reader(), films[:1], ["clock"])
     broken = [film for film in films[:2]]
     broken[0] = type(films[0])(**(vars(films[0]) | {"path": films[0].path.with_name("none.mp4")}))
     with pytest.warns(UserWarning, match="a video is left out: .*none.mp4"):

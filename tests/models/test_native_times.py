@@ -104,7 +104,10 @@ def test_without_times_of_its_own_native_is_refused_and_none_is_none(uneven):
         ):
             model.answer(uneven, ["a dog"], time_encoding=name)
         with pytest.raises(ValueError, match="the processor of 'native' writes nothing beside"):
-            Samples([], model, FinetuneConfig(time_encoding=name))
+            trainable = SimpleNamespace(
+                training_example=None, resolve_encoding=model.resolve_encoding
+            )
+            Samples([], trainable, FinetuneConfig(time_encoding=name))
     assert model.answer(uneven, ["a dog"], time_encoding="none")[0].spans == ((1, 2),)
 
 

@@ -1,10 +1,12 @@
 """What a checkpoint's own processor writes is an encoding; `none` is none, or it is refused."""
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_models import tiny_model
+from zoo import zoo_model
 
 from numpro import Clip
 from numpro.datasets import Query
@@ -148,3 +150,33 @@ def test_a_checkpoint_of_the_library_says_what_its_processor_writes(uneven):
     assert (frames != uneven.frames).any() and "<1.0 seconds>" in video.written(
         frames.shape, prompt
     )
+
+
+WRITERS = [
+    ("qwen3_5", "video", "native", "'From x seconds to y seconds'"),
+    ("internvl", "video", "native:1", "'From Frame x to Frame y'"),
+    ("gemma4", "video", "native:clock", "'From x to y', each as mm:ss"),
+    ("molmo2", "images", "native:1", "'From Frame x to Frame y'"),
+    ("smolvlm", "video", "native:clock", "'From x to y', each as mm:ss"),
+    ("perception_lm", "video", None, None),
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's own
+@pytest.mark.parametrize(("kind", "way", "resolved", "form"), WRITERS)
+def test_every_way_of_writing_times_is_told_apart(kind, way, resolved, form, uneven):
+    if kind != "qwen3_5" and find_spec("torchvision") is None:
+        pytest.skip("its processor needs torchvision")
+    folder = str(zoo_model(kind))
+    model = load_model(folder, frames_as=way, device="cpu", dtype="float32")
+    if resolved is None:
+        with pytest.raises(ValueError, match="'native' needs a model that writes times"):
+            model.resolve_encoding("native")
+        assert model.resolve_encoding("none") == "none"
+        return
+    assert model.resolve_encoding("native") == resolved
+    with pytest.raises(ValueError, match="'none' is no baseline"):
+        model.resolve_encoding("none")
+    _, (prompt,) = model.prepare(uneven, ["a dog"], Question(time_encoding="native"))
+    assert prompt.text.endswith(f"{form}.")
+    assert model.answer(uneven, ["a dog"], time_encoding="native", max_new_tokens=2)

@@ -16,6 +16,7 @@ from numpro.metrics import (
     moment_retrieval,
 )
 from numpro.models import VideoModel
+from numpro.numbers import disturb
 from numpro.spans import seconds_to_labels
 
 
@@ -101,6 +102,21 @@ def test_spans_become_seconds_of_the_sampled_frames(films, out):
         films, Watching(films, says="From 1 to 2."), out.with_name("c"), fps=0.5, progress=False
     )
     assert {tuple(r["pred"][0]) for r in half} == {(2.0, 4.0)}, "looked up, not counted"
+
+
+def test_answers_under_shuffled_numbers_are_read_by_number_and_by_place(films, out):
+    model = Watching(films, says="From 1 to 2.")
+    for row in predict(films, model, out, control="shuffled", progress=False):
+        assert row["pred_by_place"] == [[1.0, 2.0]], "had it counted frames"
+        clip = read_clip(row_path(films, row), fps=1.0)
+        _, numbers = disturb(clip, "shuffled", row["video"])
+        assert row["pred"] == [sorted(float(numbers.index(n)) for n in (1, 2))]
+    plain = predict(films, model, out.with_name("b"), progress=False)
+    assert all("pred_by_place" not in row for row in plain)
+
+
+def row_path(films, row):
+    return next(film.path for film in films if film.video == row["video"])
 
 
 def test_answers_in_seconds_are_taken_as_seconds(films, out):

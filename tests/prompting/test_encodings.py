@@ -1,5 +1,6 @@
 """Every encoding can be read back: what it shows of two frames, answered, becomes their seconds."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +64,18 @@ def test_what_is_taught_is_read_back(name, film):
     (span,) = to_seconds(parse_moment(answer), clip, unit=asked_unit(name))
     near = NEAR[ENCODINGS[name].value] + (0.0151 * length if name == "hundredths" else 0)
     assert span == pytest.approx(truth, abs=near)
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_values_have_the_form_that_answers_are_held_to(value):
+    """To the end of a video, over a minute's end and an hour; a bar's are drawn, not said."""
+    times = [0.0, 7.0, 59.996, 119.7, 3600.5, 7199.0]
+    texts = value.write_all(range(6), times, 7200.0)
+    if value.text.startswith("▁"):
+        assert texts == ["▁0.0%", "▁0.1%", "▁0.8%", "▁1.7%", "▁50.0%", "▁99.0%"]
+        return
+    assert all(re.fullmatch(value.label, text) for text in texts), texts
+    assert all(int(text[-2:]) < 60 for text in texts if ":" in text)
 
 
 @pytest.mark.parametrize("name", TIME_ENCODINGS)

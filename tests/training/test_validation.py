@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from asking import predict
 from worker_tasks import hang_in_files
 
-from numpro import NumberStyle
+from numpro import NumberStyle, read_clip
 from numpro.metrics import moment_retrieval
 from numpro.models import Question, load_model
 from numpro.models.adapters import read_log
@@ -99,6 +100,20 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_asked_as_trained(films, tm
     assert questions == [wanted]
     with pytest.raises(ValueError, match="none of the 1 validation videos can be read; gone: no s"):
         Validation(model, [gone], config)
+
+
+@pytest.mark.parametrize(("unit", "labels"), [("second", None), ("frame", range(1, 99))])
+def test_answers_count_in_the_unit_and_the_numbers_that_were_asked_for(films, unit, labels):
+    (start, end), *_ = films[0].queries[0].spans
+    clip = read_clip(films[0].path, fps=1.0)
+    first, last = (1 + np.abs(clip.seconds - t).argmin() for t in (start, end))
+    text = f"From {first} to {last}" if labels else f"From {start:.2f} to {end:.2f}"
+    film = replace(films[0], queries=films[0].queries[:1])
+    model = SimpleNamespace(
+        device=torch.device("cpu"), answer=lambda *_: [parse_moment(text)],
+        answer_unit=lambda question, count: (unit, labels and labels[:count]),
+    )  # fmt: skip
+    assert Validation(model, [film], FinetuneConfig()).score() > 60
 
 
 def test_a_video_that_goes_while_training_is_left_out_of_the_score(films, tmp_path):

@@ -126,7 +126,7 @@ def ask_lookups(
         off, colored = zip(*answers, strict=True)
         near = np.array([np.inf if one is None else abs(one) for one in off])
         columns = {"lookup": np.array(colored), "reverse": near == 0, "within one": near <= 1}
-        rows.append({"time_encoding": name} | score_table(off, columns, groups))
+        rows.append({"time_encoding": name} | score_table(off.count(None), columns, groups))
     return rows
 
 
@@ -157,4 +157,4 @@ def number_or_place(rows: Sequence[dict], iou: float = 0.5) -> dict:
     )
     columns = {"number": (number >= iou) & (number > place)}
     columns["place"] = (place >= iou) & (place > number)
-    return score_table([row["pred"] or None for row in rows], columns, videos)
+    return score_table(sum(not row["pred"] for row in rows), columns, videos)

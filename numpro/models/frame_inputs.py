@@ -25,6 +25,7 @@ from numpro.prompting import Prompt
 
 _QUESTION = {"type": "text", "text": "\0"}
 _KEPT_BYTES = 600_000_000  # of pixels, made before: three encodings of 64 frames
+_KEPT_SIZES = 64
 _NUMBER = re.compile(r"\d+(?:[:.]\d+)*")
 _PROBE, _PROBE_SIZE = (5.0, 17.0, 29.0, 41.0), (112, 112)  # no numbering of frames gives these
 
@@ -56,9 +57,7 @@ class FrameInputs:
         self.name, self.processor, self.config, self.as_video = name, processor, config, as_video
         self.kwargs = arrange_arguments(processor, config.model_type, as_video, processor_kwargs)
         self.template_kwargs, self.bounds = dict(template_kwargs), bounds
-        self._always = {"return_tensors": "pt"} | (
-            {"return_mm_token_type_ids": True} if types else {}
-        )
+        self._always = {"return_mm_token_type_ids": True} if types else {}
         self._chat: tuple = (None, None)  # the chat around a question, and about what frames
         self._last: dict[tuple, tuple] = {}  # what was made of the frames that came last
         self._sizes: dict[tuple, tuple] = {}  # the same without pixels, by the shape of the frames
@@ -99,11 +98,11 @@ class FrameInputs:
             needed = "words before each frame need frames_as='images'"
             raise ValueError(f"{needed}; this model was loaded with frames_as='video'")
         pooled = isinstance(self.processor.image_processor, PooledFrames)
-        token = self.processor.video_token if self.as_video else self.processor.image_token
+        token = getattr(self.processor, f"{'video' if self.as_video else 'image'}_token", None)
         kind, question = "video" if self.as_video or pooled else "image", _QUESTION
         parts = [{"type": kind}] * (1 if kind == "video" else count)
         text = self._render([*parts, question])
-        if text.count(token) != len(parts):
+        if not token or text.count(token) != len(parts):
             missing = f"the chat template of {self.name} has no place for a {kind}"
             raise ValueError(f"{missing}: it must write {token!r} for one; got {text!r}")
         if text == self._render([*parts, question], answer=False):
@@ -185,8 +184,10 @@ class FrameInputs:
         data = BatchFeature({**cut, "batch_num_images": data["batch_num_images"]})
         return data, [self.processor.replace_image_token(data, image_idx=0)]
 
-    def inputs(self, frames: np.ndarray, prompt: Prompt) -> dict:
+    def inputs(self, frames: np.ndarray, prompt: Prompt, keep: bool = True) -> dict:
         """Return a model's inputs for a whole prompt about frames [T, H, W, 3].
+
+        With `keep` the pixels are there for what is asked about the same frames next.
 
         Raises
         ------
@@ -197,7 +198,8 @@ class FrameInputs:
         key = frames.shape, digest, prompt.seconds if self.as_video else None
         self._made = self._last.pop(key, None)
         made = self._call(frames, prompt)
-        self._last[key] = self._made
+        if keep:
+            self._last[key] = self._made
         while len(self._last) > 1 and sum(map(_pixel_bytes, self._last.values())) > _KEPT_BYTES:
             del self._last[next(iter(self._last))]
         self._keep_sizes(frames.shape)
@@ -224,7 +226,10 @@ class FrameInputs:
             data, texts = self._made
             plain = type(self.processor)._process_videos is ProcessorMixin._process_videos
             texts = None if self.as_video and plain else texts
-            self._sizes[tuple(shape)] = BatchFeature({k: _empty(v) for k, v in data.items()}), texts
+            sizes = {k: _empty(v, "mask" in k) for k, v in data.items()}
+            self._sizes[tuple(shape)] = BatchFeature(sizes), texts
+            if len(self._sizes) > _KEPT_SIZES:
+                del self._sizes[next(iter(self._sizes))]
 
     # --- what came of the frames ------------------------------------------------------------------
 
@@ -316,10 +321,10 @@ def _pixel_bytes(made: tuple) -> int:
     return sum(value.nbytes for value in made[0].values() if torch.is_tensor(value))
 
 
-def _empty(value: object) -> object:
-    """Return a value of the same shape that holds no pixels."""
+def _empty(value: object, whole: bool) -> object:
+    """Return a value of the same shape that holds no pixels, or nothing where `whole`."""
     if isinstance(value, list):
-        return [_empty(one) for one in value]
-    if torch.is_tensor(value) and value.is_floating_point():
+        return [_empty(one, whole) for one in value]
+    if torch.is_tensor(value) and (whole or value.is_floating_point()):
         return value.new_zeros(()).expand(value.shape)
     return value

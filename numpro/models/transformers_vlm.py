@@ -143,9 +143,9 @@ class TransformersVlm(LocalModel):
         """Make the pixels of frames, once for all questions about them."""
         self._taken = frames, prompt, self.inputs(frames, prompt)
 
-    def inputs(self, frames: np.ndarray, prompt: Prompt) -> dict:
+    def inputs(self, frames: np.ndarray, prompt: Prompt, keep: bool = True) -> dict:
         """Return what the library's model takes for one whole prompt, on the CPU."""
-        made = self.frame_inputs.inputs(frames, self._clean(prompt))
+        made = self.frame_inputs.inputs(frames, self._clean(prompt), keep)
         if "second_per_grid_ts" in made:  # of pairs, also where times are uneven
             pair = self.model.config.vision_config.temporal_patch_size
             firsts = prompt.seconds[::pair]
@@ -192,7 +192,7 @@ class TransformersVlm(LocalModel):
         if not isinstance(prompt, Prompt):
             raise ValueError(f"questions cannot share frames in training of {type(self).__name__}")
         answer = [*self.encode(answers), self.tokenizer.eos_token_id]
-        made = self.inputs(frames, prompt)
+        made = self.inputs(frames, prompt, keep=False)
         typed = _token_shaped(made)
         types = {name: made[name][0].tolist() + [0] * len(answer) for name in typed}
         visual = {name: made[name] for name in made if name not in (*_TOKENS, *typed)}

@@ -85,7 +85,12 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
         raise ValueError(f"transformers has no processor for {kind}, so frames cannot be given")
     need_file(folder, *TOKENIZER)
     need_file(folder, *PREPROCESSOR)
-    theirs = PROCESSOR_MAPPING[type(config)]
+    try:
+        theirs = PROCESSOR_MAPPING[type(config)]
+    except ImportError as error:
+        if is_torchvision_available():
+            raise
+        raise _needs_torchvision(kind, "") from error
     if as_video and "video_processor" not in theirs.get_attributes():
         raise ValueError(f"{kind} takes no video; use frames_as='images'")
     # Pillow's and the stand-ins of this file are not of the class the library looks for

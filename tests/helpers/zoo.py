@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,8 +55,16 @@ class Kind:
 
     @property
     def here(self) -> bool:
-        """Whether its packages are installed."""
-        return all(map(find_spec, self.needs))
+        """Whether its packages are installed, and transformers is new enough to know it."""
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as known,
+        )
+
+        name = next(name for name, one in ZOO.items() if one is self)
+        # these two took their images from torchvision only, in earlier versions
+        old = name in ("gemma4", "smolvlm") and version("transformers") < "5.23"
+        needs = (*self.needs, *(("torchvision",) if old else ()))
+        return name in known and all(map(find_spec, needs))
 
 
 ZOO: dict[str, Kind] = {

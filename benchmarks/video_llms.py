@@ -61,7 +61,7 @@ def prepare(folder, count=64, rounds=4):
 
 
 def share(name, count=24, tokens=6, rounds=3):
-    """Return the least CPU seconds of four questions together, and of each alone."""
+    """Return the least CPU seconds of four questions together, and of each with nothing shared."""
     from zoo import zoo_model
 
     from numpro.models import load_model
@@ -78,15 +78,18 @@ def share(name, count=24, tokens=6, rounds=3):
             film[0, 0, 0] = len(times[how])  # pixels are not those of the other way
             prompts = [build_prompt(query, seconds) for query in QUERIES]
             start = time.process_time()
-            ask = model.respond if how == "together" else model.respond_singly
-            ask(film, prompts, tokens)
+            if how == "together":
+                model.respond(film, prompts, tokens)
+            for prompt in prompts if how == "alone" else ():
+                model.frame_inputs.forget()
+                model.respond(film, [prompt], tokens)
             times[how].append(time.process_time() - start)
     return {how: min(seconds) for how, seconds in times.items()}
 
 
 def in_build(root, kind, folder):
     """Run `prepare` in a process with the package of `root`."""
-    command = [sys.executable, str(HERE / "zoo.py"), "--prepare", str(folder)]
+    command = [sys.executable, str(HERE / "video_llms.py"), "--prepare", str(folder)]
     done = subprocess.run(
         command, cwd=root, capture_output=True, text=True, check=True,
         env={"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
@@ -127,7 +130,7 @@ def main():
         found["sharing"][name] = row | {"layers": layers, "share": row["together"] / row["alone"]}
         print(name, layers, {k: round(v, 3) for k, v in row.items()},
               f"{row['together'] / row['alone']:.2f}", flush=True)  # fmt: skip
-    (HERE / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / "video_llms.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

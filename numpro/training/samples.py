@@ -239,9 +239,9 @@ class Samples:
         return self.model.training_example(frames, prompts[0], answers[0], **options)
 
     def _blank(self, item: Item) -> dict:
-        """Return an item as one black frame, of which nothing is learned."""
-        prompts = self._prompts(item._replace(shown=Shown(np.zeros(1), item.shown.duration)))
-        black = np.zeros((1, *item.size[::-1], 3), np.uint8)
+        """Return an item as two black frames (some classes take no fewer); it teaches nothing."""
+        prompts = self._prompts(item._replace(shown=Shown(np.arange(2.0), item.shown.duration)))
+        black = np.zeros((2, *item.size[::-1], 3), np.uint8)
         sample = self._encode(black, prompts, [""] * len(prompts))
         return sample | {"labels": [IGNORED] * len(sample["labels"])}
 

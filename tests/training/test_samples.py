@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_trained_so_is_refused(films, longva):
         Samples(films, longva, share)
 
 
-CLASSES = [*KINDS, "qwen2_5_vl as video"]
+CLASSES = [*KINDS, "qwen2_5_vl as video", "qwen3_vl as video"]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

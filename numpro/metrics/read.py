@@ -45,6 +45,10 @@ def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
                 key = "id" if row.get("qid") is None else "qid"
                 qid = name if keyed else row.get(key)
                 if qid is None:
+                    try:
+                        read(name, row)
+                    except ValueError as error:  # what else it lacks says what the file may be
+                        raise ValueError(f"has no qid or id, and {error}") from error
                     raise ValueError("has no qid or id")
                 if str(qid) in found:
                     raise ValueError(f"{key} {str(qid)!r} is there twice")
@@ -247,6 +251,10 @@ def _paired(predicted: Table, true: Table, path: Path, true_path: Path) -> np.nd
     texts, others = predicted.keys(order), true.keys(order)
     if texts and texts.keys() == others.keys():
         return np.array([others[text] for text in sorted(texts, key=texts.get)])
+    if mine.keys().isdisjoint(theirs):  # ids may be of our making: the same queries have one name
+        named = {text: qid for qid, text in zip(theirs, others, strict=False)}
+        names = zip(mine, texts, strict=False)
+        mine = {named.get(text, qid): mine[qid] for qid, text in names} or mine
     check_same_queries(mine, theirs, path, true_path)
     names = [_VIDEO.sub("", video) for video in true.videos]
     known = {*names} - {""}

@@ -162,6 +162,14 @@ def test_rows_of_another_data_set_are_not_matched_by_their_place(tmp_path):
         metrics.evaluate_moment_predictions(path, jsonl(tmp_path / "truth.jsonl", other))
 
 
+def test_a_run_that_is_not_finished_lacks_queries(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines(rows(lmms_sample)[:-1]))
+    named = [row | {"qid": f"q{i}"} for i, row in enumerate(ANNOTATIONS)]
+    with pytest.raises(ValueError, match="p.jsonl: has no row for 1 of 3 queries, first qid 'q1'"):
+        metrics.evaluate_moment_predictions(path, jsonl(tmp_path / "truth.jsonl", named))
+
+
 def test_an_unknown_format_is_named_with_what_comes_close(tmp_path):
     row = {"qid": 1, "doc": "a.mp4", "output": "4 to 10", "truth": [[1, 2]]}
     path = jsonl(tmp_path / "p.jsonl", [row])
@@ -171,6 +179,11 @@ def test_an_unknown_format_is_named_with_what_comes_close(tmp_path):
         "closest, which also has filtered_resps",
     ):
         metrics.evaluate_moment_predictions(path)
+    path = jsonl(tmp_path / "p.jsonl", [{"film": "a.mp4", "output": "4 to 10"}])
+    with pytest.raises(
+        ValueError, match=r"has no qid or id, and has no pred.*it has the keys film, "
+    ):
+        metrics.evaluate_moment_predictions(path, path.with_name("truth.jsonl"))
 
 
 def test_a_spreadsheet_is_to_be_saved_as_a_table(tmp_path):

@@ -67,6 +67,8 @@ SAID = {
     "minutes": ("1 min 5 s to 1 min 30 s", ((65, 90),), S),
     "minutes-glued": ("1m05s-1m30s", ((65, 90),), S),
     "one-clock": ("At 0:05", ((5, 5),), S),
+    "seconds-unsaid": ("from 1 minute 4 seconds to 1 minute 10", ((64, 70),), S),
+    "seconds-unsaid-twice": ("between 1 minute 5 and 1 minute 30.", ((65, 90),), S),
     "hour-word": ("from 1 hour to 1 hour and 2 minutes", ((3600, 3720),), S),
     # percent
     "percent-sign": ("from 20% to 50%", ((20, 50),), P),

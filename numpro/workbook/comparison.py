@@ -83,7 +83,7 @@ def lines(results: Sequence[Mapping], rows: Sequence[Mapping]) -> list[str]:
     names = [Path(r["run"]).name for r in results]
     differs = pd.DataFrame(differing(results), index=names).T
     differs = differs.map(lambda value: textwrap.shorten(str(value), 40, placeholder=" ..."))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).fillna("-")  # floors have no time encoding
     table[names] = [[format_score(score) for score in scores] for scores in table.pop("scores")]
     text = differs.to_string() if len(differs) else "the same parameters in all runs"
     return [*text.splitlines(), "", *table.to_string(index=False).splitlines()]

@@ -53,6 +53,15 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
+def yaml_beside(module_file: str, name: str = "") -> dict:
+    """Return the table in the YAML file of this name beside a module, by default the module's."""
+    import yaml
+
+    path = Path(module_file)
+    path = path.with_name(name) if name else path.with_suffix(".yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def flipbook_dir(*parts: str) -> Path:
     """Return a path under ``data/flipbook``."""
     return root().joinpath("data", "flipbook", *parts)

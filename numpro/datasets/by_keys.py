@@ -7,23 +7,14 @@ Where it states no duration, that of ``durations.csv`` or of the film is taken.
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from numpro.datasets import Loader, Query, Row
+from numpro.datasets.registry import FORMATS
 from numpro.datasets.rows import items, json_rows, need, positive, spans, text
 
 _PLACE = re.compile(r"^(?:\./)*(?:videos/)?")  # of a path: where all videos are looked for
-
-
-@cache
-def formats() -> dict[str, dict]:
-    """Return the description of each format."""
-    path = Path(__file__).with_name("formats.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 class ByKeys(Loader):
@@ -31,7 +22,7 @@ class ByKeys(Loader):
 
     def __init__(self, name: str):
         super().__init__(name)
-        self.format = formats()[name]
+        self.format = FORMATS[name]
         self.files, self.keys = self.format["files"], self.format["keys"]
 
     def rows(self, path: Path) -> Iterator[tuple[int | str, Any]]:

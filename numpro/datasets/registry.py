@@ -5,32 +5,12 @@ from pathlib import Path
 
 from numpro.datasets.loading import Loader
 from numpro.datasets.records import VideoQueries
+from numpro.paths import yaml_beside
 from numpro.spans import one_of
 
-# Name -> the module and in it the `Loader`; named by text, so that a room above can add its own.
-DATASETS = {
-    "flipbook": "numpro.flipbook.dataset.Flipbook",
-    "charades-sta": "numpro.datasets.charades_sta.CharadesSta",
-    "activitynet-captions": "numpro.datasets.activitynet_captions.ActivitynetCaptions",
-    "didemo": "numpro.datasets.didemo.Didemo",
-    "qvhighlights": "numpro.datasets.qvhighlights.Qvhighlights",
-    "timelens-bench": "numpro.datasets.timelens_bench.TimelensBench",
-    "grouped-json": "numpro.datasets.grouped_json.GroupedJson",
-    "numpro-json": "numpro.datasets.numpro_json.NumproJson",
-    "numpro-instructions": "numpro.datasets.conversations.NumproInstructions",
-    "vtimellm": "numpro.datasets.conversations.Vtimellm",
-    "vue-tr": "numpro.datasets.by_keys.ByKeys",
-    "momentseeker": "numpro.datasets.by_keys.ByKeys",
-    "ego4d-nlq": "numpro.datasets.by_keys.ByKeys",
-    "extremewhenbench": "numpro.datasets.by_keys.ByKeys",
-    "tacos": "numpro.datasets.grouped_json.Tacos",
-    "youcook2": "numpro.datasets.by_keys.ByKeys",
-    "hirest": "numpro.datasets.by_keys.Hirest",
-    "timelens-jsonl": "numpro.datasets.by_keys.ByKeys",
-    "messages-jsonl": "numpro.datasets.messages.Messages",
-    "moments-jsonl": "numpro.datasets.by_keys.ByKeys",
-    "folder": "numpro.datasets.folder.Folder",
-}
+FORMATS = yaml_beside(__file__, "formats.yaml")
+# name -> the class of its `Loader`
+DATASETS = {k: v.get("loader", "numpro.datasets.by_keys.ByKeys") for k, v in FORMATS.items()}
 
 
 def loader(name: str) -> Loader:

@@ -4,15 +4,14 @@ The facts stand in ``sources.yaml``; ``numpro check-data`` and ``data/README.md`
 """
 
 from functools import cache
-from pathlib import Path
+
+from numpro.paths import yaml_beside
 
 
 @cache
 def sources() -> dict[str, dict]:
     """Return for each public dataset its title, published counts and downloads."""
-    import yaml
-
-    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return yaml_beside(__file__)
 
 
 def downloads(name: str) -> list[str]:

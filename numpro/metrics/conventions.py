@@ -8,20 +8,19 @@ import re
 from collections.abc import Callable
 from functools import partial, reduce
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from numpro.metrics.moment_retrieval import THRESHOLDS
 from numpro.metrics.span_sets import Spans, ious_of_sums, merge, outward, set_areas
+from numpro.paths import yaml_beside
 from numpro.prompting import MomentAnswer, parse_moment
 from numpro.prompting.answers import NO_SPAN, PATTERNS
 from numpro.spans import temporal_iou
 
 _LONGEST = 20_000  # characters of a text that are read; answers are shorter
-_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TABLE = yaml_beside(__file__)
 
 
 class Convention(NamedTuple):

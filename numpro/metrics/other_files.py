@@ -10,12 +10,11 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from numpro.datasets.messages import query_of
 from numpro.datasets.rows import csv_rows, json_rows
+from numpro.paths import yaml_beside
 
-_KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_KNOWN = yaml_beside(__file__)
 _NAMES = _KNOWN["names"]
 _OTHERS = {"messages", "doc", "span", "timestamps"}  # keys of rows that are rewritten
 

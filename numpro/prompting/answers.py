@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
 from numpro.prompting.reading import NUM, Item, clean_text, numbers_in
-from numpro.prompting.vocabulary import rewriter, words
+from numpro.prompting.vocabulary import patterns, rewriter
 from numpro.spans import one_of
 
 EMPTY = "empty answer"
@@ -23,13 +23,11 @@ NO_SPAN = "no span found"
 NO_SCORES = "no highlight frames with scores found"
 UNFINISHED = "thinking not finished"
 CUT = "cut off after {} tokens"
-# What others' scorers search for, so that their figures can be reproduced: NumPro's scorer, the
-# inference script that came with it, and VTimeLLM's, whose two digits are hundredths of the video.
-PATTERNS = {
-    "published": re.compile(r"from\s*(?:frame\s*)?(\d+)\s*to\s*(?:frame\s*)?(\d+)", re.IGNORECASE),
-    "published-strict": re.compile(r"from (\d+) to (\d+)"),
-    "vtimellm": re.compile(r"(\d{2}) (?:to|and) (\d{2})"),
-}
+# what others' scorers search for, so that their figures can be reproduced
+PATTERNS = vars(patterns("published"))
+_SPAN, _MARKED = patterns("span"), patterns("highlight")
+_BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
+_rewritten, _without_about = rewriter("spans"), rewriter("about")
 
 
 @dataclass(frozen=True)
@@ -73,39 +71,21 @@ class HighlightAnswer:
     reason: str | None = None
 
 
-# --- words ---
-_JOIN = words(r"[,~]? ?(?:all the way |right |up |on |down |back(?:wards)? )?@to(?: @the)* ?[:=]?")
-_BOTH = words("@and(?: @the)*")
-_BETWEEN = words(r"@between[^\d]{0,16}$")
-_FROM = words(r"(?<![a-z])@from[^\d,;.]{0,4}$")
-_LASTS = words(",?(?: @and)?(?: it)? (?:@lasts)(?: @the)* $")
-_LIST = words("(?:[,;、] ?(?:@and|or|then)?|@and|or|then),? ?(?:from|between|in)?(?: @the)*")
-_BEGINS, _ENDS, _WHOLE, _ABSENT = map(words, ("@begins", "@ends", "@whole", "@absent"))
-_OPEN = words(",? ?(?:@onwards|@to(?: @the)* ?(?:very )?@end(?![a-z]))")
-_SINCE = re.compile(r"(?<![a-z])(?:after|since|from|(?:start|begin)\w{0,4} (?:at|with))(?: the)? $")
-_TILL = words(
-    r"(?:@start\D{0,24}@to|till?|up to|before|(?:during|in|within|for) the first)(?: the)? ?$"
-)
-_NO_NUMBERS = words(r"from (?:frame )?[\[<({]?x\W? (?:seconds )?to (?:frame )?[\[<({]?y")
-_ANSWER = words(r"(?<!/)answer ?(?:is|:|=|\">|>)|答案(?:是|:)|boxed ?\{|@correction")
-_ONLY = words(r"(?:frames?|seconds?|spans?|moments?|answer|and|to|at|the|from|is|in)|[\W\d_]")
-_BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
-_rewritten, _without_about = rewriter("spans"), rewriter("about")
-_HALF = re.compile(r"\d[:,]?\s*$|\d\.\d.*\d\.\s*$", re.DOTALL)  # "3 to 1", "3.0 to 7."
-_LINKED = words(r"(?:@from|@to|@between\D{0,9}[\d.]+ ?@and)(?: @the)*(?: @frame| @second)?$")
-
-
-def _is_cut(text: str, clean: str) -> bool:
-    """Tell whether a response that was cut ends amid a span or a number."""
-    return bool(_HALF.search(text[-200:]) or _LINKED.search(clean[-60:]))
+def _clean(text: str, cut: int | None) -> tuple[str, str | None]:
+    """Return the text to read, and the reason why there can be no answer in it."""
+    clean, unfinished = clean_text(text)
+    # it ends amid a span or a number
+    if cut and (unfinished or _SPAN.half.search(text[-200:]) or _SPAN.linked.search(clean[-60:])):
+        return clean, CUT.format(cut)
+    return clean, UNFINISHED if unfinished else None if clean else EMPTY
 
 
 # --- spans ---
 def _is_pair(gap: str, before: str) -> bool:
     """Tell whether two numbers are the ends of one span, by the words between and before them."""
-    joined = _JOIN.fullmatch(gap) or (_BOTH.fullmatch(gap) and _BETWEEN.search(before))
-    begins_ends = _ENDS.search(gap) or (_BEGINS.search(gap) and _ENDS.search(before))
-    return len(gap) <= 60 and bool(joined or begins_ends)
+    between = _SPAN.both.fullmatch(gap) and _SPAN.between.search(before)
+    begins_ends = _SPAN.ends.search(gap) or (_SPAN.begins.search(gap) and _SPAN.ends.search(before))
+    return len(gap) <= 60 and bool(_SPAN.join.fullmatch(gap) or between or begins_ends)
 
 
 def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
@@ -116,17 +96,17 @@ def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
         if b and _is_pair(text[a.end : b.start].strip(), before[-24:]):
             next(rest)
             (a.a, a.b), a.end, a.unit = sorted((a.a, b.a)), b.end, b.unit or a.unit
-            a.pair, a.from_to = True, bool(_FROM.search(before))
-        elif b and _LASTS.fullmatch(text[a.end : b.start]):
+            a.pair, a.from_to = True, bool(_SPAN.from_.search(before))
+        elif b and _SPAN.lasts.fullmatch(text[a.end : b.start]):
             next(rest)
             a.b, a.end, a.unit, a.pair = a.a + b.a, b.end, a.unit or b.unit, True
-        elif a.unit == "second" and not a.anchored and _LASTS.search(before):  # a length
+        elif a.unit == "second" and not a.anchored and _SPAN.lasts.search(before):  # a length
             continue
-        elif opened := _OPEN.match(text, a.end):
+        elif opened := _SPAN.open.match(text, a.end):
             a.b, a.end, a.pair, a.from_to = None, opened.end(), True, True
-        elif _TILL.search(before) and (a.unit or a.anchored):
+        elif _SPAN.till.search(before) and (a.unit or a.anchored):
             a.a, a.pair = min(0, a.a), True
-        elif _SINCE.search(before) and not (b and _gap(text, a.end, b.start)):
+        elif _SPAN.since.search(before) and not (b and _gap(text, a.end, b.start)):
             a.b = None
         floor = a.end
         yield a
@@ -135,7 +115,7 @@ def _items(text: str, numbers: list[Item]) -> Iterator[Item]:
 def _gap(text: str, start: int, end: int) -> bool:
     """Tell whether the words between two items are those between two items of one list."""
     bare = text[start:end].strip() if end - start <= 24 else ""
-    return bool(bare and _LIST.fullmatch(bare))
+    return bool(bare and _SPAN.list.fullmatch(bare))
 
 
 def _runs(text: str, items: Iterator[Item]) -> list[list[Item]]:
@@ -174,7 +154,7 @@ def _merged(run: list[Item]) -> list[Item]:
 
 def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | None]:
     """Return the spans in a text and their unit."""
-    only = len(text) < 300 and not _ONLY.sub("", text)
+    only = len(text) < 300 and not _SPAN.only.sub("", text)
     text = " ".join(_rewritten(text).translate(_BRACKETS).split())
     kept = []
     for run in _runs(text, _items(text, numbers_in(text))):
@@ -227,34 +207,24 @@ def parse_moment(
             return MomentAnswer(text, reason=NO_SPAN)
         start, end = (int(digits[:300]) for digits in found.groups())
         return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")
-    clean, unfinished = clean_text(text)
-    if cut and (unfinished or _is_cut(text, clean)):
-        return MomentAnswer(text, reason=CUT.format(cut))
-    if unfinished or not clean:
-        return MomentAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    parts = dict.fromkeys((_ANSWER.split(clean)[-1].partition("</answer")[0], clean))
+    clean, reason = _clean(text, cut)
+    if reason:
+        return MomentAnswer(text, reason=reason)
+    parts = dict.fromkeys((_SPAN.answer.split(clean)[-1].partition("</answer")[0], clean))
     # what is said of the whole film is read only where there is nothing else
     for part in dict.fromkeys((*(_without_about(part) for part in parts), *parts)):
         spans, unit = _spans(part)
         if any(b is None or b >= 0 for _, b in spans):
             return MomentAnswer(text, spans, unit)
-    absent = spans or _ABSENT.search(clean)
+    absent = spans or _SPAN.absent.search(clean)
     nothing = CUT.format(cut) if cut else NO_SPAN
-    reason = EXAMPLE if _NO_NUMBERS.search(clean) else NOT_PRESENT if absent else nothing
-    if reason == nothing and _WHOLE.search(clean):
+    reason = EXAMPLE if _SPAN.no_numbers.search(clean) else NOT_PRESENT if absent else nothing
+    if reason == nothing and _SPAN.whole.search(clean):
         return MomentAnswer(text, ((0, None),))
     return MomentAnswer(text, reason=reason)
 
 
 # --- highlights ---
-_UNIT = r"(?: ?(?:@second|@frame|s)(?![a-z]))?"
-_LABEL = rf"(?:@frame ?#?|第|t=)?{NUM}{_UNIT}"
-_LABELS = words(rf"(?<![a-z\d.]){_LABEL}(?:(?: ?[,;、&]| and) ?(?:and |also )?{_LABEL})*")
-_SPREAD = words(rf"(?<![\d.])(\d{{1,6}}){_UNIT} ?@to ?(?:frames? )?(\d{{1,6}})(?!\.?\d)")
-_SCORES = words(rf"scores?[^\d]{{0,40}}({NUM}(?: ?,? ?(?:and )?{NUM})*)")
-_PAIRS = words(rf"(?<!\d)({NUM}){_UNIT}\W{{0,3}}[:=(-]\W{{0,3}}(?:score)?\W{{0,3}}({NUM})")
-_OUT_OF = words(r" ?/ ?(?:5|10)(?:\.0)?(?![\d.])")
-_NAMED = words(r"(?P<second>@second|\d ?s(?![a-z])|time|t=)|(?P<frame>(?<![a-z])@frame(?![a-z]))")
 
 
 def _listed(match: re.Match) -> str:
@@ -270,9 +240,9 @@ def _floats(text: str) -> list[float]:
 def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
     """Yield the longest list of labels before each list of scores, the scores, and the words."""
     at = 0
-    for match in _SCORES.finditer(text):
+    for match in _MARKED.scores.finditer(text):
         segment, at = text[at : match.start()], match.end()
-        lists = reversed(_LABELS.findall(segment))
+        lists = reversed(_MARKED.labels.findall(segment))
         if longest := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
             labels, scores = _floats(longest), _floats(match[1])
             scores = scores * len(labels) if len(scores) == 1 else scores
@@ -306,13 +276,12 @@ def parse_highlights(text: str, cut: int | None = None) -> HighlightAnswer:
     >>> answer.labels, answer.scores, answer.unit
     ((3, 4), (1.0, 2.5), 'frame')
     """
-    clean, unfinished = clean_text(text)
-    if cut and (unfinished or _is_cut(text, clean)):
-        return HighlightAnswer(text, reason=CUT.format(cut))
-    if unfinished or not clean:
-        return HighlightAnswer(text, reason=UNFINISHED if unfinished else EMPTY)
-    clean = _SPREAD.sub(_listed, _OUT_OF.sub("", clean), count=20)[:8000]  # ranges written out
-    pairs = (([float(a)], [float(b)], clean) for a, b in _PAIRS.findall(clean))
+    clean, reason = _clean(text, cut)
+    if reason:
+        return HighlightAnswer(text, reason=reason)
+    clean = _MARKED.out_of.sub("", clean)
+    clean = _MARKED.spread.sub(_listed, clean, count=20)[:8000]  # ranges written out
+    pairs = (([float(a)], [float(b)], clean) for a, b in _MARKED.pairs.findall(clean))
     rows, found = list(_pairs(clean)) or list(pairs), {}
     example = (*EXAMPLE_LABELS, *EXAMPLE_SCORES)
     answered = [x for x in rows if (*x[0], *x[1]) != example[: len(EXAMPLE_LABELS) + len(x[1])]]
@@ -322,7 +291,7 @@ def parse_highlights(text: str, cut: int | None = None) -> HighlightAnswer:
                 found.setdefault(int(label) if label.is_integer() else label, score)
     if not found:
         nothing = CUT.format(cut) if cut else NO_SCORES
-        absent = NOT_PRESENT if _ABSENT.search(clean) else nothing
+        absent = NOT_PRESENT if _SPAN.absent.search(clean) else nothing
         return HighlightAnswer(text, reason=absent if answered == rows else EXAMPLE)
-    unit = _NAMED.search(answered[0][2])
+    unit = _MARKED.named.search(answered[0][2])
     return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -20,10 +20,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
-
+from numpro.paths import yaml_beside
 from numpro.spans import one_of
 
 Marks = tuple[str, ...] | None
@@ -64,7 +62,7 @@ class Value:
         return texts
 
 
-_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TABLE = yaml_beside(__file__)
 VALUES = {name: Value(**fields) for name, fields in _TABLE["values"].items()}
 
 

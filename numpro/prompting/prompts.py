@@ -3,7 +3,8 @@
 `MOMENT`, `HIGHLIGHTS` and their sentence on numbers are as published. The unit "seconds" in the two
 questions, where seconds are asked for, is our own: one question for all ways of giving the time
 (`numpro.prompting.encodings`), so that they can be compared. What others published instead goes in
-as a template (`MOMENT_TIMELENS`, or a file: `read_template`).
+as a template (`MOMENT_TIMELENS`, or a file: `read_template`). What is published stands in
+``prompts.yaml``.
 """
 
 import os
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from numpro.paths import yaml_beside
 from numpro.prompting import encodings
 
 # these can be imported from here, too, as in 0.1
@@ -20,38 +22,12 @@ from numpro.spans import one_of
 
 TASKS = ("moment_retrieval", "highlight_detection")
 
-# Published (NumPro repository, evaluation scripts); joined to NUMBERS without a space.
-MOMENT = "During which frames can we see {query}? Answer in the format: 'From Frame x to Frame y'."
-# The same question as it was before October 2025.
-MOMENT_2024 = "During which frames can we see {query}? Answer in the format of 'from x to y'."
-
-# The example is the paper's. Its frames 80 to 89 do not exist in a QVHighlights video at
-# 0.5 fps (75 frames), and models often repeat it: `answers` counts that as a failure.
-EXAMPLE_LABELS = tuple(range(80, 90))
-EXAMPLE_SCORES = (1.3, 1.5, 2.6, 3.0, 2.9, 4.0, 3.7, 3.2, 2.1, 2.3)
-_ANSWER = "The highlight {unit}s are in the {labels} {unit}s. Their saliency scores are {scores}"
-_EXAMPLE_LABELS = ", ".join(map(str, EXAMPLE_LABELS))
-_EXAMPLE = _ANSWER.format(unit="frame", labels=_EXAMPLE_LABELS, scores=EXAMPLE_SCORES)
-_SCALE = (
-    " the highlight frames and its saliency score on a scale from 1 to 5. If the video content "
-    "more related to the query, the saliency score should be higher. The output format should be "
-    f"like: '{re.sub('[()]', '', _EXAMPLE)}'."
-)
-# Published, for training-free models (Qwen2-VL). Joined to NUMBERS with a space.
-_FIND = "Please find the highlight contents in the video described by "
-HIGHLIGHTS = _FIND + "the query {query}. Determine" + _SCALE
-# Published, for the fine-tuned model (NumPro-FT).
-HIGHLIGHTS_FT = (
-    f"{_FIND}a sentence query, determining{_SCALE} Now I will give you the sentence query: "
-    "{query}. Please return the query-based highlight frames and salient scores."
-)
-# Published, with the times as text (TimeLens repository, evaluation scripts): the whole prompt.
-MOMENT_TIMELENS = (
-    "{whole}You are given a video with multiple frames. The numbers before each video frame "
-    "indicate its sampling timestamp (in seconds). Please find the visual event described by the "
-    "sentence '{query}', determining its starting and ending times. The format should be: 'The "
-    "event happens in <start time> - <end time> seconds'."
-)
+_PUBLISHED = yaml_beside(__file__)
+MOMENT, MOMENT_2024 = _PUBLISHED["moment"], _PUBLISHED["moment_2024"]
+MOMENT_TIMELENS = _PUBLISHED["moment_timelens"]
+HIGHLIGHTS, HIGHLIGHTS_FT = _PUBLISHED["highlights"], _PUBLISHED["highlights_ft"]
+_ANSWER = _PUBLISHED["answer"]
+EXAMPLE_LABELS, EXAMPLE_SCORES = map(tuple, _PUBLISHED["example"].values())
 # What a template may hold, each in braces:
 #   query     what is looked for; {} is the same
 #   numbers   the sentence that says what the numbers are, which then stands here only
@@ -100,7 +76,8 @@ def _question(task: str, time_encoding: str, template: str | None) -> str:
     if template is None:
         body = body.replace("'From Frame x to Frame y'", value.form)
         body = re.sub(r"\b(which|highlight|89) frames", rf"\1 {value.noun}s", body)
-        body = body.replace(_EXAMPLE_LABELS, ", ".join(value.write(v, 0) for v in EXAMPLE_LABELS))
+        example = ", ".join(value.write(v, 0) for v in EXAMPLE_LABELS)
+        body = body.replace(", ".join(map(str, EXAMPLE_LABELS)), example)
     if "{numbers}" in body or "{whole}" in body:
         return body.replace("{numbers}", numbers).replace("{whole}", "").strip()
     # the published moment question follows the sentence on numbers without a space

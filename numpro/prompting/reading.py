@@ -2,35 +2,21 @@
 
 The work is bounded, however long a text is. Of a long text only the start and the end are read,
 each as long as the longest list that a question asks for (240 frames, the published limit, with a
-score each); and every search looks at a stretch of fixed length. The words of all languages are in
-``words.yaml``.
+score each); and every search looks at a stretch of fixed length. The words of all languages and the
+patterns are in ``words.yaml``.
 """
 
 import re
 from dataclasses import dataclass
 
 from numpro.prompting.number_words import write_digits
-from numpro.prompting.vocabulary import WORDS, rewriter, words
+from numpro.prompting.vocabulary import WORDS, patterns, rewriter
 
 _READ = 2000  # characters read at each end of a long text
 _NUMBERS = 120  # numbers read at each end of a list of spans
 NUM = r"\d++(?:\.\d++)?"
 
-_DIGITS = words(
-    r"(?:(?:^|(?<=[,:=~])|(?<=[,:=~] )|(?<=frame )|(?<=from )|(?<= to ))-)?(?<!\d)(?<!\d[.:])" + NUM
-)
-_PRE = words(
-    r"(?:(?<![a-zà-ÿа-я])(?:(?P<frame>@frame)|(?P<second>@second|timestamps?|times?|t)"
-    r"|(?P<percent>百分之))[ #:=\[\"'(<{-]{0,6}"
-    r"(?:(?:number|no\.?|index|id|nr\.?) ?[#:=\"']{0,3} ?)?|第 ?|[#@])$"
-)
-_POST = words(  # "7 seconds 6-14": these seconds are of what follows
-    r"(?:(?P<ordinal>st|nd|rd|th)(?![a-z])|\.(?= (?:@frame|@second)))?"
-    r"(?: ?(?:(?P<percent>%|(?:percent|prozent)(?![a-z]))|(?P<frame>@frame(?![a-z]))"
-    r"|(?P<second>(?:-?@second|s)(?![^\W\d]|'| \d[\d.]* ?@to ?\d)|秒钟?|초)(?: marks?(?![a-z]))?))?"
-)
-_AT = words(r"(?<![^\W\d_])(?:@at)(?: @the)? $")
-_INTO = words("(?: (?:in|into) (?:the )?(?:@film|match|game))")
+_NUMBER, _THOUGHT = patterns("number"), patterns("thought")
 
 # --- cleaning ---
 _SAME = str.maketrans(
@@ -38,17 +24,8 @@ _SAME = str.maketrans(
     "".join(map(chr, range(0x21, 0x7F))) + '-------~~--~~"""""\'\'<>  ',
     "*`\u200b\ufeff\u200e",
 )
-# tags and marks around thinking, as different models write them
-_MIND = "(?:[Tt]hink(?:ing)?|THINK|[Tt]houghts?|[Rr]eason(?:ing)?|[Aa]nalysis)"
-_MINDS = ("hink", "HINK", "hought", "eason", "nalysis", "final")
-_OPENED = re.compile(
-    rf"[<\[◁]\|?(?:begin_of_|seed:)?{_MIND}(?![a-z])|<\|channel\|>analysis<\|message\|>"
-)
-_CLOSED = re.compile(
-    rf"[<\[◁](?:/(?:seed:)?|\|(?:end_of_|/)){_MIND}\|?[>\]▷]|<\|channel\|>final(?:<\|message\|>)?"
-)
+_MINDS = ("hink", "HINK", "hought", "eason", "nalysis", "final")  # in every mark of thinking
 _SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}
-_PART = words("(@number)[ -]?(?:(@hour)|(@minute)|(ms|millis)|)")
 _SECONDS = {1: 1, 2: 3600, 3: 60, 4: 0.001}  # by the group of the unit
 
 
@@ -95,7 +72,7 @@ def _token_digits(match: re.Match) -> str:
 
 def _length(match: re.Match) -> str:
     """Rewrite "1 min 5 s" in seconds."""
-    parts = _PART.finditer(match[0])
+    parts = _NUMBER.part.finditer(match[0])
     return f"{round(sum(float(part[1]) * _SECONDS[part.lastindex] for part in parts), 6)}s "
 
 
@@ -107,10 +84,10 @@ def _outside_thought(text: str) -> tuple[str, bool]:
     """Return what is said outside of thinking, and whether the thinking never ended."""
     if not any(part in text for part in _MINDS):  # quicker, of a long text
         return text, False
-    *thoughts, last = _CLOSED.split(text)
+    *thoughts, last = _THOUGHT.closed.split(text)
     if thoughts and not last.strip():  # the answer stood before its thinking
-        last = _OPENED.split(thoughts[0])[0] if _OPENED.search(thoughts[0]) else ""
-    spoken, *thought = _OPENED.split(last, maxsplit=1)
+        last = _THOUGHT.opened.split(thoughts[0])[0] if _THOUGHT.opened.search(thoughts[0]) else ""
+    spoken, *thought = _THOUGHT.opened.split(last, maxsplit=1)
     if thought and not spoken.strip():
         spoken = thought[0].rpartition("<answer>")[2] if "<answer>" in thought[0] else ""
     return spoken, bool(thought) and not spoken.strip()
@@ -132,8 +109,8 @@ def clean_text(text: str) -> tuple[str, bool]:
 def _number(text: str, match: re.Match, floor: int) -> Item | None:
     """Read one number with the unit words around it; None when it is part of a name."""
     first, last = match.span()
-    pre = _PRE.search(text[max(floor, first - 32) : first])
-    post = _POST.match(text, last)
+    pre = _NUMBER.before.search(text[max(floor, first - 32) : first])
+    post = _NUMBER.behind.match(text, last)
     word, start = post.lastgroup, first - (len(pre[0]) if pre else 0)
     end = last if word == "frame" and pre and pre["frame"] else post.end()
     before = "" if pre else text[max(first - 1, floor) : first]
@@ -147,14 +124,14 @@ def _number(text: str, match: re.Match, floor: int) -> Item | None:
         unit = pre.lastgroup or unit
     digits = match[0][:300].replace(",", ".")
     value = float(digits) if "." in digits or len(digits) > 15 else int(digits)
-    known = pre or (post["ordinal"] and unit == "frame") or _INTO.match(text, end)
-    anchored = bool(known or _AT.search(text[max(start - 24, floor) : start]))
+    known = pre or (post["ordinal"] and unit == "frame") or _NUMBER.into.match(text, end)
+    anchored = bool(known or _NUMBER.at.search(text[max(start - 24, floor) : start]))
     return Item(value, value, unit, start, end, anchored)
 
 
 def numbers_in(text: str) -> list[Item]:
     """Read the numbers of a text in order, of very many the first and the last."""
-    matches, found, floor = list(_DIGITS.finditer(text)), [], 0
+    matches, found, floor = list(_NUMBER.digits.finditer(text)), [], 0
     for match in matches[:_NUMBERS] + matches[_NUMBERS:][-_NUMBERS:]:
         number = _number(text, match, floor)
         floor = number.end if number else match.end()

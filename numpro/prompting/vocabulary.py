@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from types import SimpleNamespace
 
-import yaml
+from numpro.paths import yaml_beside
 
-WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+WORDS = yaml_beside(__file__, "words.yaml")
 _MEANINGS = {name: "|".join(forms.values()) for name, forms in WORDS["meanings"].items()}
 
 
@@ -16,6 +16,12 @@ def words(pattern: str) -> re.Pattern:
     while re.search("@[a-z]", pattern):  # words may name others
         pattern = re.sub("@([a-z]+)", lambda m: f"(?:{_MEANINGS.get(m[1], m[1])})", pattern)
     return re.compile(pattern)
+
+
+def patterns(kind: str) -> SimpleNamespace:
+    """Return the compiled patterns of a kind, by name."""
+    listed = WORDS["patterns"][kind].items()
+    return SimpleNamespace(**{name: words("".join(parts)) for name, parts in listed})
 
 
 def rewriter(name: str, **functions: Callable[[re.Match], str]) -> Callable[[str], str]:

@@ -5,12 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import ceil
-from pathlib import Path
-
-import yaml
 
 from numpro.datasets.instructions import InstructionConfig
 from numpro.parameters import Parameter, parse_pairs
+from numpro.paths import yaml_beside
 from numpro.spans import one_of
 
 PRECISIONS = ("float32", "bfloat16")
@@ -140,7 +138,7 @@ class FinetuneConfig(InstructionConfig):
         return json.loads(json.dumps(asdict(self)))
 
 
-_RECIPES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_RECIPES = yaml_beside(__file__)
 PRESETS = {name: FinetuneConfig(**_RECIPES[name]) for name in ("laptop", "24gb", "paper")}
 
 TrainingConfig = FinetuneConfig  # its name in version 0.1

@@ -124,8 +124,8 @@ def test_fingerprint_sees_annotations_only(tmp_path):
 
 
 def test_the_registry_loads_on_demand():
-    modules = {value.partition(".")[0] for value in DATASETS.values()}
-    names = ", ".join(f"'numpro.datasets.{module}'" for module in modules)
+    modules = {value.rpartition(".")[0] for value in DATASETS.values()}
+    names = ", ".join(f"'{module}'" for module in modules)
     code = f"import sys, numpro.datasets; assert not {{{names}, 'torch'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import click
 
+from numpro.paths import parse_yaml
+
 _YAML_HINT = (
     "YAML 1.1 reads yes, no, on, off as booleans, 1:30 as 90 and 1e5 as text; put quotes around "
     "text and write floats with a point and a signed exponent (1.0e+5)"
@@ -135,14 +137,9 @@ def read_recipe(path: Path) -> dict:
     ValueError
         When the file is not YAML or not a mapping, or when YAML reads a name as no text.
     """
-    import yaml
-
     if not path.is_file():
         raise FileNotFoundError(f"no recipe {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"recipe {path.name} is not YAML: {error}") from None
+    content = parse_yaml(path.read_bytes(), f"recipe {path.name}") or {}
     if not isinstance(content, dict):
         raise ValueError(f"recipe {path.name} must hold 'name: value' lines; got {content!r}")
     if odd := [name for name in content if not isinstance(name, str)]:

@@ -53,13 +53,21 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def yaml_beside(module_file: str, name: str = "") -> dict:
-    """Return the table in the YAML file of this name beside a module, by default the module's."""
+def parse_yaml(text: str | bytes, name: object) -> object:
+    """Return what a text of YAML holds; a `ValueError` that begins with `name` if it is none."""
     import yaml
 
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{name} is not YAML: {error}") from error
+
+
+def yaml_beside(module_file: str, name: str = "") -> dict:
+    """Return the table in the YAML file of this name beside a module, by default the module's."""
     path = Path(module_file)
     path = path.with_name(name) if name else path.with_suffix(".yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return parse_yaml(path.read_bytes(), path)
 
 
 def flipbook_dir(*parts: str) -> Path:

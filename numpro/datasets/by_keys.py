@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from numpro.datasets import Loader, Query, Row
-from numpro.datasets.registry import FORMATS
 from numpro.datasets.rows import items, json_rows, need, positive, spans, text
 
 _PLACE = re.compile(r"^(?:\./)*(?:videos/)?")  # of a path: where all videos are looked for
@@ -20,16 +19,15 @@ _PLACE = re.compile(r"^(?:\./)*(?:videos/)?")  # of a path: where all videos are
 class ByKeys(Loader):
     """A dataset that ``formats.yaml`` describes under its name."""
 
-    def __init__(self, name: str):
-        super().__init__(name)
-        self.format = FORMATS[name]
-        self.files, self.keys = self.format["files"], self.format["keys"]
+    keys: dict[str, str]
+    inside: str | None = None
+    subset: str | None = None
 
     def rows(self, path: Path) -> Iterator[tuple[int | str, Any]]:
         """Yield the rows of a file, of one that holds several splits those of this one."""
-        if inside := self.format.get("inside"):
+        if self.inside:
             whole = dict(json_rows(path, keyed=True))
-            (found,) = need(whole, inside)
+            (found,) = need(whole, self.inside)
             need(found)
             yield from found.items()
         else:
@@ -37,8 +35,8 @@ class ByKeys(Loader):
 
     def read(self, key: int | str, row: dict) -> Iterable[Row]:
         """Read one row; one of another split gives nothing."""
-        keys, subset = self.keys, self.format.get("subset")
-        if subset and need(row, subset)[0] != self.split:
+        keys = self.keys
+        if self.subset and need(row, self.subset)[0] != self.split:
             return
         about = {name: need(row, keys[name])[0] for name in ("video", "events") if name in keys}
         video = _PLACE.sub("", text(about.get("video", key), keys.get("video", "video")))
@@ -70,7 +68,6 @@ class Hirest(Loader):
     relevant as a whole, or not at all, makes no query. ``qid`` is the query and the video.
     """
 
-    files = {split: (f"all_data_{split}.json",) for split in ("test", "val", "train")}
     rows = staticmethod(lambda path: json_rows(path, keyed=True))
 
     def read(self, key: str, row: dict) -> Iterable[Row]:

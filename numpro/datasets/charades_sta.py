@@ -26,13 +26,6 @@ _LINE = re.compile(r"(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)", re.DOTALL)
 class CharadesSta(Loader):
     """Charades-STA as published: text lines, durations from Charades' CSV or the videos."""
 
-    files = {"train": ("charades_sta_train.txt",), "test": ("charades_sta_test.txt",)}
-    folders = ("videos", "Charades_v1_480", "Charades_v1", ".")
-    lengths = {
-        "Charades_v1_{split}.csv": ("id", "length"),
-        "Charades/Charades_v1_{split}.csv": ("id", "length"),
-        **Loader.lengths,
-    }
     rows = staticmethod(text_rows)
 
     def read(self, key: int, row: str) -> list[Row]:

@@ -47,12 +47,9 @@ def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str,
 
 
 def check_dataset(
-    name: str,
-    data_root: str | Path | None = None,
-    splits: Sequence[str] = (),
-    limit: float = 60.0,
-    workers: int | None = None,
-) -> dict:
+    name: str, data_root: str | Path | None = None, splits: Sequence[str] = (),
+    limit: float = 60.0, workers: int | None = None,
+) -> dict:  # fmt: skip
     """Count per split the videos that are annotated, present, readable and as annotated.
 
     Parameters

@@ -37,9 +37,7 @@ NUMPRO_FPS = 0.5
 _TO = r"\s*(?:to|and|until|through|-)\s*"
 _TOKENS = re.compile(rf"(?i)(?:\b(?:from|between)\s+)?(<\w+>){_TO}(<\w+>)")
 _LABELS = re.compile(rf"(?i)\b(?:from|between)\s+(?:frames?\s*)?(\d+){_TO}(?:frames?\s*)?(\d+)\b")
-PUBLISHED_QUESTION = re.compile(
-    r"during which frames can we see (.+?)\?", re.IGNORECASE | re.DOTALL
-)
+PUBLISHED_QUESTION = re.compile(r"(?is)during which frames can we see (.+?)\?")
 _LINK = re.compile(r"^(?:[\W_]|and\b|then\b)+|[\s,;:]+$", re.IGNORECASE)  # around a caption
 
 
@@ -130,10 +128,8 @@ def moments(talk: Conversation) -> dict[str, list[Span]]:
     return found
 
 
-class Vtimellm(Loader):
-    """The instruction data of VTimeLLM's stages 2 and 3."""
-
-    files = {stage: (f"{stage}.json",) for stage in ("stage2", "stage3")}
+class Conversations(Loader):
+    """The instruction data of VTimeLLM's stages 2 and 3, and of NumPro."""
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read the moments of one conversation; without any, the video alone."""
@@ -144,9 +140,3 @@ class Vtimellm(Loader):
             yield Row(talk.video, talk.duration, query, talk.source)
         if not found:
             yield Row(talk.video, talk.duration, None, talk.source)
-
-
-class NumproInstructions(Vtimellm):
-    """The instruction data of NumPro."""
-
-    files = {"train": ("train_sft.json", "train.json")}

@@ -59,8 +59,6 @@ def one_span(times: Sequence[Sequence[int]]) -> Span:
 class Didemo(Loader):
     """DiDeMo as published, one span a query."""
 
-    files = {split: (f"{split}_data.json",) for split in ("train", "val", "test")}
-
     def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""
         qid, segments = need(row, "annotation_id", "num_segments")

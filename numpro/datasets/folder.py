@@ -29,11 +29,6 @@ def _rows(path: Path) -> Iterator[tuple[int | str, Any]]:
 class Folder(Loader):
     """One's own videos and queries."""
 
-    files = {
-        split: tuple(f"{name}.{kind}" for name in (split, "queries") for kind in ("csv", "jsonl"))
-        for split in ("test", "train", "val")
-    }
-    folders = (".", "videos")
     rows = staticmethod(_rows)
 
     def read(self, key: int, row: dict) -> list[Row]:

@@ -47,9 +47,8 @@ def _refuse_frames(moments: list, length: float | None) -> None:
 
 
 class GroupedJson(Loader):
-    """Any dataset in this form: ``train.json``, ``val.json`` or ``test.json``, and ``videos/``."""
+    """Any dataset in this form, ActivityNet Captions, TimeLens-Bench and TACoS among them."""
 
-    files = {split: (f"{split}.json",) for split in ("train", "val", "test")}
     rows = staticmethod(partial(json_rows, keyed=True))
 
     def read(self, key: str, row: dict) -> Iterable[Row]:
@@ -70,7 +69,3 @@ class GroupedJson(Loader):
             found = tuple(Span(start / fps, end / fps) for start, end in found) if fps else found
             # an empty sentence of a published file is a query all the same
             yield Row(key, length, Query(f"{key}_{i}", text(query, sentences, empty=True), found))
-
-
-class Tacos(GroupedJson):
-    """TACoS as 2D-TAN ships it: films of cooking, times in frames."""

@@ -107,7 +107,9 @@ def measured(path: Path, limit: float = 60.0) -> float | None:
 
 
 class Loader:
-    """How the annotations of a dataset are read; a subclass says what its files look like.
+    """How the annotations of a dataset are read; a subclass says what its rows mean.
+
+    What ``formats.yaml`` says of a dataset becomes attributes of its loader.
 
     Attributes
     ----------
@@ -129,8 +131,9 @@ class Loader:
     lengths: ClassVar[Mapping[str, tuple[str, str]]] = {"durations.csv": ("video", "duration")}
     rows: ClassVar[Callable[[Path], Iterator[tuple[int | str, Any]]]] = staticmethod(json_rows)
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, **described: Any):
         self.name = name
+        vars(self).update(described)
 
     def read(self, key: int | str, row: Any) -> Iterable[Row]:
         """Return the videos and queries of one row; a malformed one is a `ValueError`."""

@@ -55,8 +55,6 @@ def _parts(content: Any) -> tuple[str, dict]:
 class Messages(Loader):
     """Multi-turn instruction data; the moments that answers name in seconds."""
 
-    files = {"train": ("train.jsonl", "train.json")}
-
     def read(self, key: int, row: dict) -> Iterable[Row]:
         """Read one row; a question without a moment in its answer makes no query."""
         (talk,) = fields(row, messages=items)

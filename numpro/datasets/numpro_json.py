@@ -20,9 +20,6 @@ _KINDS = dict(video=text, query=text, start_time=seconds, end_time=seconds, dura
 class NumproJson(Loader):
     """The test JSON of the NumPro repository."""
 
-    files = {split: (f"{split}.json",) for split in ("test", "train", "val")}
-    files["test"] += ("annotations.json",)  # as published: for testing, not to be learned from
-
     def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""
         video, query, start, end, length = fields(row, **_KINDS)

@@ -22,23 +22,18 @@ _TRUTH, _CLIPS, _SCORES = "relevant_windows", "relevant_clip_ids", "saliency_sco
 def saliency(row: dict) -> Saliency:
     """Return the saliency of a row, as it is."""
     ids, rated = fields(row, **{_CLIPS: items, _SCORES: items})
-    if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
-        raise ValueError(f"{_CLIPS} must be whole numbers")
+    if any(number(i, _CLIPS, "whole numbers") % 1 for i in ids):
+        raise ValueError(f"{_CLIPS} must be whole numbers; got {ids!r:.80}")
     if len(ids) != len(rated) or any(not isinstance(s, list) or len(s) != 3 for s in rated):
-        raise ValueError(f"{_SCORES} must hold three scores for each relevant clip")
+        got = f"got {rated!r:.80} for {len(ids)}"
+        raise ValueError(f"{_SCORES} must hold three scores for each relevant clip; {got}")
     for score in (score for scores in rated for score in scores):
         number(score, _SCORES)
-    return Saliency(tuple(ids), tuple(map(tuple, rated)))
+    return Saliency(tuple(map(int, ids)), tuple(map(tuple, rated)))
 
 
 class Qvhighlights(Loader):
     """QVHighlights as published, with or without truth."""
-
-    files = {
-        "train": ("highlight_train_release.jsonl",),
-        "val": ("highlight_val_release.jsonl",),
-        "test": ("highlight_test_with_gt.jsonl", "highlight_test_release.jsonl"),
-    }
 
     def read(self, key: int, row: dict) -> list[Row]:
         """Read one query."""

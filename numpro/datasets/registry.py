@@ -16,7 +16,7 @@ DATASETS = {k: v.get("loader", "numpro.datasets.by_keys.ByKeys") for k, v in FOR
 def loader(name: str) -> Loader:
     """Return the loader of a dataset."""
     module, _, kind = DATASETS[one_of("dataset", name, DATASETS)].rpartition(".")
-    return getattr(import_module(module), kind)(name)
+    return getattr(import_module(module), kind)(name, **FORMATS.get(name, {}))
 
 
 def load_dataset(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from numpro.datasets import Saliency
+from numpro.datasets import qvhighlights
 from numpro.datasets.rows import need, number
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
@@ -183,13 +183,8 @@ def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray,
         if WINDOWS in parts and not len(windows):
             raise ValueError("relevant_windows is empty")
     if SALIENCY in parts:
-        ids, scores, duration = need(row, "relevant_clip_ids", "saliency_scores", "duration")
-        ids = array_of(ids, "relevant_clip_ids", "whole numbers")
-        scores = array_of(scores, "saliency_scores", "three scores for each relevant clip", 3)
-        if (ids % 1).any() or len(ids) != len(scores):
-            got = f"got {len(ids)} for {len(scores)}"
-            raise ValueError(f"relevant_clip_ids must be whole, one for each three scores; {got}")
-        matrix = saliency_matrix(Saliency(ids, scores), number(duration, "duration"))
+        graded, (duration,) = qvhighlights.saliency(row), need(row, "duration")
+        matrix = saliency_matrix(graded, number(duration, "duration"))
     return str(row.get("vid") or name), windows, matrix
 
 

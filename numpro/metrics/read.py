@@ -141,9 +141,8 @@ def check_same_queries(predicted: dict, true: dict, path: Path, true_path: Path)
     """Refuse predictions that leave out queries or bring others."""
     if predicted.keys().isdisjoint(true):
         first = f"first qid {next(iter(predicted))!r} here, {next(iter(true))!r} there"
-        raise ValueError(
-            f"{path}: of another data set than {true_path}? No qid is in both: {first}"
-        )
+        lack = f"of another data set than {true_path}? No qid is in both"
+        raise ValueError(f"{path}: {lack}: {first}")
     for there, others, file in ((true, predicted, path), (predicted, true, true_path)):
         if missing := [qid for qid in there if qid not in others]:
             count = f"{len(missing)} of {len(there)} queries"
@@ -167,7 +166,7 @@ class Table:
         self.names, self.videos, self.texts, self.durations = [], [], [], array("d")
         self.found, self.true = {name: Found() for name in readers}, Found() if true else None
         self.places: dict[str, int] = {}
-        self._videos, self._keyed = {}, keyed
+        self._keyed = keyed
 
     def add(self, name: Any, row: dict) -> int:
         """Add a row of a file and return its place."""
@@ -179,7 +178,7 @@ class Table:
             self.true.add(_true(row))
         video = str((row.get("vid") if row.get("video") is None else row["video"]) or "")
         self.names.append(name)
-        self.videos.append(self._videos.setdefault(video, video))  # one text for a video's rows
+        self.videos.append(sys.intern(video))  # one text for a video's rows
         self.durations.append(np.nan if duration is None else duration)
         if self._keyed:
             query = " ".join(str(row.get("query") or "").casefold().split()).rstrip(".")
@@ -295,8 +294,5 @@ def read_queries(path: Path, true_path: Path, dataset: str | None, readers: set)
     # a row without a video stands for itself
     other = (video or true.videos[j] for video, j in zip(table.videos, places, strict=True))
     videos = [v or f"query {name}" for v, name in zip(other, table.names, strict=True)]
-    durations, spans = (
-        np.where(np.isnan(lengths), lengths_here, lengths),
-        true.true.spans().take(places),
-    )
-    return Queries(path, true_path, table, videos, durations, spans)
+    durations = np.where(np.isnan(lengths), lengths_here, lengths)
+    return Queries(path, true_path, table, videos, durations, true.true.spans().take(places))

@@ -7,7 +7,7 @@ rules, stand in ``words.yaml``.
 
 import re
 
-from numpro.prompting.vocabulary import WORDS, rewriter
+from numpro.prompting.vocabulary import WORDS, patterns, rewriter
 
 
 def _listed(name: str, end: str) -> dict[str, str]:
@@ -21,13 +21,9 @@ _DIGITS = _ONES | {name: str(10 * ten) for ten, name in enumerate(_TENS, 2)}
 _WORD = re.compile(
     rf"(?<![^\W_])(?<!-)(?:(?:{'|'.join(_TENS)})-[^\W\d_]+|[^\W\d_]{{2,}})(?![^\W_])"
 )
-_NUMERALS = re.compile(
-    "[零〇一二两三四五六七八九十百]{1,7}(?=个?(?:帧|秒|分(?!之)|小时|時間|フレーム))"
-    "|(?<=フレーム)[一二三四五六七八九十百]{1,7}|[일이삼사오육칠팔구십]{1,3}(?=초)"
-)
 _NUMERAL = {sign: i % 10 for i, sign in enumerate("零一二三四五六七八九〇일이삼사오육칠팔구")}
 _POWERS = {"十": 10, "십": 10, "百": 100}
-_places = rewriter("numbers")
+_places, _NUMERALS = rewriter("numbers"), patterns("number").numerals
 
 
 def _marked(word: re.Match) -> str:

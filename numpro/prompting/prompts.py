@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numpro.paths import yaml_beside
+from numpro.paths import parse_yaml, yaml_beside
 from numpro.prompting import encodings
 
 # these can be imported from here, too, as in 0.1
@@ -125,12 +125,7 @@ def read_template(path: str | os.PathLike, task: str = "moment_retrieval") -> st
     one_of("task", task, TASKS)
     text = Path(path).read_text(encoding="utf-8")
     if Path(path).suffix.lower() in (".yaml", ".yml"):
-        import yaml
-
-        try:
-            given = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
+        given = parse_yaml(text, path)
         if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
             raise ValueError(f"{path} must map tasks ({', '.join(TASKS)}) to questions")
         for name in given:

@@ -19,10 +19,9 @@ NUM = r"\d++(?:\.\d++)?"
 _NUMBER, _THOUGHT = patterns("number"), patterns("thought")
 
 # --- cleaning ---
-_SAME = str.maketrans(
-    "".join(map(chr, range(0xFF01, 0xFF5F))) + "‐‑‒–—―−〜∼﹘﹣→⇒“”„«»‘’◁▷_\\",
-    "".join(map(chr, range(0x21, 0x7F))) + '-------~~--~~"""""\'\'<>  ',
-    "*`\u200b\ufeff\u200e",
+_SAME = {sign: sign - 0xFEE0 for sign in range(0xFF01, 0xFF5F)}  # of full width
+_SAME |= str.maketrans(
+    "‐‑‒–—―−〜∼﹘﹣→⇒“”„«»‘’◁▷_\\", '-------~~--~~"""""\'\'<>  ', "*`\u200b\ufeff\u200e"
 )
 _MINDS = ("hink", "HINK", "hought", "eason", "nalysis", "final")  # in every mark of thinking
 _SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
-from numpro.prompting.reading import NUM, Item, clean_text, numbers_in
+from numpro.prompting.reading import Item, clean_text, numbers_in
 from numpro.prompting.vocabulary import patterns, rewriter
 from numpro.spans import one_of
 
@@ -25,7 +25,7 @@ UNFINISHED = "thinking not finished"
 CUT = "cut off after {} tokens"
 # what others' scorers search for, so that their figures can be reproduced
 PATTERNS = vars(patterns("published"))
-_SPAN, _MARKED = patterns("span"), patterns("highlight")
+_SPAN, _HIGHLIGHT = patterns("span"), patterns("highlight")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 _rewritten, _without_about = rewriter("spans"), rewriter("about")
 
@@ -225,8 +225,6 @@ def parse_moment(
 
 
 # --- highlights ---
-
-
 def _listed(match: re.Match) -> str:
     """Write a range of labels as a list, of at most 500."""
     first, last = sorted(map(int, match.groups()))
@@ -234,16 +232,16 @@ def _listed(match: re.Match) -> str:
 
 
 def _floats(text: str) -> list[float]:
-    return [float(number) for number in re.findall(NUM, text)]
+    return [float(number) for number in _HIGHLIGHT.number.findall(text)]
 
 
 def _pairs(text: str) -> Iterator[tuple[list[float], list[float], str]]:
     """Yield the longest list of labels before each list of scores, the scores, and the words."""
     at = 0
-    for match in _MARKED.scores.finditer(text):
+    for match in _HIGHLIGHT.scores.finditer(text):
         segment, at = text[at : match.start()], match.end()
-        lists = reversed(_MARKED.labels.findall(segment))
-        if longest := max(lists, key=lambda found: len(re.findall(NUM, found)), default=""):
+        lists = reversed(_HIGHLIGHT.labels.findall(segment))
+        if longest := max(lists, key=lambda found: len(_floats(found)), default=""):
             labels, scores = _floats(longest), _floats(match[1])
             scores = scores * len(labels) if len(scores) == 1 else scores
             yield labels, scores, longest + segment[-60:]
@@ -279,9 +277,9 @@ def parse_highlights(text: str, cut: int | None = None) -> HighlightAnswer:
     clean, reason = _clean(text, cut)
     if reason:
         return HighlightAnswer(text, reason=reason)
-    clean = _MARKED.out_of.sub("", clean)
-    clean = _MARKED.spread.sub(_listed, clean, count=20)[:8000]  # ranges written out
-    pairs = (([float(a)], [float(b)], clean) for a, b in _MARKED.pairs.findall(clean))
+    clean = _HIGHLIGHT.out_of.sub("", clean)
+    clean = _HIGHLIGHT.spread.sub(_listed, clean, count=20)[:8000]  # ranges written out
+    pairs = (([float(a)], [float(b)], clean) for a, b in _HIGHLIGHT.pairs.findall(clean))
     rows, found = list(_pairs(clean)) or list(pairs), {}
     example = (*EXAMPLE_LABELS, *EXAMPLE_SCORES)
     answered = [x for x in rows if (*x[0], *x[1]) != example[: len(EXAMPLE_LABELS) + len(x[1])]]
@@ -293,5 +291,5 @@ def parse_highlights(text: str, cut: int | None = None) -> HighlightAnswer:
         nothing = CUT.format(cut) if cut else NO_SCORES
         absent = NOT_PRESENT if _SPAN.absent.search(clean) else nothing
         return HighlightAnswer(text, reason=absent if answered == rows else EXAMPLE)
-    unit = _MARKED.named.search(answered[0][2])
+    unit = _HIGHLIGHT.named.search(answered[0][2])
     return HighlightAnswer(text, tuple(found), tuple(found.values()), unit and unit.lastgroup)

@@ -14,7 +14,6 @@ from numpro.prompting.vocabulary import WORDS, patterns, rewriter
 
 _READ = 2000  # characters read at each end of a long text
 _NUMBERS = 120  # numbers read at each end of a list of spans
-NUM = r"\d++(?:\.\d++)?"
 
 _NUMBER, _THOUGHT = patterns("number"), patterns("thought")
 

@@ -59,7 +59,7 @@ def parse_yaml(text: str | bytes, name: object) -> object:
 
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not YAML: {error}") from error
 
 

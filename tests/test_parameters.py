@@ -127,6 +127,7 @@ def test_what_yaml_misreads_is_explained(tmp_path, known, text, name):
         pytest.param("on: 1", "a name must be text; got True", id="a name YAML misreads"),
         pytest.param("fps: [1", "is not YAML", id="broken"),
         pytest.param("\x00", "is not YAML", id="binary"),
+        pytest.param("day: 2024-13-45", "is not YAML: month must be", id="date"),
         pytest.param("a: " + "[" * 9000, "is not YAML: maximum recursion", id="deep"),
     ],
 )

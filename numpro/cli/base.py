@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from numpro import __version__
+from numpro.paths import parse_yaml
 from numpro.prompting import TIME_ENCODINGS
 from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
@@ -72,13 +73,11 @@ def _settings(_context, _option, pairs: tuple[tuple[str, str], ...]) -> dict:
 
     None is what it is in Python, as with ``-p``.
     """
-    import yaml
-
     if taken := {"name", "adapter"} & {name for name, _ in pairs}:
         raise click.BadParameter(f"{', '.join(taken)} is an option of its own")
     try:
-        return {name: _with_none(yaml.safe_load(value)) for name, value in pairs}
-    except (yaml.YAMLError, RecursionError) as error:
+        return {name: _with_none(parse_yaml(value, name)) for name, value in pairs}
+    except ValueError as error:
         raise click.BadParameter(f"a value must be YAML: {error}") from error
 
 

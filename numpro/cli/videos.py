@@ -64,10 +64,7 @@ def frames(video, fps, origin) -> None:
 @click.argument("query")
 @base.question_options
 @click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
-def ask(
-    video, query, model, adapter, time_encoding, fps, origin, settings, template, max_new_tokens,
-    picture,
-) -> None:  # fmt: skip
+def ask(video, query, model, adapter, fps, origin, settings, template, picture, **wording) -> None:
     r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
 
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
@@ -84,8 +81,7 @@ def ask(
     template = read_template(template) if template else None
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
-    question = {"time_encoding": time_encoding, "template": template}
-    question = models.Question(**question, max_new_tokens=max_new_tokens)
+    question = models.Question(template=template, **wording)
     found = find_moment(video, query, loaded, Sampling(fps, origin=origin), question, tell)
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
@@ -93,7 +89,7 @@ def ask(
     picture = picture or f"{Path(video).stem}_answer.png"
     found.figure().savefig(picture, bbox_inches="tight")
     result = {"video": video, "query": query, "model": model, "adapter": adapter}
-    result |= {"time_encoding": time_encoding, "fps": fps, "text": answer.text}
+    result |= {"time_encoding": question.time_encoding, "fps": fps, "text": answer.text}
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
     lines = f"{query}: {found}", f"the model said: {answer.text}", f"wrote {picture}"

@@ -230,7 +230,7 @@ class FrameInputs:
             data, texts = self._made
             plain = type(self.processor)._process_videos is ProcessorMixin._process_videos
             texts = None if self.as_video and plain else texts
-            sizes = {k: _empty(v, "mask" in k) for k, v in data.items()}
+            sizes = {k: _empty(v, k.startswith("pixel")) for k, v in data.items()}
             self._sizes[tuple(shape)] = BatchFeature(sizes), texts
             if len(self._sizes) > _KEPT_SIZES:
                 del self._sizes[next(iter(self._sizes))]
@@ -325,10 +325,13 @@ def _pixel_bytes(made: tuple) -> int:
     return sum(value.nbytes for value in made[0].values() if torch.is_tensor(value))
 
 
-def _empty(value: object, whole: bool) -> object:
-    """Return a value of the same shape that holds no pixels, or nothing where `whole`."""
+def _empty(value: object, pixels: bool) -> object:
+    """Return a value of the same shape that holds no pixels; `pixels`: it is of them or masks them.
+
+    Other masks tell how many tokens there are.
+    """
     if isinstance(value, list):
-        return [_empty(one, whole) for one in value]
-    if torch.is_tensor(value) and (whole or value.is_floating_point()):
+        return [_empty(one, pixels) for one in value]
+    if torch.is_tensor(value) and (pixels or value.is_floating_point()):
         return value.new_zeros(()).expand(value.shape)
     return value

@@ -140,17 +140,17 @@ def _read_targets(config: LoraConfig, places: Mapping, stored: Mapping) -> None:
 def _finder(model: nn.Module) -> Callable[[str], tuple[str, str]]:
     """Return what gives, for a stored name, the model's module and the rest of the name."""
     names = [name for name, _ in model.named_modules()]
-    count = Counter(map(_bare, names))
-    by_parts = {_bare(name): name for name in names if count[_bare(name)] == 1}
+    count = Counter(map(bare_parts, names))
+    by_parts = {bare_parts(name): name for name in names if count[bare_parts(name)] == 1}
 
     def find(stored: str) -> tuple[str, str]:
-        parts = _bare(stored)
+        parts = bare_parts(stored)
         end = next((end for end in range(len(parts), 0, -1) if parts[:end] in by_parts), 0)
         return by_parts.get(parts[:end], ""), ".".join(parts[end:])
 
     return find
 
 
-def _bare(name: str) -> tuple[str, ...]:
+def bare_parts(name: str) -> tuple[str, ...]:
     """Return the parts of a name without those that only wrap."""
     return tuple(part for part in name.split(".") if part not in _WRAPPERS)

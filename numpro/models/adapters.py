@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jinja2
 from peft import PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
@@ -69,16 +70,9 @@ def save_adapter(
 
 def _card(notes: dict) -> str:
     """Return the adapter's model card, in place of peft's empty form."""
-    data, config = notes["data"], notes["config"]
-    return (
-        f"# LoRA adapter for {notes['base_model']}\n\n"
-        f"Fine-tuned by numpro {notes['numpro']} (NumPro-FT, arXiv 2411.10332, section 4.1) on "
-        f"{data['samples']} samples of {', '.join(data['parts'])}, fingerprint "
-        f"{data['fingerprint']}: time encoding `{notes['time_encoding']}`, {notes['fps']:g} fps, "
-        f"rank {config['lora_rank']}, alpha {config['lora_alpha']}, learning rate "
-        f"{config['learning_rate']:g}, seed {config['seed']}. How it must be asked is in "
-        f"`{files.ADAPTER_NOTES}`, the losses in `log.csv`.\n"
-    )
+    form = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
+    card = jinja2.Template(form, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return card.render(notes | {"notes": files.ADAPTER_NOTES})
 
 
 @contextmanager

@@ -5,8 +5,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from numpro.paths import find_model, write_whole
 
+FACTS = yaml.safe_load(Path(__file__).with_name("facts.yaml").read_text(encoding="utf-8"))
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
 # What a checkpoint needs beside its weights: one of each.
@@ -28,18 +31,13 @@ def weights_folder(name: str) -> Path:
     return found
 
 
-def find_file(folder: str, name: str) -> str | None:
-    """Return the path of a checkpoint's file, here or in the hub's cache; None without one."""
+def need_file(folder: str, *names: str) -> None:
+    """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
     from transformers.utils import cached_file
 
     errors = ("missing_entries", "gated_repo", "connection_errors")
     quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
-    return cached_file(folder, name, **quiet)
-
-
-def need_file(folder: str, *names: str) -> None:
-    """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
-    if not any(find_file(folder, name) for name in names):
+    if not any(cached_file(folder, name, **quiet) for name in names):
         raise FileNotFoundError(
             f"{folder} has no {names[0]}; copy it from the base checkpoint (training saves "
             "weights, and not always the files beside them)"
@@ -53,9 +51,23 @@ def need_template(folder: str, template: object) -> None:
         raise ValueError(f"{folder} has no chat template, so it cannot be asked: {lacks}")
 
 
-def read_json_file(path: str | None) -> dict:
-    """Return what a JSON file holds; {} without one."""
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+def read_json(path: Path) -> dict:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ValueError
+        When the file is no JSON object.
+    FileNotFoundError
+        When it is not there.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be JSON; {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must be a JSON object; got {content!r:.80}")
+    return content
 
 
 def fingerprint_files(names: Iterable[str]) -> str:
@@ -82,15 +94,7 @@ def read_notes(folder: str | Path) -> dict:
         When the file is there and is not JSON, or not an object.
     """
     path = Path(folder) / ADAPTER_NOTES
-    if not path.is_file():
-        return {}
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON; {error}") from error
-    if not isinstance(notes, dict):
-        raise ValueError(f"{path} must be a JSON object; got {notes!r:.80}")
-    return notes
+    return read_json(path) if path.is_file() else {}
 
 
 def write_notes(folder: Path, notes: dict) -> None:

@@ -18,8 +18,9 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin  # fmt: skip
 from transformers.video_utils import make_batched_metadata
 
+from numpro.models.files import FACTS
 from numpro.models.frame_times import count_frames, describe_times, to_number
-from numpro.models.processing import FRAME_BOUNDS, PooledFrames, arrange_arguments
+from numpro.models.processing import PooledFrames, arrange_arguments
 from numpro.models.run_tokenizer import RunTokenizer
 from numpro.prompting import Prompt
 
@@ -136,24 +137,21 @@ class FrameInputs:
         """Return all that the processor makes of frames and a prompt."""
         text = self.chat(len(frames), prompt)
         bos = self.tokenizer.bos_token
-        options = {"add_special_tokens": not (bos and text.startswith(bos)), **self._always}
-        options["return_tensors"] = "pt" if tensors else None
+        options = self.kwargs | self._always | {"return_tensors": "pt" if tensors else None}
+        options["add_special_tokens"] = not (bos and text.startswith(bos))
         if self.as_video:
             options |= {"videos": [frames], "do_sample_frames": False, "return_metadata": True}
             options["video_metadata"] = [describe_times(prompt.seconds, frames.shape)]
         else:
             options["images"] = [list(frames)]
-        place = "videos_kwargs" if self.as_video else "images_kwargs"
         if self.bounds:
             # many classes take them for all frames of a video together
-            alone = not self.as_video or self.config.model_type in FRAME_BOUNDS
-            size = {
-                name: area * (1 if alone else len(frames)) for name, area in self.bounds.items()
-            }
-            options[place] = {"size": size}
-        options[place] = options.get(place, {}) | self.kwargs[place]
+            alone = not self.as_video or self.config.model_type in FACTS["frame_bounds"]
+            size = {n: area * (1 if alone else len(frames)) for n, area in self.bounds.items()}
+            place = "videos_kwargs" if self.as_video else "images_kwargs"
+            options[place] = {"size": size} | options[place]
         try:
-            made = dict(self.processor(text=[text], **self.kwargs | options))
+            made = dict(self.processor(text=[text], **options))
         except ValueError as error:
             if not self.as_video or len(frames) > 1:
                 raise

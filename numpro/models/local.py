@@ -18,7 +18,7 @@ from numpro.models.adapters import attach_adapter
 from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens, refuse_unknown
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
-from numpro.models.files import need_template, read_notes, weights_folder
+from numpro.models.files import read_notes, weights_folder
 from numpro.models.loading import pick_device, weight_options
 from numpro.models.question import Question
 from numpro.models.sharing import Prefix, common_prefix, decode, in_batches, in_equal_batches
@@ -148,17 +148,6 @@ class LocalModel(VideoModel):
         """Tokenize text as it is, without added special tokens."""
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def chat_halves(self, content: str | list, template: str | None = None) -> tuple[str, str]:
-        """Return the chat's text around the NUL in one user's turn, up to where answers begin."""
-        turn = [{"role": "user", "content": content}]
-        need_template(self.name, template or self.tokenizer.chat_template)
-        options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
-        text = self.tokenizer.apply_chat_template(turn, **options)
-        before, place, after = text.partition("\0")
-        if not place:
-            raise ValueError(f"the chat template of {self.name} has no place for the question")
-        return before, after
-
     def words(self, text: str) -> str:
         """Return a question as words: a query never brings a control token."""
         for special in self.tokenizer.all_special_tokens:
@@ -243,7 +232,7 @@ class LocalModel(VideoModel):
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
         return responses
 
-    def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
+    def answer_text(self, ids: list[int], thinking: bool, most: int | None = None) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
 
         `thinking` tells that the prompt ends in the beginning of a thought. An answer of `most`

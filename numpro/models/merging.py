@@ -10,23 +10,13 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from numpro.models import files
 from numpro.models.adapter_names import IN_FILES, fit_adapter, read_weights
-from numpro.models.files import ADAPTER_NOTES, read_notes, weights_folder, write_notes
 from numpro.models.registry import load_model
 from numpro.models.weights import shorten
 from numpro.paths import find_model, write_whole
 
-# Classes whose language model vLLM serves with an adapter: they are `SupportsLoRA` there, and
-# their weight mapper turns ``model.language_model.`` into vLLM's own ``language_model.model.``
-# (vllm/model_executor/models/qwen2_vl.py, qwen2_5_vl.py, qwen3_vl.py; vllm/lora/utils.py).
-# LLaVA-OneVision and LLaVA-NeXT-Video are served, but not with adapters (llava_onevision.py).
-SERVED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _LANGUAGE = IN_FILES + "model.language_model."
-# What vLLM takes of each setting (vllm/lora/peft_helper.py); a start such as PiSSA's or LoftQ's
-# changes the base's weights, too.
-_PLAIN = {"modules_to_save": (None, []), "bias": (None, "none"), "use_dora": (None, False)}
-_PLAIN |= {"lora_bias": (None, False), "target_parameters": (None, [])}
-_PLAIN |= {"init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal")}
 
 
 def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path:
@@ -52,11 +42,11 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
     FileNotFoundError, ValueError
         When adapter or base are not there or do not fit, or `out` holds something.
     """
-    out, where = Path(out), weights_folder(adapter)
+    out, where = Path(out), files.weights_folder(adapter)
     if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} must be a new or empty folder")
     base = base or base_of(adapter)
-    source, config = weights_folder(base), _settings("model", base)
+    source, config = files.weights_folder(base), _settings("model", base)
     if config["model_type"] == "llava_qwen":
         raise ValueError(f"{base!r} is in the published format; numpro convert writes it in ours")
     kind = config.get("dtype") or config.get("torch_dtype") or "float32"
@@ -67,16 +57,17 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
         if path.suffix in (".json", ".jinja", ".txt", ".model") and ".index." not in path.name:
             shutil.copyfile(path, out / path.name)
     merged.save_pretrained(out)
-    write_notes(out, read_notes(where) | {"merged_from": [base, str(adapter)]})
+    files.write_notes(out, files.read_notes(where) | {"merged_from": [base, str(adapter)]})
     return out
 
 
 def _settings(kind: str, name: str) -> dict:
     """Return the configuration of a "model" or an "adapter"."""
-    path = weights_folder(name) / ("config.json" if kind == "model" else "adapter_config.json")
+    file = {"model": "config.json", "adapter": "adapter_config.json"}[kind]
+    path = files.weights_folder(name) / file
     if not path.is_file():
         raise FileNotFoundError(f"no {kind} at {name!r}; name its folder")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return files.read_json(path)
 
 
 def base_of(adapter: str) -> str:
@@ -87,8 +78,8 @@ def base_of(adapter: str) -> str:
     FileNotFoundError
         When there is no adapter.
     """
-    peft = _settings("adapter", adapter)
-    return read_notes(weights_folder(adapter)).get("base_model") or peft["base_model_name_or_path"]
+    peft, notes = _settings("adapter", adapter), files.read_notes(files.weights_folder(adapter))
+    return notes.get("base_model") or peft["base_model_name_or_path"]
 
 
 def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = None) -> int:
@@ -116,12 +107,12 @@ def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = Non
         trained in full, weights outside the language model or beside the adapter, DoRA, a start
         that changes the base, several ranks. Merge such an adapter and serve the merged model.
     """
-    where, out = weights_folder(adapter), Path(out)
+    where, out = files.weights_folder(adapter), Path(out)
     base = base or base_of(adapter)
     kind, peft = _settings("model", base)["model_type"], _settings("adapter", adapter)
-    if kind not in SERVED:
-        _refuse(adapter, f"vLLM serves adapters of {', '.join(SERVED)}; {base!r} is {kind!r}")
-    for key, plain in _PLAIN.items():
+    if kind not in (served := files.FACTS["vllm"]["served"]):
+        _refuse(adapter, f"vLLM serves adapters of {', '.join(served)}; {base!r} is {kind!r}")
+    for key, plain in files.FACTS["vllm"]["plain"].items():
         if (value := peft.get(key)) not in plain:
             whole = key == "modules_to_save" and f"{', '.join(value)} was trained in full"
             _refuse(adapter, f"{whole or f'{key} is {value!r}'}, and vLLM takes LoRA weights only")
@@ -142,8 +133,8 @@ def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = Non
     peft |= {"modules_to_save": None, "exclude_modules": None, "inference_mode": True}
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
     write_whole(out / "adapter_config.json", json.dumps(peft, indent=1) + "\n")
-    if (where / ADAPTER_NOTES).is_file():
-        shutil.copyfile(where / ADAPTER_NOTES, out / ADAPTER_NOTES)
+    if (where / files.ADAPTER_NOTES).is_file():
+        shutil.copyfile(where / files.ADAPTER_NOTES, out / files.ADAPTER_NOTES)
     return peft["r"]
 
 

@@ -6,6 +6,7 @@ Qwen's.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from types import SimpleNamespace
 
@@ -28,32 +29,13 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.utils import is_torchvision_available
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import make_batched_metadata
 
 from numpro.models.base import warn_cropped
-from numpro.models.files import (
-    PREPROCESSOR,
-    TOKENIZER,
-    find_file,
-    need_file,
-    need_template,
-    read_json_file,
-)
+from numpro.models.files import FACTS, PREPROCESSOR, TOKENIZER, need_file, need_template
 from numpro.models.pixels import quicken
 
-# What a class is asked unless `processor_kwargs` say otherwise: a frame is one picture (no tiles,
-# crops or slices beside it), and nothing is drawn on it or written before it.
-ARGUMENTS: dict[str, dict] = {
-    "ernie4_5_vl_moe": {"draw_on_frames": False},  # the time, over the top of every frame
-    "internvl": {"crop_to_patches": False},
-    "minicpmv4_6": {"max_slice_nums": 1, "use_image_id": False},
-    "minicpmv4_7": {"max_slice_nums": 1, "use_image_id": False},
-    "molmo2": {"max_crops": 1},
-    "perception_lm": {"vision_input_type": "vanilla"},
-    "smolvlm": {"do_image_splitting": False},
-    "video_llama_3": {"use_token_compression": False},  # it drops patches that stay as they were
-}
-# where the bounds of a video's pixels are those of each frame, and not of all together
-FRAME_BOUNDS = ("qwen2_vl", "qwen2_5_vl", "exaone4_5", "ernie4_5_vl_moe")
 # what all frames are, so that nothing is converted or guessed
 _BYTES = {"do_convert_rgb": False, "input_data_format": "channels_last"}
 _QWEN = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
@@ -135,9 +117,8 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
 
         return AutoVideoProcessor.from_pretrained(folder, trust_remote_code=False)
     settings: dict = {}
-    for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
-        settings = read_json_file(find_file(folder, file)) or settings
-    settings = read_json_file(find_file(folder, PREPROCESSOR[1])).get("video_processor", settings)
+    with suppress(OSError):  # the files have none for videos
+        settings, _ = BaseVideoProcessor.get_video_processor_dict(folder)
     if not as_video:
         return _Settings(**settings)
     if settings.get("video_processor_type") not in _QWEN:
@@ -157,7 +138,7 @@ def arrange_arguments(
     as_video
         Whether frames go in as one video.
     given
-        The user's ``processor_kwargs``; they go over `ARGUMENTS`.
+        The user's ``processor_kwargs``; they go over the ``arguments`` of facts.yaml.
 
     Raises
     ------
@@ -175,7 +156,7 @@ def arrange_arguments(
         hint = f"; near are {', '.join(sorted(near))}" if near else ""
         lacks = f"the processor of {kind} has no argument {', '.join(unknown)}"
         raise ValueError(f"processor_kwargs: {lacks} for {place.removesuffix('_kwargs')}{hint}")
-    ours = {**_BYTES, **ARGUMENTS.get(kind, {})}
+    ours = {**_BYTES, **FACTS["arguments"].get(kind, {})}
     every = {n: v for n, v in ours.items() if n in inner | outer} | dict(given)
     flat = {name: value for name, value in every.items() if name in outer}
     return flat | {place: {n: v for n, v in every.items() if n not in outer}}
@@ -218,8 +199,6 @@ class QwenVideo(SimpleNamespace):
 
     def __call__(self, videos: list[np.ndarray], **options) -> BatchFeature:
         """Return the patches [N, D] of one video of frames [T, H, W, 3], and their grid."""
-        from transformers.video_utils import make_batched_metadata
-
         (frames,) = videos
         size = options.get("size") or self.size
         rows, columns = self._size(*frames.shape[:3], size)

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from numpro.models.base import VideoModel
+from numpro.models.files import FACTS
 from numpro.paths import find_model
 
 # model_type of the checkpoint's config -> (module, class)
@@ -12,16 +13,6 @@ _CLASSES = {
     "llava_qwen": ("numpro.models.longva.video_model", "OriginalLongva"),
 }
 _GENERIC = ("numpro.models.transformers_vlm", "TransformersVlm")
-# image-text-to-text in the library, and not a user's turn of frames followed by an answer
-_OTHERS = {
-    **dict.fromkeys(
-        ("florence2", "instructblip", "instructblipvideo", "pix2struct", "t5gemma2", "udop",
-         "vision-encoder-decoder"), "an encoder-decoder",
-    ),
-    **dict.fromkeys(("blip", "blip-2", "git", "idefics", "kosmos-2"), "no chat model"),
-    "diffusion_gemma": "a diffusion model",
-    "mllama": "a model that attends across to its pictures",
-}  # fmt: skip
 
 
 def load_model(
@@ -79,7 +70,8 @@ def _class(name: str) -> tuple[str, str]:
     if kind in _CLASSES:
         return _CLASSES[kind]
     known = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    fault = _OTHERS.get(kind) or ("an encoder-decoder" if config.get("is_encoder_decoder") else "")
+    by_config = "an encoder-decoder" if config.get("is_encoder_decoder") else ""
+    fault = FACTS["refused"].get(kind, by_config)
     if known and not fault:
         return _GENERIC
     note = f", {fault}" if fault else ""

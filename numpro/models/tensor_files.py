@@ -1,6 +1,5 @@
 """Files of weights, whoever wrote them: found, fetched, and read without running code in them."""
 
-import json
 import pickle
 from pathlib import Path
 
@@ -10,28 +9,10 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from numpro.models.files import read_json
 from numpro.paths import find_model
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
-
-    Raises
-    ------
-    ValueError
-        When the file is no JSON object.
-    FileNotFoundError
-        When it is not there.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be JSON; {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object; got a {type(content).__name__}")
-    return content
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

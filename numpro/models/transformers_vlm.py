@@ -12,7 +12,7 @@ from inspect import signature
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, ProcessorMixin
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 
 from numpro.models.frame_inputs import FrameInputs
 from numpro.models.local import LORA_TARGETS, LocalModel
@@ -63,8 +63,8 @@ class TransformersVlm(LocalModel):
             Between what areas a frame is shown, where the class lets one choose; None: as its
             files say.
         processor_kwargs
-            Arguments of its image processor, or of its video processor, over those of
-            `numpro.models.processing.ARGUMENTS`.
+            Arguments of its image processor, or of its video processor, over the ``arguments`` of
+            ``numpro/models/facts.yaml``.
         template_kwargs
             Arguments of its chat template, such as ``{"enable_thinking": False}``.
         """
@@ -72,9 +72,10 @@ class TransformersVlm(LocalModel):
         folder, as_video = find_model(name), frames_as == "video"
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         processor = read_processor(folder, config, as_video)
-        bounds = _pixel_bounds(processor, config, as_video, min_pixels, max_pixels)
-        options = dict.fromkeys(("min_pixels", "max_pixels"))
-        options |= dict(zip(options, bounds.values(), strict=False))
+        part = processor.video_processor if as_video else processor.image_processor
+        bounds = _pixel_bounds(part, config, min_pixels, max_pixels)
+        edges = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
+        options = {name: bounds.get(edge) for name, edge in edges.items()}
         model = read_weights(AutoModelForImageTextToText, folder, how)
         if config.model_type in ("qwen2_vl", "qwen2_5_vl"):
             correct_positions(model)
@@ -84,10 +85,8 @@ class TransformersVlm(LocalModel):
         chosen = bounds if min_pixels or max_pixels else None
         given = processor_kwargs or {}, template_kwargs or {}, types, chosen
         made = cls(name, model, FrameInputs(name, processor, config, as_video, *given), options)
-        if bounds:
-            made.enlarged_by = (
-                "max_pixels or fewer frames" if as_video else "min_pixels, max_pixels"
-            )
+        ways = {"images": "min_pixels, max_pixels", "video": "max_pixels or fewer frames"}
+        made.enlarged_by = ways[frames_as] if bounds else ""
         return made
 
     def lora_targets(self) -> str:
@@ -235,9 +234,8 @@ def _shift_patches(samples: Sequence[dict]) -> list[dict]:
 
 
 def _pixel_bounds(
-    processor: ProcessorMixin, config: PreTrainedConfig, as_video: bool, least: int | None,
-    most: int | None,
-) -> dict:  # fmt: skip
+    part: object, config: PreTrainedConfig, least: int | None, most: int | None
+) -> dict:
     """Return between what areas frames are shown; {} where a class has one size for all.
 
     Raises
@@ -245,7 +243,6 @@ def _pixel_bounds(
     ValueError
         When bounds are given for such a class.
     """
-    part = processor.video_processor if as_video else processor.image_processor
     size = getattr(part, "size", None) or {}
     edges = [size.get(name) for name in ("shortest_edge", "longest_edge")]
     if all(edges) and getattr(part, "merge_size", None):

@@ -11,16 +11,10 @@ from pathlib import Path
 from transformers import PreTrainedModel
 from transformers.utils import logging as library
 
+from numpro.models.files import FACTS
+
 # Computed anew by every version of the library, though some store them.
 COMPUTED = re.compile(r"(rotary_emb\.(original_)?inv_freq|position_ids|num_batches_tracked)$")
-# What names look like, and what that comes from.
-_ORIGINS = (
-    (r"\.base_layer\.|\.lora_[AB]\.", "a half-merged adapter: merge it whole with `adapter merge`"),
-    (r"^base_model\.model\.", "a model saved in its peft wrapping: save `merge_and_unload()`, or "
-                              "load it as an adapter"),
-    (r"^module\.", "a model saved in its DataParallel wrapping: save `model.module`"),
-    (r"^_orig_mod\.", "a model saved in its torch.compile wrapping: save `model._orig_mod`"),
-)  # fmt: skip
 UNGATHERED = (
     "empty tensors are what DeepSpeed's ZeRO-3 leaves in a file when each process saves its own "
     "part: gather them with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save"
@@ -52,13 +46,11 @@ def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTraine
         )
     finally:
         library.set_verbosity(before)
-    shapes = {name: tuple(stored) for name, stored, _ in found["mismatched_keys"]}
-    wanted = {name: tuple(shape) for name, _, shape in found["mismatched_keys"]}
-    refuse_weights(folder, {
-        "missing": {*found["missing_keys"]} - {*shapes},
-        "left over": found["unexpected_keys"],
-        "of another shape": [f"{n} {shapes[n]} for {wanted[n]}" for n in shapes],
-    })  # fmt: skip
+    odd = found["mismatched_keys"]
+    shapes = {n: f"{n} {tuple(stored)} for {tuple(ours)}" for n, stored, ours in odd}
+    missing = {*found["missing_keys"]} - {*shapes}
+    faults = {"missing": missing, "left over": found["unexpected_keys"]}
+    refuse_weights(folder, faults | {"of another shape": shapes.values()})
     return model
 
 
@@ -80,7 +72,7 @@ def refuse_weights(folder: str | Path, faults: Mapping[str, Iterable[str]]) -> N
     advice = "copy what lacks from the base checkpoint, or fetch it again"
     if not faults.get("missing") and not faults.get("of another shape"):
         advice = "the checkpoint is of another class, or remove from it what this one does not have"
-    hints = [f"names look like {origin}" for form, origin in _ORIGINS
+    hints = [f"names look like {origin}" for form, origin in FACTS["origins"].items()
              if any(re.search(form, name) for name in every)]  # fmt: skip
     files = Path(folder).glob("*.safetensors")  # one without tensors has 40 bytes
     if any(" (0,) for " in name for name in every) or any(f.stat().st_size < 99 for f in files):

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import GenerationConfig
 
 from numpro import __version__
-from numpro.models.files import ADAPTER_NOTES, fingerprint_files, write_notes
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_json, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
-from numpro.models.tensor_files import WEIGHTS, fetch, read_json, weight_files
+from numpro.models.tensor_files import WEIGHTS, fetch, weight_files
 from numpro.paths import write_whole
 
 
@@ -93,9 +92,8 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
     if len(parts) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
         write_whole(out / f"{WEIGHTS[0]}.index.json", json.dumps(index, indent=1))
-    generation = GenerationConfig(**llava.generation_ids(config))
-    processor = llava.image_processor(config, tower)
-    for part in (config, generation, llava.read_tokenizer(folder), processor):
+    others = llava.generation_config(config), llava.image_processor(config, tower)
+    for part in (config, llava.read_tokenizer(folder), *others):
         part.save_pretrained(out)
     same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
     write_notes(out, {"converted": same})  # so that adapters of the one fit the other

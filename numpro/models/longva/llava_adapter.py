@@ -14,19 +14,19 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
-from numpro.models.adapter_names import IN_FILES, FittedAdapter
+from numpro.models.adapter_names import IN_FILES, FittedAdapter, bare_parts
 from numpro.models.adapters import put_on, warn_other_base
-from numpro.models.files import read_notes
-from numpro.models.longva.llava_format import rename
+from numpro.models.files import read_json, read_notes
+from numpro.models.longva.llava_format import FACTS, rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.tensor_files import load_tensors, read_json, weight_files
+from numpro.models.tensor_files import load_tensors, weight_files
 from numpro.models.weights import shorten
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
+_SETTINGS = ("r", "lora_alpha", "lora_dropout", "use_rslora")  # what the trainer sets of peft's
 TRAINED = "non_lora_trainables.bin"
-_WRAPPED = re.compile(r"^(?:module\.|base_model\.|model\.)+")  # what each wrapper puts in front
-_LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
+_LORA = re.compile(r"(.+)\.lora_[AB]\.weight")
 
 
 def is_llava_adapter(folder: str | Path) -> bool:
@@ -64,17 +64,10 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
         stored |= load_tensors(file)
     tensors, modules = _by_our_names(folder, stored)
     whole = any(name.startswith(IN_FILES + PROJECTOR) for name in tensors)
-    config = LoraConfig(
-        r=raw["r"],
-        lora_alpha=raw["lora_alpha"],
-        lora_dropout=raw.get("lora_dropout", 0.0),
-        use_rslora=raw.get("use_rslora", False),
-        target_modules=modules,
-        modules_to_save=[PROJECTOR] if whole else None,
-        task_type="CAUSAL_LM",
-        inference_mode=True,
-        base_model_name_or_path=adapter_notes(folder)["base_model"],
-    )
+    settings = {name: raw[name] for name in _SETTINGS if name in raw}
+    settings |= {"target_modules": modules, "modules_to_save": [PROJECTOR] if whole else None}
+    settings |= {"task_type": "CAUSAL_LM", "inference_mode": True}
+    config = LoraConfig(base_model_name_or_path=adapter_notes(folder)["base_model"], **settings)
     return config, tensors
 
 
@@ -82,16 +75,14 @@ def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], 
     """Return the tensors under our names, and the modules that LoRA is on."""
     tensors, halves, unknown = {}, Counter(), []
     for name, tensor in stored.items():
-        lora = _LORA.fullmatch(name)
-        module = _WRAPPED.sub("", lora[1] if lora else name.rpartition(".")[0])
-        ours = rename(f"model.{module}.").removesuffix(".")
+        ours = rename(".".join(("model", *bare_parts(name))))
+        lora = _LORA.fullmatch(ours)
         if lora and ours.startswith(("language_model.", "vision_tower.")):
-            halves[ours] += 1
-            tensors[f"{IN_FILES}{ours}.lora_{lora[2]}.weight"] = tensor
-        elif ours.startswith(f"{PROJECTOR}.") and not lora:
-            tensors[f"{IN_FILES}{ours}.{name.rpartition('.')[2]}"] = tensor
-        else:
+            halves[lora[1]] += 1
+        elif lora or not ours.startswith(f"{PROJECTOR}."):
             unknown.append(name)
+            continue
+        tensors[IN_FILES + ours] = tensor
     single = [name for name, count in halves.items() if count != 2]
     projector = len(tensors) - halves.total()
     faults = [f"tensors not known: {shorten(unknown)}"] * bool(unknown)
@@ -107,15 +98,10 @@ def _by_our_names(folder: Path, stored: dict) -> tuple[dict[str, torch.Tensor], 
 def adapter_notes(folder: str | Path) -> dict:
     """Return how the adapter must be asked: as published for NumPro-FT, but its own notes win."""
     published = {
-        "base_model": "lmms-lab/LongVA-7B-DPO",
-        "time_encoding": "overlay-index",
         "style": NumberStyle().as_dict(),
-        "fps": 0.5,
-        "highlight_fps": 0.5,
         "templates": {"moment_retrieval": MOMENT, "highlight_detection": HIGHLIGHTS_FT},
-        "source": "NumPro-FT, as published (github.com/yongliang-wu/NumPro, arXiv 2411.10332)",
     }
-    return published | read_notes(folder)
+    return FACTS["adapter"] | published | read_notes(folder)
 
 
 def attach_llava_adapter(model: PreTrainedModel, folder: str | Path, base: str) -> PeftModel:

@@ -10,11 +10,13 @@ import re
 from pathlib import Path
 
 import torch
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+import yaml
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, GenerationConfig
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
+from numpro.models.files import read_json
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.tensor_files import load_tensors, read_json, weight_files
+from numpro.models.tensor_files import load_tensors, weight_files
 from numpro.models.weights import refuse_weights
 from numpro.paths import find_model
 
@@ -25,34 +27,9 @@ RENAMES = {
     r"^model\.mm_projector\.2\.": "projector.linear_2.",
     r"^model\.(embed_tokens|layers|norm)\.": r"language_model.\1.",
 }
+FACTS = yaml.safe_load(Path(__file__).with_name("llava.yaml").read_text(encoding="utf-8"))
 # Stored by some versions of the libraries, never used for a video, and so left out.
 UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
-# The settings of the format that change what is computed: accepted values, and the default.
-_SETTINGS = {
-    "mm_projector_type": (("mlp2x_gelu",), "linear"),
-    "mm_vision_select_feature": (("patch",), "patch"),
-    "mm_patch_merge_type": (("flat", "unires"), "flat"),
-    "mm_spatial_pool_mode": (("average",), "average"),
-    "mm_use_im_start_end": ((False,), False),
-}
-_TEXT = {
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "hidden_act", "max_position_embeddings", "initializer_range",
-    "rms_norm_eps", "attention_dropout", "use_sliding_window", "sliding_window",
-    "max_window_layers", "tie_word_embeddings",
-}  # fmt: skip
-# The tower of LongVA. Its weights lie in the checkpoint, so it need not be fetched for this.
-_CLIP_336 = {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-    "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
-}  # fmt: skip
-# The conversation "qwen_1_5" of the published evaluation.
-CHAT = (
-    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
-    "<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -79,7 +56,7 @@ def tower_config(name: str) -> CLIPVisionConfig:
     """
     where = find_model(name)
     if not Path(where).is_dir() and name.rstrip("/").endswith("clip-vit-large-patch14-336"):
-        return CLIPVisionConfig(**_CLIP_336)
+        return CLIPVisionConfig(**FACTS["clip_336"])
     try:
         kind = CLIPVisionConfig.get_config_dict(where)[0].get("model_type")
         if kind not in ("clip", "clip_vision_model"):
@@ -116,10 +93,10 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
         For a setting our class does not compute, naming it.
     """
     raw = read_json(folder / "config.json")
-    for key, (accepted, default) in _SETTINGS.items():
-        value = default if raw.get(key) is None else raw[key]
-        if value not in accepted:
-            known = " or ".join(map(repr, accepted))
+    for key, setting in FACTS["settings"].items():
+        value = setting["default"] if raw.get(key) is None else raw[key]
+        if value not in setting["accepted"]:
+            known = " or ".join(map(repr, setting["accepted"]))
             raise ValueError(f"{folder}: {key} must be {known} to be LongVA; got {value!r}")
     tower = tower or raw.get("mm_vision_tower")
     if not tower:
@@ -129,7 +106,7 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
         difference = f"mm_hidden_size is {raw['mm_hidden_size']}, the tower's {vision.hidden_size}"
         raise ValueError(f"{folder}: {difference}; name the folder of the tower of its training")
     tokens = read_tokenizer(folder)
-    text = {key: value for key, value in raw.items() if key in _TEXT}
+    text = {key: value for key, value in raw.items() if key in FACTS["text"]}
     text |= {"rope_parameters": {"rope_type": "default", "rope_theta": raw.get("rope_theta", 1e4)}}
     ids = {"bos_token_id": None, "eos_token_id": tokens.eos_token_id}
     config = LongvaConfig(
@@ -143,10 +120,10 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
     return config, tower
 
 
-def generation_ids(config: LongvaConfig) -> dict[str, int]:
-    """Return the tokens that end a text and fill a row, as `GenerationConfig` takes them."""
+def generation_config(config: LongvaConfig) -> GenerationConfig:
+    """Return the configuration with the tokens that end a text and fill a row."""
     text = config.text_config
-    return {"eos_token_id": text.eos_token_id, "pad_token_id": text.pad_token_id}
+    return GenerationConfig(eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
 
 
 def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
@@ -165,7 +142,7 @@ def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
         names = ", ".join(sorted(lacking))
         raise ValueError(f"{folder}: the tokenizer must be Qwen2's; it has no token {names}")
     tokenizer.eos_token, tokenizer.pad_token = TURN_END, PAD
-    tokenizer.chat_template = CHAT
+    tokenizer.chat_template = FACTS["chat"]
     extra = {"extra_special_tokens": [TURN_START, IMAGE]}
     tokenizer.add_special_tokens(extra, replace_extra_special_tokens=False)
     return tokenizer

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import AutoTokenizer, CLIPImageProcessorPil, GenerationConfig, PreTrainedModel
+from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
 
 from numpro.models.base import warn_cropped
-from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file
+from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file, need_template
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
@@ -28,7 +28,12 @@ class Longva(LocalModel):
     def __init__(self, name, model, tokenizer, image_processor):
         super().__init__(name, model, tokenizer)
         self.image_processor = quicken(image_processor)
-        self.before, self.after = self.chat_halves("\0")
+        need_template(name, tokenizer.chat_template)
+        turn, options = [{"role": "user", "content": "\0"}], {"add_generation_prompt": True}
+        text = tokenizer.apply_chat_template(turn, tokenize=False, **options)
+        self.before, place, self.after = text.partition("\0")
+        if not place:
+            raise ValueError(f"the chat template of {name} has no place for the question")
 
     @classmethod
     def read(cls, name: str, how: dict) -> "Longva":
@@ -144,6 +149,6 @@ class OriginalLongva(Longva):
         if not inside:
             how = {key: how[key] for key in ("dtype", "attn_implementation")}
             model.vision_tower = llava.load_tower(tower, **how).to(model.device)
-        model.generation_config = GenerationConfig(**llava.generation_ids(config))
+        model.generation_config = llava.generation_config(config)
         processor = llava.image_processor(config, tower)
         return cls(name, model, llava.read_tokenizer(folder), processor)

@@ -19,8 +19,8 @@ from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from torch import nn
 
-from numpro.models.tensor_files import load_tensors, weight_files
-from numpro.models.weights import UNGATHERED, shorten
+from numpro.models.files import FACTS
+from numpro.models.weights import load_tensors, shorten, weight_files
 
 IN_FILES = "base_model.model."  # what peft puts in front of the names in a file
 # Parts of a name that hold a whole model, or stand between a module and its weight.
@@ -78,10 +78,9 @@ def _read_full(file: Path) -> dict[str, torch.Tensor]:
     tensors = load_tensors(file)
     empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
     if empty or not tensors:
+        fault = f"empty tensors: {empty}" if empty else "no tensor"
         size = f"{file} ({file.stat().st_size:,} bytes)"
-        raise ValueError(
-            f"{size} holds {f'empty tensors: {empty}' if empty else 'no tensor'}; {UNGATHERED}"
-        )
+        raise ValueError(f"{size} holds {fault}; {FACTS['ungathered']}")
     return tensors
 
 

@@ -20,8 +20,7 @@ from transformers import PreTrainedModel
 
 from numpro.models import files
 from numpro.models.adapter_names import IN_FILES, FittedAdapter, fit_adapter, read_weights
-from numpro.models.tensor_files import fetch
-from numpro.models.weights import shorten
+from numpro.models.weights import fetch, shorten
 from numpro.paths import write_whole
 
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_mIoU")

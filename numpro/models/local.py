@@ -232,7 +232,7 @@ class LocalModel(VideoModel):
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
         return responses
 
-    def answer_text(self, ids: list[int], thinking: bool, most: int | None = None) -> str:
+    def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
 
         `thinking` tells that the prompt ends in the beginning of a thought. An answer of `most`

@@ -1,24 +1,93 @@
-"""A checkpoint's weights, all of them and no others.
+"""Files of weights, whoever wrote them: found, read without running code, and read whole.
 
 The library fills what a file lacks with random numbers and leaves out what it does not know, with a
 warning. A model that was read so answers, and its answers mean nothing: here it is refused.
 """
 
+import pickle
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as library
 
-from numpro.models.files import FACTS
+from numpro.models.files import FACTS, read_json
+from numpro.paths import find_model
 
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # Computed anew by every version of the library, though some store them.
 COMPUTED = re.compile(r"(rotary_emb\.(original_)?inv_freq|position_ids|num_batches_tracked)$")
-UNGATHERED = (
-    "empty tensors are what DeepSpeed's ZeRO-3 leaves in a file when each process saves its own "
-    "part: gather them with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save"
-)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Map a file of tensors into memory, of PyTorch or safetensors; values are read when used.
+
+    Code in it is refused, not run.
+
+    Raises
+    ------
+    ValueError
+        When it holds anything else than tensors by name, or is damaged.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is broken: {error}; copy it anew") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is no file of tensors alone, it is not read: {reason}") from None
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(f"{path} must hold tensors by name; got something else")
+    return content
+
+
+def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> list[Path]:
+    """Return the weight files in a folder: the first of the names there is, or its shards.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none, or one that the index names is not there.
+    """
+    for name in names:
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            files = [folder / n for n in sorted(set(read_json(index)["weight_map"].values()))]
+        elif (folder / name).is_file():
+            files = [folder / name]
+        else:
+            continue
+        if lacking := [file.name for file in files if not file.is_file()]:
+            raise FileNotFoundError(f"{folder}: {', '.join(lacking)} is not there; fetch it again")
+        return files
+    raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}")
+
+
+def fetch(name: str, kind: str = "model") -> Path:
+    """Return the folder of a "model" or an "adapter": here, or the hub's, which is fetched.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is neither.
+    """
+    where = find_model(name)
+    if Path(where).is_dir():
+        return Path(where)
+    wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    try:
+        return Path(snapshot_download(where, allow_patterns=wanted))
+    except (OSError, HFValidationError) as error:
+        raise FileNotFoundError(f"no {kind} at {name!r}: {error}") from error
 
 
 def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTrainedModel:
@@ -76,7 +145,7 @@ def refuse_weights(folder: str | Path, faults: Mapping[str, Iterable[str]]) -> N
              if any(re.search(form, name) for name in every)]  # fmt: skip
     files = Path(folder).glob("*.safetensors")  # one without tensors has 40 bytes
     if any(" (0,) for " in name for name in every) or any(f.stat().st_size < 99 for f in files):
-        hints = [UNGATHERED]
+        hints = [FACTS["ungathered"]]
     advice = "; ".join(hints) or advice
     raise ValueError(f"{folder} does not hold the model's weights; tensors {'; '.join(lines)}; "
                      f"{advice}")  # fmt: skip

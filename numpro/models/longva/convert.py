@@ -18,7 +18,7 @@ from numpro import __version__
 from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_json, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
-from numpro.models.tensor_files import WEIGHTS, fetch, weight_files
+from numpro.models.weights import WEIGHTS, fetch, weight_files
 from numpro.paths import write_whole
 
 

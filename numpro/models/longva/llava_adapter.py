@@ -19,8 +19,7 @@ from numpro.models.adapters import put_on, warn_other_base
 from numpro.models.files import read_json, read_notes
 from numpro.models.longva.llava_format import FACTS, rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.tensor_files import load_tensors, weight_files
-from numpro.models.weights import shorten
+from numpro.models.weights import load_tensors, shorten, weight_files
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 

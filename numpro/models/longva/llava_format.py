@@ -16,8 +16,7 @@ from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.files import read_json
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
-from numpro.models.tensor_files import load_tensors, weight_files
-from numpro.models.weights import refuse_weights
+from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.

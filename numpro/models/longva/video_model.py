@@ -15,9 +15,8 @@ from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapt
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.pixels import quicken
 from numpro.models.sharing import Prefix
-from numpro.models.tensor_files import fetch
 from numpro.models.training_batches import pad_batch, sequence
-from numpro.models.weights import read_weights
+from numpro.models.weights import fetch, read_weights
 from numpro.paths import find_model
 from numpro.prompting import Prompt
 

@@ -31,13 +31,18 @@ def weights_folder(name: str) -> Path:
     return found
 
 
-def need_file(folder: str, *names: str) -> None:
-    """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
+def find_file(folder: str, name: str) -> str | None:
+    """Return the path of a checkpoint's file, here or in the hub's cache; None without one."""
     from transformers.utils import cached_file
 
     errors = ("missing_entries", "gated_repo", "connection_errors")
     quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
-    if not any(cached_file(folder, name, **quiet) for name in names):
+    return cached_file(folder, name, **quiet)
+
+
+def need_file(folder: str, *names: str) -> None:
+    """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
+    if not any(find_file(folder, name) for name in names):
         raise FileNotFoundError(
             f"{folder} has no {names[0]}; copy it from the base checkpoint (training saves "
             "weights, and not always the files beside them)"

@@ -144,11 +144,12 @@ class FrameInputs:
             options["video_metadata"] = [describe_times(prompt.seconds, frames.shape)]
         else:
             options["images"] = [list(frames)]
+        place = "videos_kwargs" if self.as_video else "images_kwargs"
+        options[place] = dict(self.kwargs[place])
         if self.bounds:
             # many classes take them for all frames of a video together
             alone = not self.as_video or self.config.model_type in FACTS["frame_bounds"]
             size = {n: area * (1 if alone else len(frames)) for n, area in self.bounds.items()}
-            place = "videos_kwargs" if self.as_video else "images_kwargs"
             options[place] = {"size": size} | options[place]
         try:
             made = dict(self.processor(text=[text], **options))

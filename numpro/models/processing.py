@@ -6,8 +6,8 @@ Qwen's.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,9 +29,9 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.utils import is_torchvision_available
-from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import make_batched_metadata
 
+from numpro.models import files
 from numpro.models.base import warn_cropped
 from numpro.models.files import FACTS, PREPROCESSOR, TOKENIZER, need_file, need_template
 from numpro.models.pixels import quicken
@@ -116,9 +116,10 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
         from transformers import AutoVideoProcessor
 
         return AutoVideoProcessor.from_pretrained(folder, trust_remote_code=False)
-    settings: dict = {}
-    with suppress(OSError):  # the files have none for videos
-        settings, _ = BaseVideoProcessor.get_video_processor_dict(folder)
+    names = (PREPROCESSOR[0], "video_preprocessor_config.json", PREPROCESSOR[1])
+    paths = [files.find_file(folder, name) for name in names]
+    first, second, both = (files.read_json(Path(path)) if path else {} for path in paths)
+    settings = both.get("video_processor", second or first)
     if not as_video:
         return _Settings(**settings)
     if settings.get("video_processor_type") not in _QWEN:

@@ -330,10 +330,10 @@ def test_a_codec_that_is_unknown(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_titles_that_are_no_utf_8(tmp_path, suffix):
-    path = encode(tmp_path / f"film.{suffix}", metadata={"title": "caf\u00e9s"})
+    path = encode(tmp_path / f"film.{suffix}", metadata={"title": "th\u00e9s"})
     data = path.read_bytes()
-    assert "caf\u00e9s".encode() in data
-    path.write_bytes(data.replace("caf\u00e9s".encode(), b"caf\xe9xs"))
+    assert "th\u00e9s".encode() in data
+    path.write_bytes(data.replace("th\u00e9s".encode(), b"th\xe9xs"))
     assert_right(read_clip(path, fps=5), np.arange(40) / 25)
 
 

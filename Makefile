@@ -50,7 +50,8 @@ test: lint  ## lint, unit tests, doctests, and every notebook against its stored
 	--nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg \
 	numpro tests notebooks
 	@[ ! -d $(VENV)/torchvision/torchvision ] || PYTHONPATH=$(VENV)/torchvision $(TEST_ENV) \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/models/test_zoo.py tests/models/test_transformers_vlm.py
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/models/test_zoo.py \
+	tests/models/test_transformers_vlm.py tests/models/test_native_times.py
 
 lint: $(STAMP)  ## check style, format, spelling and the way through the rooms
 	$(BIN)/ruff check

@@ -11,6 +11,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 import torch
+import transformers
 from click.testing import CliRunner
 from zoo import ZOO, build_zoo_model, zoo_model
 from zoo_table import read_table, table_of, write_table
@@ -35,6 +36,7 @@ WAYS = [
     for way in ("images", "video")
     if kind.here and (way == "images" or VIDEO or name in PLAIN_VIDEO)
 ]
+OLDER = not hasattr(transformers, "Molmo2Config")  # of the supported versions, not the newest
 # as small as shows the thing: Gemma 4 gives a picture 280 tokens unless it is asked
 SMALL = {"gemma4": {"max_soft_tokens": 70}, "gemma4_unified": {"max_soft_tokens": 70}}
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the library's own, some of them each run
@@ -114,6 +116,7 @@ def shared(model, frames, prompts, most=4):
 # --- every class ---------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(OLDER, reason="an older transformers has fewer types")
 def test_twenty_types_are_asked():
     assert len(ZOO) >= 27 and sum(kind.here for kind in ZOO.values()) >= 20
 
@@ -260,6 +263,8 @@ def test_videos_of_two_lengths_are_no_batch_where_each_ends_in_a_token(models):
 def test_predict_runs_from_the_command_line(name, films, tmp_path, monkeypatch):
     from numpro import cli
 
+    if (name, "images") not in WAYS:
+        pytest.skip("this type needs torchvision in an older transformers")
     monkeypatch.setattr(cli.scores, "Sampling", partial(Sampling, size=(112, 112)))
     out, data = tmp_path / "rows.jsonl", films[0].path.parent.parent
     given = ["predict", "--data-root", data, "--limit", 1, "--workers", 0, "--out", out]
@@ -381,6 +386,8 @@ def test_a_budget_for_a_whole_video_is_told_before_asking():
 @pytest.mark.skipif(VIDEO, reason="torchvision is there")
 @pytest.mark.parametrize("way", [("molmo2", "images"), ("internvl", "video")], ids=" ".join)
 def test_what_needs_torchvision_says_so(way):
+    if OLDER and way[0] == "molmo2":
+        pytest.skip("an older transformers has no such type")
     with pytest.raises(ImportError, match=f"needs torchvision for {way[0]}; install the one that"):
         load(*way)
 

@@ -181,6 +181,18 @@ def _processors(kind: str, config) -> tuple[dict, dict]:
     )
 
 
+def save_random(model, tokenizer, folder, std: float) -> None:
+    """Save a model with weights so large that answers differ by film and by query."""
+    import torch
+
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.normal_(std=std)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def build(kind: str, folder: Path, text: dict | None = None, side: int = 56) -> Path:
     """Write a checkpoint with random weights.
 
@@ -203,12 +215,7 @@ def build(kind: str, folder: Path, text: dict | None = None, side: int = 56) -> 
         config = _llava_config(kind, tokenizer, text or {}, side)
     torch.manual_seed(0)
     model = getattr(transformers, f"{CLASSES[kind]}ForConditionalGeneration")(config)
-    with torch.no_grad():  # so that answers differ from film to film, and from query to query
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.normal_(std=0.25)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_random(model, tokenizer, folder, std=0.25)
     image, video = _processors(kind, config)
     processor = {"processor_class": f"{CLASSES[kind]}Processor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(image | processor))

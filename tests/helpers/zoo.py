@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from tiny_models import build, home, make_tokenizer
+from tiny_models import build, home, make_tokenizer, save_random
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,7 @@ def build_zoo_model(name: str, folder: Path) -> Path:
     config = getattr(transformers, f"{made.name}Config")(**made.config)
     torch.manual_seed(0)
     model = getattr(transformers, f"{made.name}ForConditionalGeneration")(config)
-    with torch.no_grad():  # so that answers differ from film to film, and from query to query
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.normal_(std=0.2)
-    model.save_pretrained(folder)
-    made.tokenizer.save_pretrained(folder)
+    save_random(model, made.tokenizer, folder, std=0.2)
     settings = {"processor_class": made.processor or f"{made.name}Processor", **made.more}
     for part, (kind_of, fields) in (("image", made.image), ("video", made.video)):
         settings[f"{part}_processor"] = {f"{part}_processor_type": kind_of, **fields}

@@ -24,6 +24,7 @@ from numpro.video.opening import check_memory
 
 # A file's times and requested times are rounded floats; they are equal within a microsecond.
 _SAME_TIME = 1e-6
+_MOST_TIMES = 10_000_000  # sampled of one film; more is a slip, and fills the memory by itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +220,10 @@ def _sampling_times(duration, fps, num_frames, start, end) -> np.ndarray:
         raise ValueError(f"start and end must satisfy {rule}; got start {start}, end {end}")
     if num_frames is not None:
         return start + np.arange(num_frames) * ((end - start) / num_frames)
-    count = int(np.ceil((end - start - _SAME_TIME) * fps))
+    count = int(np.ceil(min((end - start - _SAME_TIME) * fps, _MOST_TIMES + 1)))
+    if count > _MOST_TIMES:
+        sampled = f"fps {fps:g} takes more than {_MOST_TIMES} frames of {end - start:.2f} s"
+        raise ValueError(f"{sampled}; give a lower fps, or start and end")
     return start + np.arange(max(count, 1)) / fps
 
 
@@ -259,3 +263,5 @@ def _check_sampling(fps, times, num_frames, max_frames) -> None:
     for name, value in {"num_frames": num_frames, "max_frames": max_frames}.items():
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number above 0; got {value!r}")
+    if (num_frames or 0) > _MOST_TIMES:
+        raise ValueError(f"num_frames must be at most {_MOST_TIMES}; got {num_frames!r}")

@@ -146,6 +146,8 @@ def test_a_film_is_looked_through_once_for_all_its_stretches(tmp_path, monkeypat
         ({"fps": 0}, "fps.*0"),
         ({"fps": float("nan")}, "fps.*nan"),
         ({"num_frames": 0}, "num_frames.*0"),
+        ({"num_frames": 10**12}, "num_frames must be at most 10000000; got 1000000000000"),
+        ({"fps": 1e9}, r"fps 1e\+09 takes more than 10000000 frames of 1.00 s; give a lower fps"),
         ({"num_frames": 1.5}, "num_frames.*1.5"),
         ({"times": []}, "times"),
         ({"times": 3}, "times.*3"),

@@ -12,8 +12,8 @@ _WHERE = ("dataset", "split", "task", "method", "time_encoding")
 def differing(results: Sequence[Mapping]) -> dict[str, list]:
     """Return the parameters in which runs differ, with each run's value.
 
-    A run's value is the one its notebooks were executed with, whether it was given or a default;
-    what never differs, and the run's own folder, is left out.
+    A run's value is the one its notebooks were executed with, whether it was given or a default,
+    and "-" where none of them has it; what never differs, and the run's own folder, is left out.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def differing(results: Sequence[Mapping]) -> dict[str, list]:
         for run in results
     ]
     names = dict.fromkeys(name for values in used for name in values if name != "run_dir")
-    found = {name: [values.get(name) for values in used] for name in names}
+    found = {name: [values.get(name, "-") for values in used] for name in names}
     return {name: values for name, values in found.items() if any(v != values[0] for v in values)}
 
 
@@ -58,11 +58,13 @@ def compare(
     if len(results) < 2:
         raise ValueError(f"compare needs at least two runs; got {len(results)}")
     places: dict[tuple, dict[int, Mapping]] = {}
-    for number, run in enumerate(results):
-        for row in [*run["scores"], *run.get("notes", {}).get("05_ways", [])]:
+    known = [[*run["scores"], *run.get("notes", {}).get("05_ways", [])] for run in results]
+    for number, found in enumerate(known):
+        for row in found:
             if role(row["method"]) in roles:
                 place = tuple(row[key] for key in _WHERE)
-                places.setdefault(place, {}).setdefault(number, row)
+                by_run = places.setdefault(place, {})
+                by_run[number] = {**row, **by_run.get(number, {})}  # lookups join the scores
     rows = []
     for place, by_run in places.items():
         names = metric_names(by_run.values())
@@ -71,8 +73,8 @@ def compare(
             scores = [by_run.get(number, {}).get(name) for number in range(len(results))]
             rows.append(dict(zip(_WHERE, place, strict=True), metric=name, scores=scores))
     if not rows:
-        known = sorted(set(metric_names(row for r in results for row in r["scores"])))
-        raise ValueError(f"metric must be one of {', '.join(known)}; got {metric!r}")
+        names = sorted(set(metric_names(row for found in known for row in found)))
+        raise ValueError(f"metric must be one of {', '.join(names)}; got {metric!r}")
     return rows
 
 

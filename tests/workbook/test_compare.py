@@ -27,6 +27,8 @@ TWO = run("two", {"fps": 2.0, "steps": 9}, ("base", "none", 20.0), ("fine-tuned"
 def test_what_was_set_otherwise_and_what_came_of_it():
     assert compare.differing([ONE, TWO]) == {"fps": [1.0, 2.0]}
     assert compare.differing([ONE, ONE]) == {}
+    part = ONE | {"notebooks": ONE["notebooks"] + [{"parameters": {"query": None, "video": "a"}}]}
+    assert compare.differing([part, ONE]) == {"query": [None, "-"], "video": ["a", "-"]}
     base, tuned = compare.compare([ONE, TWO])  # floors are no result of a run's settings
     assert base["scores"] == [[10.0] * 3, [20.0] * 3] and base["metric"] == "mIoU"
     assert tuned["method"] == "fine-tuned" and tuned["scores"] == [None, [50.0] * 3]
@@ -41,8 +43,11 @@ def test_all_ways_of_giving_the_time_stand_in_rows():
     scores = {(row["method"], row["time_encoding"]): row["scores"] for row in rows}
     assert scores["base", "none"] == [[10.0] * 3, [20.0] * 3]
     assert scores["base", "bar"] == [[5.0] * 3, None]
-    (looked,) = compare.compare([one, TWO], "lookup")
-    assert looked["time_encoding"] == "bar" and looked["scores"] == [[40.0, 30.0, 50.0], None]
+    looked = compare.compare([one, TWO], "lookup")
+    assert [row["time_encoding"] for row in looked] == ["none", "bar"]
+    assert all(row["scores"] == [[40.0, 30.0, 50.0], None] for row in looked)
+    with pytest.raises(ValueError, match="metric must be one of lookup, mIoU; got 'mAP'"):
+        compare.compare([one, TWO], "mAP")
     floors = compare.compare([one, TWO], roles=("floor", "ceiling"))
     assert [row["method"] for row in floors] == ["whole-video"]
 

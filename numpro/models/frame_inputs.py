@@ -16,11 +16,12 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin  # fmt: skip
+from transformers.utils.chat_template_utils import _get_template_variables
 from transformers.video_utils import make_batched_metadata
 
 from numpro.models.files import FACTS
 from numpro.models.frame_times import count_frames, describe_times, to_number
-from numpro.models.processing import PooledFrames, arrange_arguments
+from numpro.models.processing import PooledFrames, arrange_arguments, refuse_unknown_arguments
 from numpro.models.run_tokenizer import RunTokenizer
 from numpro.prompting import Prompt
 
@@ -57,6 +58,10 @@ class FrameInputs:
     ):  # fmt: skip
         self.name, self.processor, self.config, self.as_video = name, processor, config, as_video
         self.kwargs = arrange_arguments(processor, config.model_type, as_video, processor_kwargs)
+        who = f"template_kwargs: the chat template of {config.model_type}"
+        refuse_unknown_arguments(
+            who, template_kwargs, _get_template_variables(processor.chat_template)
+        )
         self.template_kwargs, self.bounds = dict(template_kwargs), bounds
         self._always = {"return_mm_token_type_ids": True} if types else {}
         self._chat: tuple = (None, None)  # the chat around a question, and about what frames

@@ -5,7 +5,7 @@ one, so that a frame is the same with and without torchvision; videos need torch
 Qwen's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +127,16 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
     return QwenVideo(settings, config.vision_config)
 
 
+def refuse_unknown_arguments(
+    who: str, given: Mapping, known: Collection[str], where: str = ""
+) -> None:
+    """Refuse names that are not known, with those near them."""
+    if unknown := sorted(set(given) - set(known)):
+        near = {n for name in unknown for n in get_close_matches(name, known, 3, 0.5)}
+        hint = f"; near are {', '.join(sorted(near))}" if near else ""
+        raise ValueError(f"{who} has no argument {', '.join(unknown)}{where}{hint}")
+
+
 def arrange_arguments(
     processor: ProcessorMixin, kind: str, as_video: bool, given: Mapping
 ) -> dict:  # fmt: skip
@@ -152,11 +162,8 @@ def arrange_arguments(
     inner = {*every[place].__annotations__}
     inner |= {*getattr(getattr(part, "valid_kwargs", None), "__annotations__", {})}
     outer = {name for name in every if not name.endswith("_kwargs")}
-    if unknown := sorted(set(given) - inner - outer):
-        near = {n for name in unknown for n in get_close_matches(name, inner | outer, 3, 0.5)}
-        hint = f"; near are {', '.join(sorted(near))}" if near else ""
-        lacks = f"the processor of {kind} has no argument {', '.join(unknown)}"
-        raise ValueError(f"processor_kwargs: {lacks} for {place.removesuffix('_kwargs')}{hint}")
+    who = f"processor_kwargs: the processor of {kind}"
+    refuse_unknown_arguments(who, given, inner | outer, f" for {place.removesuffix('_kwargs')}")
     ours = {**_BYTES, **FACTS["arguments"].get(kind, {})}
     every = {n: v for n, v in ours.items() if n in inner | outer} | dict(given)
     flat = {name: value for name, value in every.items() if name in outer}

@@ -184,20 +184,26 @@ class LocalModel(VideoModel):
 
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
-    ) -> tuple[list[list[int]], int]:
+    ) -> tuple[list[list[int] | NoAnswer], int]:
         """Return the tokens of prompts about the same frames, and how many of them are run once.
+
+        A prompt longer than the context of the model, by its configuration, is a `NoAnswer`.
 
         Raises
         ------
         ValueError
-            For a prompt that is longer than the context of the model, by its configuration.
+            When all of them are longer.
         """
         prompts_ids = [self.prompt_ids(shape, prompt) for prompt in prompts]
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if context and (length := max(map(len, prompts_ids))) > context:
-            remedy = "take fewer or smaller frames, or ask a shorter question"
-            raise ValueError(f"a prompt of {length} tokens, {self.name} takes {context}: {remedy}")
-        return prompts_ids, common_prefix(prompts_ids)
+        for place, ids in enumerate(prompts_ids):
+            if context and len(ids) > context:
+                remedy = "take fewer or smaller frames, or ask a shorter question"
+                excess = f"a prompt of {len(ids)} tokens, {self.name} takes {context}: {remedy}"
+                prompts_ids[place] = NoAnswer(excess)
+        if not (fitting := [ids for ids in prompts_ids if ids]):
+            raise ValueError(prompts_ids[0].reason)
+        return prompts_ids, common_prefix(fitting)
 
     @fit_threads
     @torch.inference_mode()
@@ -206,16 +212,18 @@ class LocalModel(VideoModel):
 
         The video and the words that all questions begin with are run once; the questions follow
         as a left-padded batch, or in batches of equal length (`bears_padding`). A batch that does
-        not fit into memory is halved, and what does not fit alone is a `NoAnswer`.
+        not fit into memory is halved. What does not fit alone, there or into the context, is a
+        `NoAnswer`.
         """
         if not prompts:
             return []
         self.take_frames(frames, prompts[0])
-        prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
-        start = prompts_ids[0][:shared]
-        prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
+        encoded, shared = self.encode_prompts(frames.shape, prompts)
+        prompts_ids = [ids for ids in encoded if ids]
+        start, first = prompts_ids[0][:shared], prompts[encoded.index(prompts_ids[0])]
+        prefix = in_batches(lambda _: [self.prefill(start, frames, first)], [0], 1)[0]
         if isinstance(prefix, NoAnswer):
-            return [prefix] * len(prompts)
+            return [ids and prefix for ids in encoded]
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
         def generate(batch: list[list[int]]) -> list[str]:
@@ -227,10 +235,10 @@ class LocalModel(VideoModel):
 
         thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
         batches = in_batches if self.bears_padding else in_equal_batches
-        responses = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        responses = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        return responses
+        return [next(responses) if ids else ids for ids in encoded]
 
     def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.

@@ -1,6 +1,7 @@
 """LongVA does what its parts do, its prompts hold what they should, its answers are greedy."""
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -434,10 +435,22 @@ def test_a_clip_without_frames_is_refused(clip):
 # --- loading ------------------------------------------------------------------------------------
 
 
-def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva, clip):
-    long = "a red star " * 2000
+def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva, clip, prompts):
+    long, length = "a red star " * 2000, longva.model.config.get_text_config()
+    context = length.max_position_embeddings
     with pytest.raises(ValueError, match=r"a prompt of \d{4,} tokens, .* takes 4096: take fewer"):
-        longva.answer(clip, ["a red star", long])
+        longva.answer(clip, [long])
+    one, three = longva.answer(clip, [long, *QUERIES[:3]], max_new_tokens=3)[::3]
+    assert re.match(r"a prompt of \d{4,} tokens, .* takes 4096: take fewer", one.reason)
+    assert three.text == longva.answer(clip, QUERIES[2:3], max_new_tokens=3)[0].text
+    assert longva.cost(clip, [long, *QUERIES]) == longva.cost(clip, QUERIES), "only what fits"
+    both = [prompts[2], prompts[0]]  # the first is longer: the video is run for the second
+    lengths = [len(ids) for ids in longva.encode_prompts(clip.frames.shape, both)[0]]
+    length.max_position_embeddings = lengths[1]
+    assert lengths[0] > lengths[1]
+    first, second = longva.respond(clip.frames, both, 3)
+    assert first.reason and second == longva.respond(clip.frames, both[1:], 3)[0]
+    length.max_position_embeddings = context
     with pytest.raises(ValueError, match="takes 4096"):
         longva.cost(clip, [long])
     (found,) = longva.encode_prompts((2, 336, 336, 3), [build_prompt("a star", [0.0, 1.0])])[0]

@@ -14,7 +14,7 @@ from projects import longva_config
 
 from numpro import NumberStyle, number_frames
 from numpro.models import CutResponse, Question, VideoModel, load_model
-from numpro.models.files import ADAPTER_NOTES, read_notes
+from numpro.models.files import ADAPTER_NOTES, read_notes, render_chat
 from numpro.models.loading import pick_dtype
 from numpro.models.local import LORA_TARGETS
 from numpro.models.longva.modeling import PROJECTOR, LongvaConfig, LongvaForConditionalGeneration
@@ -465,6 +465,22 @@ def test_a_chat_template_without_a_place_for_the_question_is_refused(longva_dir,
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}{% endfor %}")
     with pytest.raises(ValueError, match="the chat template of .*model has no place for the"):
         load_model(str(folder), device="cpu")
+
+
+ENDLESS = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+TIMED = r"chat_template.jinja: the chat template was not rendered within 0.2 s, does it loop\?"
+POWER = r"chat_template.jinja takes a power \(\*\*\), which no chat needs"
+
+
+def test_a_chat_template_without_end_is_refused(longva_dir, tmp_path, monkeypatch):
+    folder = shutil.copytree(longva_dir, tmp_path / "model")
+    monkeypatch.setattr(render_chat, "__defaults__", (0.2,))
+    for template, words in {ENDLESS: TIMED, "{{ 9 ** 9 ** 9 }}": POWER}.items():
+        (folder / "chat_template.jinja").write_text(template)
+        with pytest.raises(ValueError, match=words):
+            load_model(str(folder), device="cpu")
+    (folder / "chat_template.jinja").write_text("{{ '**' }}{{ messages[0].content }}")
+    assert load_model(str(folder), device="cpu").before == "**"
 
 
 def test_what_is_not_there_is_named(longva_dir, tmp_path):

@@ -17,6 +17,7 @@ from tiny_models import KINDS, LLAVA, QWEN, build, tiny_model
 from numpro import NumberStyle, number_frames, read_clip
 from numpro.models import Question, load_model
 from numpro.models.base import NoAnswer
+from numpro.models.files import render_chat
 from numpro.models.loading import KEPT_WHOLE
 from numpro.models.sharing import decode
 from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
@@ -542,12 +543,18 @@ def test_a_checkpoints_own_code_is_never_run(known, tmp_path):
     assert not marker.exists()
 
 
-def test_a_template_without_a_place_for_frames_is_refused(pages, tmp_path):
+def test_a_template_without_a_place_for_frames_or_an_end_is_refused(pages, tmp_path, monkeypatch):
     folder = build("qwen3_vl", tmp_path)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}\0{% endfor %}")
     model = load_model(str(folder), device="cpu", dtype="float32")
     with pytest.raises(ValueError, match="has no place for a image"):
         model.answer(pages, QUERIES[:1], style=STYLE)
+    loops = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+    (folder / "chat_template.jinja").write_text(loops)
+    endless = load_model(str(folder), device="cpu")
+    monkeypatch.setattr(render_chat, "__defaults__", (0.2,))
+    with pytest.raises(ValueError, match="chat_template.jinja: the chat .* within 0.2 s"):
+        endless.answer(pages, QUERIES[:1], style=STYLE)
     other = {"chat_template": model.tokenizer.apply_chat_template.__doc__ and "{{ 'json' }}"}
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(json.dumps(other))

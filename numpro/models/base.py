@@ -207,7 +207,8 @@ class VideoModel(ABC):
         """
         task, style = question.task, question.style
         encoding = self.resolve_encoding(question.time_encoding)
-        for line in differences_from_training(self.notes, question, clip.seconds):
+        sampled = clip.seconds, clip.source.get("origin")
+        for line in differences_from_training(self.notes, question, *sampled):
             warnings.warn(f"adapter {self.adapter} {line}", stacklevel=3)
         template = question.template or self.notes.get("templates", {}).get(task)
         color = style.color if isinstance(style.color, str) else "small"

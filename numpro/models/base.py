@@ -96,7 +96,7 @@ class VideoModel(ABC):
 
     def answer(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
-        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+        labels: Labels = None, **changes,
     ) -> list[MomentAnswer] | list[HighlightAnswer]:  # fmt: skip
         """Ask when something happens in a clip.
 
@@ -110,10 +110,8 @@ class VideoModel(ABC):
             How the question is put; by default as published.
         labels
             The numbers to use instead of 0..T-1.
-        max_new_tokens
-            Where a response is cut; default: `answer_tokens`.
         **changes
-            Single fields of the question, such as ``task`` or ``time_encoding``.
+            Single fields of the question, such as ``task`` or ``max_new_tokens``.
 
         Returns
         -------
@@ -129,16 +127,8 @@ class VideoModel(ABC):
         frames, prompts = self.prepare(clip, queries, question, labels)
         if not prompts:
             return []
-        most = max_new_tokens or question.max_new_tokens
-        most = most or answer_tokens(question.task, len(frames))
-        responses = self.respond(frames, prompts, most)
-        parse = parse_moment if question.task == "moment_retrieval" else parse_highlights
-        return [
-            replace(parse(""), text="", reason=r.reason)
-            if isinstance(r, NoAnswer)
-            else parse(str(r), cut=getattr(r, "tokens", None))
-            for r in responses
-        ]
+        responses = self.respond(frames, prompts, answer_tokens(question, len(frames)))
+        return [read_response(response, question.task) for response in responses]
 
     @property
     def native_unit(self) -> str | None:
@@ -225,15 +215,24 @@ class VideoModel(ABC):
         return number_frames(clip.frames, style=style, labels=labels), prompts
 
 
-def answer_tokens(task: str, frames: int) -> int:
-    """Return where an answer is cut: highlights may name every frame, with a score.
+def answer_tokens(question: Question, frames: int) -> int:
+    """Return where an answer is cut by default: highlights may name every frame, with a score.
 
     Examples
     --------
-    >>> answer_tokens("moment_retrieval", 75), answer_tokens("highlight_detection", 75)
+    >>> answer_tokens(Question(), 75), answer_tokens(Question("highlight_detection"), 75)
     (32, 900)
     """
-    return 32 if task == "moment_retrieval" else max(256, 12 * frames)
+    usual = 32 if question.task == "moment_retrieval" else max(256, 12 * frames)
+    return question.max_new_tokens or usual
+
+
+def read_response(response: str, task: str) -> MomentAnswer | HighlightAnswer:
+    """Return what a response says, by its task; see `VideoModel.respond` for what it may be."""
+    parse = parse_moment if task == "moment_retrieval" else parse_highlights
+    if isinstance(response, NoAnswer):
+        return replace(parse(""), text="", reason=response.reason)
+    return parse(str(response), cut=getattr(response, "tokens", None))
 
 
 def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:

@@ -231,21 +231,21 @@ class LocalModel(VideoModel):
             limits = max_new_tokens, self.ends, self.pad
             answers = decode(self.model, prefix, batch, *limits, constraint)
             self.usage["answer_tokens"] += sum(map(len, answers))
-            return [self.answer_text(ids, thinking, max_new_tokens) for ids in answers]
+            return [self.answer_text(ids, prompts_ids[0], max_new_tokens) for ids in answers]
 
-        thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
         batches = in_batches if self.bears_padding else in_equal_batches
         responses = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
         return [next(responses) if ids else ids for ids in encoded]
 
-    def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
+    def answer_text(self, ids: list[int], prompt_ids: list[int], most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
 
-        `thinking` tells that the prompt ends in the beginning of a thought. An answer of `most`
-        tokens was cut: it is a `CutResponse`.
+        The thought may begin at the end of the prompt. An answer of `most` tokens was cut: it is
+        a `CutResponse`.
         """
+        thinking = self.tokenizer.decode(prompt_ids[-8:]).rstrip().endswith(_THOUGHT[0])
         whole, cut = self.tokenizer.decode(ids), len(ids) == most
         if (thinking or _THOUGHT[0] in whole) and _THOUGHT[1] not in whole:
             advice = "give template_kwargs (enable_thinking: false) or more tokens"
@@ -270,10 +270,9 @@ class LocalModel(VideoModel):
 
     def cost(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
-        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+        labels: Labels = None, **changes,
     ) -> Cost:  # fmt: skip
         """Tell what `answer` with the same arguments will need, without running the model."""
         question = replace(question or Question(), **changes)
-        most = max_new_tokens or question.max_new_tokens
-        most = most or answer_tokens(question.task, len(clip))
-        return predict_cost(self, *self.prepare(clip, queries, question, labels), most)
+        prepared = self.prepare(clip, queries, question, labels)
+        return predict_cost(self, *prepared, answer_tokens(question, len(clip)))

@@ -3,9 +3,11 @@
 import html
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -54,8 +56,20 @@ def bounded_client(timeout: float) -> Any:
     httpx = import_module(base.__mro__[1].__module__.partition(".")[0])  # httpx or its successor
     stream = type("Bounded", (_Bounded, httpx.SyncByteStream), {})
 
+    here = threading.local()  # a request is sent, and its reply read, in one thread
+
     def begin(request: Any) -> None:
-        request.extensions["end"] = time.monotonic() + timeout
+        here.end = request.extensions.setdefault("end", time.monotonic() + timeout)
+        request.extensions["trace"] = bound_reads
+
+    def bound_reads(event: str, facts: dict) -> None:
+        """Let a new connection wait for bytes, of the headers too, until the end only."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            stream = facts["return_value"]
+            stream.read = partial(read_until_end, stream.read)
+
+    def read_until_end(read: Callable, most: int, timeout: float) -> bytes:
+        return read(most, min(timeout, max(1e-3, here.end - time.monotonic())))
 
     def check(response: Any) -> None:
         request, packed = response.request, response.headers.get("content-encoding", "identity")

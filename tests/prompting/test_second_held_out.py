@@ -220,6 +220,15 @@ HELD_OUT = [
     ("Four players and 1 referee are on the field.", NONE, None),
     ("", answers.EMPTY, None),
     ("He scores 2 goals and the crowd of 300 cheers.", NONE, None),
+    # some of each
+    ("The answer: between 4.5 and 9.0 s.", [(4.5, 9)], S),
+    ("[4.5 - 9.0]", [(4.5, 9)], None),
+    ("At the 0:04 mark until the 0:09 mark.", [(4, 9)], S),
+    ("It happened in the interval [4.5, 9.0] seconds.", [(4.5, 9)], S),
+    ("Frames 6 & 7", [(6, 7)], F),
+    ("The clip's frames 6, 7, 8 are relevant; frame 20 is not.", [(6, 8)], F),
+    ("entre 0:04 et 0:09", [(4, 9)], S),
+    ("The described action never happens.", ABSENT, None),
 ]
 
 

@@ -71,9 +71,7 @@ def _template_file(folder: str) -> str:
     return next(filter(None, (find_file(folder, name) for name in names)), folder)
 
 
-def render_chat(
-    folder: str, tokenizer: Any, turn: str | list[dict], limit: float = 10.0, **options
-) -> str:
+def render_chat(folder: str, tokenizer: Any, turn: Any, limit: float = 10.0, **options) -> str:
     """Return the chat of one turn by a checkpoint's template, which comes from whoever made it.
 
     Parameters

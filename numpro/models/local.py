@@ -262,12 +262,6 @@ class LocalModel(VideoModel):
         vocabulary = self.model.config.get_text_config().vocab_size
         return form_reader(self.tokenizer, vocabulary, self.ends)
 
-    def respond_singly(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
-        """Answer each question with the whole video run anew: the plain way, for comparison."""
-        return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
-
     def cost(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
         labels: Labels = None, **changes,

@@ -129,7 +129,9 @@ def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tm
     assert len(runs) == 1 and sizes[0] == 1
     lengths = [len(model.prompt_ids(frames.shape, prompt)) for prompt in prompts]
     assert max(sizes) == max(map(lengths.count, lengths)) == 3 and min(sizes[1:]) == 1
-    assert len(set(together)) > 1 and together == model.respond_singly(frames, prompts, 4)
+    assert len(set(together)) > 1 and together == [
+        model.respond(frames, [p], 4)[0] for p in prompts
+    ]
     for prompt, text in zip(prompts, together, strict=True):
         inputs = whole_inputs(model, frames, prompt)
         new = model.model.generate(

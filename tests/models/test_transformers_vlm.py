@@ -110,6 +110,17 @@ def test_a_video_is_run_once_and_what_was_used_is_counted(models, pages):
     }  # fmt: skip
 
 
+def test_what_does_not_fit_into_the_context_leaves_the_video_to_the_others(pages):
+    model = load("qwen2_vl")
+    frames, (short, *_) = prepared(model, pages)
+    long = replace(short, text="a red star turns " * 20 + short.text)
+    counts = [len(ids) for ids in model.encode_prompts(frames.shape, [long, short])[0]]
+    model.model.config.get_text_config().max_position_embeddings = counts[1]
+    lost, answer = model.respond(frames, [long, short], 4)
+    assert lost.reason.startswith(f"a prompt of {counts[0]} tokens, ")
+    assert answer == model.respond(frames, [short], 4)[0]
+
+
 def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tmp_path):
     text = {"model_type": "mistral", "sliding_window": 24}
     folder = build("llava_next_video", tmp_path, text)

@@ -175,8 +175,9 @@ class _Session:
         bar = progress_bar(None, title, total, "query", how.progress, first)
         with bar, files.RowsFile(self.out) as file, closing(clips):
             doubtful: list[dict] = []  # of videos that could not be asked about, until one could
-            for at, ((video, queries), (_, clip)) in enumerate(zip(todo, clips, strict=True), 1):
-                doubtful += self._rows_or_reason(video, queries, clip)
+            for at, (video, queries) in enumerate(todo, 1):
+                # no name keeps a clip while the next is read: both would take memory
+                doubtful += self._rows_or_reason(video, queries, next(clips)[1])
                 if self.raised and not self.works:
                     if len(self.raised) == _FAILING or at == len(todo):
                         raise self.raised[-1]
@@ -247,7 +248,7 @@ class _Session:
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))
         files.write_config(self.out, self.config, self.about)
         if session["cost"] and self.execution.tell:
-            self.execution.tell(f"first video: {session['cost']}")
+            self.execution.tell(f"For the first video: {session['cost']}")
 
     def _usage(self) -> dict[str, int]:
         """Return what this session has used."""
@@ -282,7 +283,9 @@ def _refuse_server(reasons: Sequence[str | None]) -> None:
 def _seed_torch(seed: int, name: str) -> None:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     if torch := sys.modules.get("torch"):  # a served model has none
-        torch.manual_seed(int.from_bytes(digest[:4], "little"))
+        # torch itself notes where it was called from, for a GPU that may come: a millisecond
+        seeded = torch if torch.accelerator.is_available() else torch.default_generator
+        seeded.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 def _row(video: VideoQueries, query: Query, task: str, response: str, reason: str | None) -> dict:

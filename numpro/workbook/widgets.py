@@ -166,10 +166,12 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
             path.value = str(target)
 
     def ask(_) -> None:
-        button.disabled, message.value = True, "reading and asking ..."
+        button.disabled, message.value, facts = True, "reading and asking ...", []
         try:
-            found = find_moment(path.value, query.value, models[model.value])
-            message.value, picture.value = escape(str(found)), png(found.figure())
+            found = find_moment(path.value, query.value, models[model.value], tell=facts.append)
+            thinned = [line for line in facts if isinstance(line, str)]  # its cost is none
+            message.value = escape(" ".join([*thinned, str(found)]))
+            picture.value = png(found.figure())
             picture.layout.display, film.layout.display = "", "none"
             if found.spans and found.spans[0].end > found.spans[0].start:
                 cut = cut_out(path.value, found.spans[0], Path(folder) / "moment.mp4")

@@ -74,7 +74,7 @@ def test_ask_and_predict_run(
     (session,) = config["about"]["sessions"]
     usage = session["usage"]
     assert usage["prompt_tokens"] > usage["cached_tokens"] > 0 and usage["answer_tokens"]
-    assert f"first video: {session['cost']}" in done.stderr
+    assert f"For the first video: {session['cost']}" in done.stderr
     assert "pixels; " in session["cost"] and "GiB on cpu in float32" in session["cost"]
     prompt = config["about"]["prompt"]
     assert prompt.startswith(BEGINS[time_encoding])

@@ -1,4 +1,4 @@
-"""How far long work is: a bar in a notebook or on a terminal, lines where a log is kept.
+"""How far long work is: a bar in a notebook or on a terminal, lines in a log.
 
 In come the items of a loop, or how many there will be. Out comes `tqdm`'s bar, in the form that
 fits the place, or nothing where nobody looks.

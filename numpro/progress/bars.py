@@ -65,16 +65,12 @@ def progress_bar(
     """
     shown = {"desc": title, "total": total, "unit": unit, "initial": initial}
     shown["disable"] = None if progress is None else not progress
-    if not _in_kernel():
-        from tqdm import tqdm
-    elif in_live_notebook():
-        from tqdm.auto import tqdm
-
+    if _in_kernel():
         shown["disable"] = progress is False
+    if in_live_notebook():
+        from tqdm.auto import tqdm
     else:
         from tqdm import tqdm
-
-        # no line for what is quicker
+    if _in_kernel() and not in_live_notebook():  # no line for what is quicker
         shown |= {"file": Lines(), "mininterval": _SECONDS, "delay": _SECONDS, "ncols": 100}
-        shown["disable"] = progress is False
     return tqdm(items, **shown)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from numpro.models.files import weights_folder
 from numpro.models.loading import PROJECTORS
@@ -55,43 +55,34 @@ class LengthGroupedTrainer(Trainer):
         return count if count is None else count.clamp(min=1)
 
 
-class Watch(TrainerCallback):
-    """Shows a training as it goes: a bar, and in a notebook that is open the loss as it falls."""
+class Watch(ProgressCallback):
+    """The Trainer's bar where it can be seen, and in a notebook that is open the falling loss."""
 
     def __init__(self, progress: bool | None):
-        self.progress, self.picture = progress, None
+        super().__init__()
+        self.progress, self.drawn = progress, False
 
     def on_train_begin(self, args: object, state: TrainerState, control: object, **_) -> None:
-        """Begin the bar; called by the Trainer, as all of these."""
-        shown = self.progress if state.is_world_process_zero else False
-        done, most = state.global_step, state.max_steps
-        self.bar = progress_bar(None, "training", most, "step", shown, done)
-
-    def on_step_end(self, args: object, state: TrainerState, control: object, **_) -> None:
-        """Move the bar."""
-        self.bar.update(state.global_step - self.bar.n)
+        """Begin the bar."""
+        done = self.current_step = state.global_step
+        if state.is_world_process_zero:
+            more = state.max_steps, "step", self.progress, done
+            self.training_bar = progress_bar(None, "training", *more)
 
     def on_log(self, args: object, state: TrainerState, control: object, **_) -> None:
-        """Show the newest loss, and the curve so far."""
+        """Show the newest loss, and in a notebook the curve so far."""
         log = [row for row in state.log_history if "loss" in row]
-        if log and not self.bar.disable:
-            self.bar.set_postfix_str(f"loss {log[-1]['loss']:.3f}", refresh=False)
+        if log and self.training_bar is not None and not self.training_bar.disable:
+            self.training_bar.set_postfix_str(f"loss {log[-1]['loss']:.3f}", refresh=False)
             if in_live_notebook():
                 self._draw(loss_curves({"this training": log}, "Loss on the answer, as it falls"))
 
     def _draw(self, figure: Figure) -> None:
         from IPython.display import Image, display
 
-        picture = Image(small_png(figure))
-        if self.picture:
-            self.picture.update(picture)
-        else:
-            self.picture = display(picture, display_id=True)
+        display(Image(small_png(figure)), display_id=f"loss {id(self)}", update=self.drawn)
+        self.drawn = True
         close(figure)
-
-    def on_train_end(self, args: object, state: object, control: object, **_) -> None:
-        """End the bar."""
-        self.bar.close()
 
 
 def make_trainer(

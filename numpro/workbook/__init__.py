@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "opening": ["open_run"],
+        "opening": ["load_benchmark", "open_run"],
         "readme": ["markdown_table", "plain_text"],
         "runs": ["Run", "run_workbook"],
     },

@@ -5,6 +5,9 @@ import hashlib
 import re
 import warnings
 from contextlib import suppress
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 from filelock import FileLock, Timeout
 
@@ -77,3 +80,9 @@ def _lock(run: Run, notebook: str) -> None:
         clash = f"another kernel has this notebook open and writes into {run.folder}, too"
         way = "give run_dir another folder in one of them, or shut one down"
         warnings.warn(f"{clash}: each replaces what the other wrote; {way}", stacklevel=3)
+
+
+def load_benchmark(name: str) -> SimpleNamespace:
+    """Return what a script of the folder ``benchmarks``, beside the package, defines."""
+    file = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    return SimpleNamespace(**run_path(str(file)))

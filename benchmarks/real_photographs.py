@@ -181,8 +181,8 @@ def street_figure() -> plots.style.Figure:
     pages = number_frames(clip.frames)
     names = [f"{second:.0f} s" for second in clip.seconds]
     if is_installed():
-        texts = map(number_reader(), pages)
-        names = [f"{name}, read: {', '.join(t)}" for name, t in zip(names, texts, strict=True)]
+        found = [str(label) in texts for label, texts in enumerate(map(number_reader(), pages))]
+        names = [f"{n}, {'read' if f else 'not read'}" for n, f in zip(names, found, strict=True)]
     return plots.contact_strip(pages, labels=names, title="A real street, numbered")
 
 

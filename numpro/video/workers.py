@@ -79,16 +79,6 @@ def default_workers() -> int:
     return max(1, min(4, (cores or 1) // beside - 1))
 
 
-class _Here(NamedTuple):
-    """What stands for a future where a call is not worth the way to a worker and back."""
-
-    call: Callable
-    request: Request
-
-    def result(self) -> Any:
-        return _value(self.call, self.request)
-
-
 def run_many(
     call: Callable, requests: Iterable[Request], workers: int | None = None, limit: float = LIMIT,
     is_quick: Callable[[Request], bool] | None = None,
@@ -233,14 +223,17 @@ def _end_with_parent() -> None:
 def _in_workers(
     call: Callable, requests: Iterator[Request], workers: int, limit: float, is_quick: Callable
 ) -> Iterator:
-    """Yield results in order; a pool that broke is replaced, and what waited is scheduled again."""
+    """Yield results in order; what is quick is called when its turn comes.
+
+    A pool that broke is replaced, and what waited is scheduled again.
+    """
     waiting, broken = deque(), 0
     with _temporary_folder() as folder:
         pool = None
         try:
             while True:
                 for request in islice(requests, 2 * workers - len(waiting)):
-                    waiting.append([request, _Here(call, request) if is_quick(request) else None])
+                    waiting.append([request, is_quick(request) or None])
                 if not waiting:
                     return
                 try:
@@ -248,7 +241,9 @@ def _in_workers(
                         if entry[1] is None:
                             pool = pool or _start_pool(workers, folder)
                             entry[1] = _schedule(pool, call, entry[0], limit)
-                    value = _result(*waiting[0], limit)
+                    request, future = waiting[0]
+                    here = future is True
+                    found = [_value(call, request) if here else _result(request, future, limit)]
                 except BrokenProcessPool as error:
                     broken += 1
                     if broken > 2:
@@ -258,7 +253,7 @@ def _in_workers(
                     pool, waiting = None, deque([request, None] for request, _ in waiting)
                     continue
                 broken = 0
-                yield waiting.popleft()[0], value
+                yield waiting.popleft()[0], found.pop()  # not kept while the next is read
         finally:
             if pool:
                 _stop(pool)

@@ -4,7 +4,6 @@ import ast
 import hashlib
 import re
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -48,19 +47,14 @@ def open_run(names: dict) -> Run:
         lines = [line for cell in given for line in ast.parse(cell).body]
         values = {line.targets[0].id: names[line.targets[0].id] for line in lines}
         # a recipe may name what only other notebooks have; all are read only where that is so
-        every = known if values.keys() <= known.keys() else _of_all() | known
+        some = {} if values.keys() <= known.keys() else known_parameters(find_notebooks())
+        every = some | known
         values = {name: _typed(every.get(name), value) for name, value in values.items()}
         check_parameters(values, every)
         names.update(values)
     run = Run(names["run_dir"])
     _lock(run, hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:8] if declared else "")
     return run
-
-
-def _of_all() -> dict[str, Parameter]:
-    with suppress(FileNotFoundError):
-        return known_parameters(find_notebooks())
-    return {}
 
 
 def _typed(parameter: Parameter | None, value: object) -> object:

@@ -67,3 +67,11 @@ def test_on_a_terminal_only_or_where_it_was_chosen(capsys):
 def test_a_kernel_that_does_not_watch_standard_error(book):
     log, outputs = execute(book, PYTEST_CURRENT_TEST="x")
     assert outputs == [] and "6/6" in log
+
+
+@pytest.mark.slow
+def test_nothing_in_the_comparison_of_nbval(book):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += ["--nbval", "--nbval-current-env", "--rootdir", str(book.parent), str(book)]
+    done = subprocess.run(command, cwd=book.parent, capture_output=True, text=True)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout

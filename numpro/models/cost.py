@@ -70,7 +70,8 @@ class Cost:
 
 
 def _readable(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+    mebibytes = size / 2**20
+    return f"{mebibytes:.3g} MiB" if mebibytes < 999 else f"{mebibytes / 1024:.3g} GiB"
 
 
 def predict_cost(

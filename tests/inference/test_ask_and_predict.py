@@ -75,7 +75,7 @@ def test_ask_and_predict_run(
     usage = session["usage"]
     assert usage["prompt_tokens"] > usage["cached_tokens"] > 0 and usage["answer_tokens"]
     assert f"For the first video: {session['cost']}" in done.stderr
-    assert search(r" \d+ MiB of memory on cpu in float32: ", session["cost"])
+    assert search(r" [\d.]+ MiB of memory on cpu in float32: ", session["cost"])
     prompt = config["about"]["prompt"]
     assert prompt.startswith(BEGINS[time_encoding])
     whole, question = config["about"]["prompt_in_chat"], prompt.partition("\n")[2]

@@ -392,10 +392,10 @@ def test_the_cost_told_before_is_the_cost(way, models, pages):
         sum(map(model.is_visual, ids[0])) / len(pages), abs=0.05
     )
     assert cost.weights == sum(p.nbytes for p in model.model.parameters())
-    assert f"{len(pages)} frames of {cost.tokens_per_frame:g} tokens" in str(cost)
+    assert f"sees {len(pages)} frames" in str(cost)
     height, width = model.visible_size(*frames.shape[1:3])
-    assert f"frames at {width} x {height} pixels, as " in str(cost)
-    assert f" each. {shared:,} tokens are run once" in str(cost)
+    shown = f" frames at {width} x {height} pixels, as {cost.tokens_per_frame:g} tokens each. "
+    assert f"{shown}{shared:,} tokens are run once" in str(cost)
     assert "on cpu in float32" in str(cost) and cost.memory > 1.19 * (cost.weights + cost.cache)
 
 

@@ -34,7 +34,7 @@ def write_set(folder, films, queries):
 
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
-        names = [f"{split.upper()[:2]}{number:04d}" for number in range(films)]
+        names = [f"{split}{number:04d}" for number in range(films)]
         lines = []
         for number in range(queries):
             start, end = sorted(rng.uniform(0, SECONDS, 2).round(1))
@@ -46,11 +46,11 @@ def write_set(folder, films, queries):
     videos = Path(folder, "Charades_v1_480")
     videos.mkdir()
     for number in range(films):
-        path = videos / f"TE{number:04d}.mp4"
+        path = videos / f"test{number:04d}.mp4"
         if number < KINDS:
             make_film(path, SECONDS, (160, 120), Fraction(30), seed=number)
         else:
-            shutil.copy(videos / f"TE{number % KINDS:04d}.mp4", path)
+            shutil.copy(videos / f"test{number % KINDS:04d}.mp4", path)
 
 
 def run(folder, cache):

@@ -59,7 +59,12 @@ lint: $(STAMP)  ## check style, format, spelling and the way through the rooms
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md data/README.md docs notebooks numpro tests benchmarks
 
-# the browser works on the same cores: threads that spin while they wait would share them with it
+# the browser works on the same cores: threads that spin while they wait would share them with it.
+# The whole project is in the file browser. The second option and the settings keep news away.
+LAB := --ServerApp.root_dir="$(CURDIR)" "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb?file-browser-path=/"
+LAB += --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
+LAB_SETTINGS := $(VENV)/etc/jupyter/labconfig/default_setting_overrides.json
 lab: $(STAMP)  ## open the first notebook in JupyterLab
-	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb \
-	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None $(ARGS)
+	@mkdir -p $(dir $(LAB_SETTINGS))
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/python -m jupyterlab $(LAB) $(ARGS)

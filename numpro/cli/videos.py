@@ -1,7 +1,5 @@
 """``numpro number``, ``frames``, ``ask`` and ``check-data``: from files and datasets of videos."""
 
-from pathlib import Path
-
 import click
 
 from numpro import models
@@ -63,15 +61,15 @@ def frames(video, fps, origin) -> None:
 @click.argument("video", type=PATH)
 @click.argument("query")
 @base.question_options
-@click.option("--picture", type=PATH, help="Where the picture goes [<video>_answer.png].")
+@click.option("--picture", type=PATH, help="Write a picture of the answer to this file.")
 def ask(video, query, model, adapter, fps, origin, settings, template, picture, **wording) -> None:
-    r"""Ask when QUERY happens in VIDEO: the span in seconds, and a picture of the answer.
+    r"""Ask when QUERY happens in VIDEO: the span in seconds, and with --picture a picture.
 
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
     environment variable OPENAI_API_KEY (or the one that -o key_variable names).
 
     Example:
-      numpro ask film.mp4 "a red star spins"
+      numpro ask film.mp4 "a red star spins" --picture answer.png
       numpro ask film.mp4 "a dog barks" --time-encoding text-seconds --json
       numpro ask film.mp4 "a dog barks" --model openai:Qwen/Qwen3-VL-8B-Instruct \
         -o base_url http://127.0.0.1:8000/v1
@@ -86,14 +84,14 @@ def ask(video, query, model, adapter, fps, origin, settings, template, picture, 
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")
-    picture = picture or f"{Path(video).stem}_answer.png"
-    found.figure().savefig(picture, bbox_inches="tight")
+    if picture:
+        found.figure().savefig(picture, bbox_inches="tight")
     result = {"video": video, "query": query, "model": model, "adapter": adapter}
     result |= {"time_encoding": question.time_encoding, "fps": fps, "text": answer.text}
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
-    lines = f"{query}: {found}", f"the model said: {answer.text}", f"wrote {picture}"
-    say(result | {"state": loaded.state()}, *lines)
+    lines = [f"{query}: {found}", f"the model said: {answer.text}"]
+    say(result | {"state": loaded.state()}, *lines, *[f"wrote {picture}"] * bool(picture))
 
 
 @main.command("check-data")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from numpro.datasets import VideoQueries, downloads, load_dataset, loader, sources
 from numpro.paths import relative
+from numpro.progress import progress_bar
 from numpro.video import VideoError, VideoInfo, probe
 from numpro.video.workers import Request, run_many
 
@@ -79,8 +80,6 @@ def check_dataset(
     FileNotFoundError
         When no split, or one asked for, has annotations.
     """
-    from tqdm import tqdm
-
     source = sources().get(name, {})
     rows, faults, absent, looked_at = [], {fault: [] for fault in FAULTS}, {}, set()
     for split in splits or loader(name).files:
@@ -95,7 +94,7 @@ def check_dataset(
         videos = load_dataset(name, split, data_root)
         counts = dict.fromkeys(FAULTS, 0)
         looked = run_many(probe, [Request(video.path) for video in videos], workers, limit)
-        bar = tqdm(looked, f"checking {split}", len(videos), False, unit="video", disable=None)
+        bar = progress_bar(looked, f"checking {split}", len(videos), "video")
         for video, (_, info) in zip(videos, bar, strict=True):
             for fault, reason in video_faults(video, info).items():
                 counts[fault] += 1

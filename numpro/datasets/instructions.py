@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from numpro.datasets.loading import VideoFiles
 from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import fields, items, json_rows, naming, need, row_name, text
 from numpro.numbers.overlay import NumberStyle, number_frames
 from numpro.paths import write_whole
+from numpro.progress import progress_bar
 from numpro.prompting import TASKS, Prompt, asked_unit, build_prompt, prompts
 from numpro.prompting.encodings import ENCODINGS, EXPORTED, to_percent
 from numpro.spans import ROUNDINGS, Span, labels_to_seconds, one_of, seconds_to_labels, temporal_iou
@@ -216,7 +216,7 @@ def build_samples(
     one_of("time_encoding of an export", config.time_encoding, EXPORTED)
     one_of("rounding", config.rounding, ROUNDINGS)
     fps = config.sampling(one_of("task", task, TASKS))["fps"]
-    for video in tqdm(videos, "instructions", unit="video", disable=None):
+    for video in progress_bar(videos, "instructions", unit="video"):
         try:
             shown, path = _shown(video, task, config, numbered, need_videos)
         except VideoError as error:

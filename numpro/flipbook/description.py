@@ -13,6 +13,7 @@ from numpro.flipbook import COLOURS, SHAPES, SIZE, scenes
 from numpro.flipbook.pictures import draw
 from numpro.models import VideoModel
 from numpro.numbers import number_frames
+from numpro.progress import progress_bar
 from numpro.prompting import Prompt
 
 SEED = 77  # of scenes that neither pretraining nor its gates draw
@@ -46,7 +47,7 @@ def description_accuracy(model: VideoModel, count: int = 50, longest: int = 24) 
     rows = []
     for kind, (text, numbered) in KINDS.items():
         exact, named = [], []
-        for number in range(count):
+        for number in progress_bar(range(count), f"describing: {kind}", unit="scene"):
             panels = _scene(kind, number, longest)
             wanted = _truth(panels)
             frames = draw(panels, (SEED, number), 1.0, SIZE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from numpro.flipbook.world import SPLITS, WORLD_VERSION, annotation_rows, draw_frame, make_film
 from numpro.paths import flipbook_dir, write_whole
+from numpro.progress import progress_bar
 from numpro.spans import one_of
 from numpro.video import Request, VideoError, run_many, write_video
 
@@ -78,16 +79,13 @@ def _write_films(
     folder: Path, split: str, missing: list[int], workers: int | None, progress: bool | None
 ) -> None:
     """Write the missing films; a handful here, more of them in worker processes."""
-    from tqdm import tqdm
-
     if workers is None:
         workers = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
     requests = [Request(folder, {"split": split, "index": i}) for i in missing]
     drawn = run_many(write_film, requests, workers if len(missing) > 2 else 0)
-    shown = {"total": len(missing), "desc": f"drawing {split}", "unit": "film"}
-    for _, found in tqdm(drawn, **shown, disable=None if progress is None else not progress):
+    for _, found in progress_bar(drawn, f"drawing {split}", len(missing), "film", progress):
         if isinstance(found, VideoError):
             raise RuntimeError(f"drawing {split} films into {folder} failed: {found}")
 

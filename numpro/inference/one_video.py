@@ -12,7 +12,7 @@ from numpro import plots
 from numpro.models import Question, VideoModel
 from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
-from numpro.video import Clip, Sampling, probe, read_clip, write_video
+from numpro.video import Clip, Sampling, probe, read_clip, sampling_times, write_video
 
 _AT_ONCE = 64  # frames read together while cutting
 
@@ -72,7 +72,8 @@ def find_moment(
     sampling, question
         How the video is sampled, and how the question is put; by default as published.
     tell : callable, optional
-        Is given what the question will cost, before it is asked, where the model can say it.
+        Is given, before the question is asked, that a long film was thinned, and what it will cost
+        where the model can say it.
 
     Raises
     ------
@@ -84,6 +85,8 @@ def find_moment(
     if not query.strip():
         raise ValueError("the query is empty; say what to look for")
     clip = read_clip(video, **asdict(sampling))
+    if tell and (thinned := _thinned(clip, sampling.fps)):
+        tell(thinned)
     pages, (prompt,) = model.prepare(clip, [query], question)
     with warnings.catch_warnings(action="ignore"):  # prepare has warned already
         if tell and hasattr(model, "cost"):
@@ -92,6 +95,15 @@ def find_moment(
     unit, labels = model.answer_unit(question, len(clip))
     spans = tuple(to_seconds(answer, clip, labels, unit=unit))
     return Found(query, clip, pages, prompt, answer, spans)
+
+
+def _thinned(clip: Clip, fps: float) -> str:
+    """Say that a film was too long to be sampled at the rate that was asked for, if it was."""
+    wanted, every = len(sampling_times(clip.duration, fps)), clip.duration / len(clip)
+    if wanted <= len(clip):
+        return ""
+    lost = f"at {fps:g} frames a second it has {wanted}, and {len(clip)} are shown"
+    return f"The film lasts {clip.duration:.0f} s: {lost}, one every {every:.2g} s."
 
 
 def cut_out(

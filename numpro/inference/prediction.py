@@ -23,6 +23,7 @@ from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.models import Question, VideoModel
 from numpro.numbers import disturb
+from numpro.progress import progress_bar
 from numpro.prompting import HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import Labels, highlight_scores, to_seconds
@@ -136,6 +137,7 @@ class _Session:
         self.out, self.model, self.config = out, model, config
         self.sampling, self.question, self.execution = sampling, question, execution
         self.queries, self.failed, self.about = 0, 0, {}
+        self.unreadable = 0  # also of earlier sessions
         self.raised: list[Exception] = []
         self.works = False  # a video could be asked about
         self.refused: list[SamplingError] = []
@@ -165,22 +167,21 @@ class _Session:
         return rows
 
     def _ask_open(self, todo: list[tuple], done: dict) -> None:
-        from tqdm import tqdm
-
         how, cache = self.execution, self.execution.cache
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
         sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
         requests = [Request(video.path, sampling) for video, _ in todo]
         clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
+        self.unreadable = sum(map(_unreadable, done.values()))
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         self.works = first > 0  # with this configuration
         title = f"{self.model.name} {self.question.time_encoding}"
-        hidden = None if how.progress is None else not how.progress
-        bar = tqdm(desc=title, unit="query", disable=hidden, initial=first, total=total)
+        bar = progress_bar(None, title, total, "query", how.progress, first)
         with bar, files.RowsFile(self.out) as file, closing(clips):
             doubtful: list[dict] = []  # of videos that could not be asked about, until one could
-            for at, ((video, queries), (_, clip)) in enumerate(zip(todo, clips, strict=True), 1):
-                doubtful += self._rows_or_reason(video, queries, clip)
+            for at, (video, queries) in enumerate(todo, 1):
+                # no name keeps a clip while the next is read: both would take memory
+                doubtful += self._rows_or_reason(video, queries, next(clips)[1])
                 if self.raised and not self.works:
                     if len(self.raised) == _FAILING or at == len(todo):
                         raise self.raised[-1]
@@ -191,6 +192,7 @@ class _Session:
                     file.add(row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
+                    self.unreadable += _unreadable(row)
                 os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
                 if not self.queries:
                     _refuse_server([row["reason"] for row in doubtful])
@@ -253,7 +255,7 @@ class _Session:
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))
         files.write_config(self.out, self.config, self.about)
         if session["cost"] and self.execution.tell:
-            self.execution.tell(f"first video: {session['cost']}")
+            self.execution.tell(f"For the first video: {session['cost']}")
 
     def _usage(self) -> dict[str, int]:
         """Return what this session has used."""
@@ -263,7 +265,8 @@ class _Session:
         """Return what stands behind the bar."""
         usage = self._usage()
         tokens = usage.get("prompt_tokens", 0) + usage.get("answer_tokens", 0)
-        return f"{self.failed} failed" + (f", {tokens:,} tokens" if tokens else "")
+        counts = f"{self.unreadable} unreadable, {self.failed} failed"
+        return counts + (f", {tokens:,} tokens" if tokens else "")
 
     def _write_counts(self) -> None:
         """Write what this session did."""
@@ -271,6 +274,11 @@ class _Session:
         counts["seconds"] = round(time.monotonic() - self.began, 1)
         self.about["sessions"][-1] |= counts
         files.write_config(self.out, self.config, self.about)
+
+
+def _unreadable(row: dict) -> bool:
+    """Tell whether a model answered and nothing could be read from it."""
+    return files.answered(row) and row["reason"] is not None
 
 
 def _refuse_server(reasons: Sequence[str | None]) -> None:
@@ -282,7 +290,9 @@ def _refuse_server(reasons: Sequence[str | None]) -> None:
 def _seed_torch(seed: int, name: str) -> None:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     if torch := sys.modules.get("torch"):  # a served model has none
-        torch.manual_seed(int.from_bytes(digest[:4], "little"))
+        # torch itself notes where it was called from, for a GPU that may come: a millisecond
+        seeded = torch if torch.accelerator.is_available() else torch.default_generator
+        seeded.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 def _row(video: VideoQueries, query: Query, task: str, response: str, reason: str | None) -> dict:

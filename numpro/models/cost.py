@@ -58,14 +58,20 @@ class Cost:
 
     def __str__(self) -> str:
         parts = (self.memory, self.weights, self.cache, self.work)
-        whole, weights, cache, work = (f"{part / 2**30:.2f}" for part in parts)
+        whole, weights, cache, work = map(_readable, parts)
         height, width = self.visible_size
         return (
-            f"{self.frames} frames of {self.tokens_per_frame:g} tokens, seen at {width} x {height} "
-            f"pixels; {self.shared_tokens} tokens run once for {self.queries} questions; about "
-            f"{whole} GiB on {self.where} ({weights} weights, {cache} cache of {self.batch} at "
-            f"once, {work} for the largest step, and a fifth more)"
+            f"The model sees {self.frames} frames at {width} x {height} pixels, as "
+            f"{self.tokens_per_frame:g} tokens each. {self.shared_tokens:,} tokens are run once "
+            f"for all questions ({self.queries}). That takes about {whole} of memory on "
+            f"{self.where}: {weights} for the weights, {cache} for tokens that are kept "
+            f"({self.batch} at a time), {work} for the largest step, and a fifth to be safe."
         )
+
+
+def _readable(size: int) -> str:
+    mebibytes = size / 2**20
+    return f"{mebibytes:.3g} MiB" if mebibytes < 999 else f"{mebibytes / 1024:.3g} GiB"
 
 
 def predict_cost(

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from numpro.numbers.overlay import NumberStyle, number_frames
+from numpro.progress import progress_bar
 from numpro.prompting.encodings import DRAWN
 from numpro.prompting.prompts import build_prompt
 from numpro.spans import one_of
@@ -72,7 +72,7 @@ def number_video(
 
     def pages() -> Iterator[np.ndarray]:
         drawn = iter(labels)
-        with tqdm(desc="numbering", total=len(seconds), unit="frame", disable=None) as bar:
+        with progress_bar(title="numbering", total=len(seconds), unit="frame") as bar:
             for clip in _stretches(path, seconds, size or (info.width, info.height), origin):
                 messages.update(dict.fromkeys(clip.source["warnings"]))
                 here = list(islice(drawn, len(clip)))
@@ -109,7 +109,7 @@ def list_frames(path: str | os.PathLike, fps: float = 1.0, origin: str = "beginn
     """
     seconds = sampling_times(probe(path, origin).duration, fps)
     shown = []
-    with tqdm(desc="reading", total=len(seconds), unit="frame", disable=None) as bar:
+    with progress_bar(title="reading", total=len(seconds), unit="frame") as bar:
         for clip in _stretches(path, seconds, (16, 16), origin):
             shown.append(clip.source_index)
             bar.update(len(clip))

@@ -66,6 +66,11 @@ def show(figure: Figure, caption: str = "") -> None:
 
     content = {"text/plain": repr(figure), "image/png": small_png(figure)}
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
+    close(figure)
+
+
+def close(figure: Figure) -> None:
+    """Let pyplot forget a picture, which the cell would show as well."""
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from tqdm import tqdm
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 from transformers.utils import logging
 
@@ -23,6 +22,7 @@ from numpro.flipbook import scenes, world
 from numpro.models import pick_device
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
 from numpro.paths import find_model, resolve
+from numpro.progress import progress_bar
 
 SIZES = (20, 40, 60, 80)
 COLORS = ("red", "blue", "green", "black")
@@ -172,15 +172,14 @@ def study(
     rows = [("none", 0, "none", float("nan"), _accuracy(clip.see(images), captions, order))]
 
     styles = [NumberStyle(p, s, c) for c in colors for p in positions for s in sizes]
-    hidden = None if progress is None else not progress
 
     def look(style: NumberStyle) -> np.ndarray:
         return clip.see(number_frames(images, style, drawn.tolist()))
 
     # pictures are drawn and made small on one core while the model looks on the other
     with ThreadPoolExecutor(2) as pool:
-        progress_bar = tqdm(styles, desc="number styles", unit="style", disable=hidden)
-        for style, embeddings in zip(progress_bar, pool.map(look, styles), strict=True):
+        bar = progress_bar(styles, "number styles", unit="style", progress=progress)
+        for style, embeddings in zip(bar, pool.map(look, styles), strict=True):
             read, kept = _accuracy(embeddings, words, drawn), _accuracy(embeddings, captions, order)
             rows.append((style.position, style.size, style.color, read, kept))
     columns = ["position", "size", "color", "number_accuracy", "caption_accuracy"]

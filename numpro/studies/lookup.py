@@ -20,6 +20,7 @@ from numpro.metrics.bootstrap import score_table
 from numpro.metrics.moment_retrieval import moment_ious
 from numpro.models import Question, VideoModel, load_model
 from numpro.models.kept import load_kept
+from numpro.progress import progress_bar
 from numpro.prompting import parse_moment
 from numpro.prompting.encodings import ENCODINGS, value_of
 from numpro.spans import one_of, to_seconds
@@ -112,7 +113,7 @@ def ask_lookups(
         except ValueError as error:
             warnings.warn(f"{name} is left out: {error}", stacklevel=2)
     groups = []
-    for video in videos:
+    for video in progress_bar(videos, "looking up", unit="video"):
         try:
             clip, chosen = paint(read_clip(video.path, **asdict(sampling)), video.video, seed)
         except VideoError as error:

@@ -1,18 +1,20 @@
 """The Trainer of a fine-tuning: what is trained, and its arguments."""
 
 import os
-import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from numpro.models.files import weights_folder
 from numpro.models.loading import PROJECTORS
 from numpro.models.local import LORA_TARGETS, LocalModel
+from numpro.plots import loss_curves
+from numpro.plots.style import Figure, close, small_png
+from numpro.progress import in_live_notebook, progress_bar
 from numpro.training.prefetch import ByLength
 from numpro.training.presets import FinetuneConfig
 from numpro.training.processes import world_size
@@ -53,6 +55,36 @@ class LengthGroupedTrainer(Trainer):
         return count if count is None else count.clamp(min=1)
 
 
+class Watch(ProgressCallback):
+    """The Trainer's bar where it can be seen, and in a notebook that is open the falling loss."""
+
+    def __init__(self, progress: bool | None):
+        super().__init__()
+        self.progress, self.drawn = progress, False
+
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **_) -> None:
+        """Begin the bar."""
+        done = self.current_step = state.global_step
+        if state.is_world_process_zero:
+            more = state.max_steps, "step", self.progress, done
+            self.training_bar = progress_bar(None, "training", *more)
+
+    def on_log(self, args: object, state: TrainerState, control: object, **_) -> None:
+        """Show the newest loss, and in a notebook the curve so far."""
+        log = [row for row in state.log_history if "loss" in row]
+        if log and self.training_bar is not None and not self.training_bar.disable:
+            self.training_bar.set_postfix_str(f"loss {log[-1]['loss']:.3f}", refresh=False)
+            if in_live_notebook():
+                self._draw(loss_curves({"this training": log}, "Loss on the answer, as it falls"))
+
+    def _draw(self, figure: Figure) -> None:
+        from IPython.display import Image, display
+
+        display(Image(small_png(figure)), display_id=f"loss {id(self)}", update=self.drawn)
+        self.drawn = True
+        close(figure)
+
+
 def make_trainer(
     peft_model: PeftModel, samples: Samples, out: Path, progress: bool | None
 ) -> Trainer:
@@ -68,7 +100,7 @@ def make_trainer(
     out
         The adapter's folder.
     progress
-        Show a bar; default: when stderr is a terminal.
+        Show a bar; default: in notebooks and on terminals (`progress_bar`).
 
     Raises
     ------
@@ -80,17 +112,18 @@ def make_trainer(
     peft_model.peft_config["default"].base_model_name_or_path = str(folder)
     trainer = LengthGroupedTrainer(
         model=peft_model,
-        args=_arguments(samples, out, progress),
+        args=_arguments(samples, out),
         train_dataset=samples,
         data_collator=partial(collate, samples.model),
     )
     # all batches of a step are fetched before it: they wait on the host, not on the GPU
     trainer.accelerator.device_placement = False
-    trainer.remove_callback(PrinterCallback)  # there where no bar is shown
+    trainer.remove_callback(PrinterCallback)  # there where the Trainer shows no bar
+    trainer.add_callback(Watch(progress))
     return trainer
 
 
-def _arguments(samples: Samples, out: Path, progress: bool | None) -> TrainingArguments:
+def _arguments(samples: Samples, out: Path) -> TrainingArguments:
     config, on_cpu = samples.config, samples.model.device.type == "cpu"
     steps = config.steps_for(len(samples), world_size())
     _check_reports(config.report_to, out)
@@ -116,7 +149,7 @@ def _arguments(samples: Samples, out: Path, progress: bool | None) -> TrainingAr
         report_to=list(config.report_to),
         seed=config.seed,
         data_seed=config.seed,
-        disable_tqdm=not (sys.stderr.isatty() if progress is None else progress),
+        disable_tqdm=True,  # `Watch` shows more
         dataloader_pin_memory=False,
         label_names=["labels"],
         use_cpu=on_cpu,

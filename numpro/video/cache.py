@@ -134,6 +134,10 @@ class ClipCache:
     def __init__(self, folder: str | os.PathLike, size_limit: int = SIZE_LIMIT):
         self.store = Store(folder, size_limit, "clips")
 
+    def has(self, path: str | os.PathLike, **sampling) -> bool:
+        """Tell whether the clip that ``read(path, **sampling)`` gives is here."""
+        return (key := _key(path, sampling)) is not None and key in self.store
+
     def read(self, path: str | os.PathLike, **sampling) -> Clip:
         """Return the clip that ``read_clip(path, **sampling)`` does, from here when it is here.
 

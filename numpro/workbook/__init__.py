@@ -8,5 +8,9 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"runs": ["Run", "run_workbook"], "readme": ["markdown_table", "plain_text"]},
+    submod_attrs={
+        "opening": ["load_benchmark", "open_run"],
+        "readme": ["markdown_table", "plain_text"],
+        "runs": ["Run", "run_workbook"],
+    },
 )

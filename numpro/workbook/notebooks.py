@@ -9,21 +9,11 @@ from tempfile import gettempdir
 
 from numpro.parameters import read_parameters
 from numpro.paths import relative, root
+from numpro.progress import Lines
 
 
 class NotebookError(RuntimeError):
     """A notebook did not finish; the message names the cell."""
-
-
-class _Lines:
-    """The file of a progress bar where stderr is no terminal: each state is a line."""
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            sys.stderr.write(f"{text.strip()}\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 def load(path: Path) -> dict:
@@ -100,7 +90,7 @@ def execute(path: Path, output: Path, values: Mapping[str, object], title: str) 
 
     source = load(path)
     cells = sum(cell.cell_type == "code" for cell in source.cells) + bool(values)
-    shown = {} if sys.stderr.isatty() else {"file": _Lines(), "mininterval": 15, "position": 0}
+    shown = {} if sys.stderr.isatty() else {"file": Lines(), "mininterval": 15, "position": 0}
     form = "{desc}: cell {n_fmt}/{total_fmt}, {elapsed}"
     with tqdm(total=cells, desc=title, bar_format=form, **shown) as bar:
         failure = _papermill(load(path), path.parent, output, values, bar.update)

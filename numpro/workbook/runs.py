@@ -171,9 +171,13 @@ class Run:
         Raises
         ------
         FileNotFoundError
-            When the run has none.
+            When the run has none; the runs that are there are named.
         """
-        return _read(self.folder / "results.json")
+        if not (file := self.folder / "results.json").is_file():
+            there = sorted(path.parent for path in root().glob("papermill_runs/*/results.json"))
+            names = ", ".join(map(relative, there)) or "none"
+            raise FileNotFoundError(f"no run {relative(self.folder)}; there are: {names}")
+        return _read(file)
 
 
 def find_notebooks(folder: str | os.PathLike = "notebooks") -> list[Path]:

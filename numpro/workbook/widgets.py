@@ -4,7 +4,6 @@ Each function returns a widget that draws its picture anew when you move a contr
 show the same as still pictures too, for readers without a kernel.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpro.inference import cut_out, find_moment
 from numpro.metrics import moment_ious
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
 from numpro.plots import recall_bars, timelines
-from numpro.plots.style import small_png
+from numpro.plots.style import close, small_png
 from numpro.video import Clip
 
 _WHOLE = "calc(100% - 4px)"  # a widget has a margin of 2 pixels; with 100 % the page would scroll
@@ -135,8 +134,7 @@ def png(picture: np.ndarray | Figure) -> bytes:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)._repr_png_()
     drawn = small_png(picture)
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        pyplot.close(picture)  # else the cell would show it as well
+    close(picture)
     return drawn
 
 
@@ -168,10 +166,12 @@ def own_video(models: Mapping[str, object], folder: str = ".") -> ipw.VBox:
             path.value = str(target)
 
     def ask(_) -> None:
-        button.disabled, message.value = True, "reading and asking ..."
+        button.disabled, message.value, facts = True, "reading and asking ...", []
         try:
-            found = find_moment(path.value, query.value, models[model.value])
-            message.value, picture.value = escape(str(found)), png(found.figure())
+            found = find_moment(path.value, query.value, models[model.value], tell=facts.append)
+            thinned = [line for line in facts if isinstance(line, str)]  # its cost is none
+            message.value = escape(" ".join([*thinned, str(found)]))
+            picture.value = png(found.figure())
             picture.layout.display, film.layout.display = "", "none"
             if found.spans and found.spans[0].end > found.spans[0].start:
                 cut = cut_out(path.value, found.spans[0], Path(folder) / "moment.mp4")

@@ -62,7 +62,7 @@ def test_every_option_has_a_help_or_says_it_by_its_name(path):
             assert option.help or option.name in plain, option.name
 
 
-def test_ask_says_the_span_and_draws_it(tmp_path):
+def test_ask_says_the_span_and_draws_it_where_that_is_wanted(tmp_path, monkeypatch):
     from numpro.datasets import load_dataset
 
     film = load_dataset("flipbook", "test", limit=1)[0]
@@ -74,6 +74,10 @@ def test_ask_says_the_span_and_draws_it(tmp_path):
     assert 0 <= start <= end <= film.duration
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert f"{start:.2f} s to {end:.2f} s" in invoke(*arguments).stdout
+    monkeypatch.chdir(tmp_path)
+    picture.unlink()
+    assert json.loads(invoke(*arguments[:3], "--json").stdout)["picture"] is None
+    assert not list(tmp_path.iterdir()), "a picture that nobody wanted"
 
 
 @pytest.fixture

@@ -74,8 +74,8 @@ def test_ask_and_predict_run(
     (session,) = config["about"]["sessions"]
     usage = session["usage"]
     assert usage["prompt_tokens"] > usage["cached_tokens"] > 0 and usage["answer_tokens"]
-    assert f"first video: {session['cost']}" in done.stderr
-    assert "pixels; " in session["cost"] and "GiB on cpu in float32" in session["cost"]
+    assert f"For the first video: {session['cost']}" in done.stderr
+    assert search(r" [\d.]+ MiB of memory on cpu in float32: ", session["cost"])
     prompt = config["about"]["prompt"]
     assert prompt.startswith(BEGINS[time_encoding])
     whole, question = config["about"]["prompt_in_chat"], prompt.partition("\n")[2]

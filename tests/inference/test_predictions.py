@@ -111,8 +111,9 @@ def qids(rows):
 SLOW = """
 import sys
 from types import SimpleNamespace
-no_gpu = SimpleNamespace(device_count=lambda: 0)
-sys.modules["torch"] = SimpleNamespace(cuda=no_gpu, manual_seed=lambda seed: None)
+no_gpu = SimpleNamespace(device_count=lambda: 0, is_available=lambda: False)
+seeded = SimpleNamespace(manual_seed=lambda seed: None)
+sys.modules["torch"] = SimpleNamespace(cuda=no_gpu, accelerator=no_gpu, default_generator=seeded)
 from test_predictions import *
 run(dataset(sys.argv[1]), Guessing(sys.argv[3], pause=0.05), sys.argv[2], workers=2)
 """

@@ -151,7 +151,7 @@ def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tm
         )[0, inputs["input_ids"].shape[1] :]  # fmt: skip
         assert model.tokenizer.decode(new, skip_special_tokens=True) == text
     cost = model.cost(pages, [*QUERIES, "a red star turns"], style=STYLE, max_new_tokens=4)
-    assert "run once for 5 questions" in str(cost) and "cache of 3 at once" in str(cost)
+    assert "run once for all questions (5)" in str(cost) and "(3 at a time)" in str(cost)
 
 
 @pytest.mark.parametrize("most", [2, 0], ids=["a batch", "even alone"])
@@ -406,9 +406,10 @@ def test_the_cost_told_before_is_the_cost(way, models, pages):
         sum(map(model.is_visual, ids[0])) / len(pages), abs=0.05
     )
     assert cost.weights == sum(p.nbytes for p in model.model.parameters())
-    assert f"{len(pages)} frames of {cost.tokens_per_frame:g} tokens" in str(cost)
+    assert f"sees {len(pages)} frames" in str(cost)
     height, width = model.visible_size(*frames.shape[1:3])
-    assert f"seen at {width} x {height} pixels; {shared} tokens run once" in str(cost)
+    shown = f" frames at {width} x {height} pixels, as {cost.tokens_per_frame:g} tokens each. "
+    assert f"{shown}{shared:,} tokens are run once" in str(cost)
     assert "on cpu in float32" in str(cost) and cost.memory > 1.19 * (cost.weights + cost.cache)
 
 

@@ -42,6 +42,20 @@ def test_clips_are_those_of_read_clip_in_the_order_asked(film, tmp_path):
         assert "not a readable video" in error.reason
 
 
+def test_clips_that_are_kept_are_read_here_and_in_their_turn(film, tmp_path, monkeypatch):
+    cache, fast = ClipCache(tmp_path / "cache"), {"fps": 4.0, "size": (32, 24)}
+    slow = fast | {"fps": 1.0}
+    kept = cache.read(film, **slow)
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "_start_pool", lambda *_: pytest.fail("a worker was started"))
+        found = [clip for _, clip in read_many([Request(film, slow)] * 3, 2, cache=cache)]
+    assert len(found) == 3 and all(np.array_equal(c.frames, kept.frames) for c in found)
+    requests = [Request(film, sampling) for sampling in (slow, fast, slow, fast | {"fps": 2.0})]
+    found = list(read_many(requests, 2, cache=cache))
+    assert [request for request, _ in found] == requests
+    assert [round(1 / np.diff(clip.seconds)[0]) for _, clip in found] == [1, 4, 1, 2]
+
+
 def test_workers_that_hang_or_die_are_replaced_and_the_others_go_on():
     names = ["a", "sleep_600", "b", "hold_600", f"signal_{signal.SIGSEGV:d}", "c", "exit_3",
              f"signal_{signal.SIGKILL:d}", "memory", "disk", "d"]  # fmt: skip

@@ -28,12 +28,12 @@ pytestmark = [
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/themes": {"theme": "JupyterLab Dark"},
-    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
 }
-OPTIONS = {
-    "ServerApp.port_retries": 0, "IdentityProvider.token": "", "LabApp.news_url": None,
-    "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-}  # fmt: skip
+OPTIONS = {"ServerApp.port_retries": 0, "IdentityProvider.token": ""}
+# what `make lab` starts with
+RECIPE = (ROOT / "Makefile").read_text(encoding="utf-8")
+LAB = re.findall(r'(?<=[ "])--LabApp\.[^"\s]+', RECIPE)
+NEWS = re.search(r"echo '(\{.*\})' > \$\(LAB_SETTINGS\)", RECIPE)[1]
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,22 @@ def lab(tmp_path_factory):
         file = folder / "settings" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))
+    (folder / "jupyter" / "labconfig").mkdir(parents=True)
+    (folder / "jupyter" / "labconfig" / "default_setting_overrides.json").write_text(NEWS)
+    (folder / "README.md").touch()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    places = {"ServerApp.port": port, "ServerApp.root_dir": folder / "notebooks"}
+    places = {"ServerApp.port": port, "ServerApp.root_dir": folder}
     places |= {"LabApp.user_settings_dir": folder / "settings"}
     places |= {"LabApp.workspaces_dir": folder / "workspaces"}
-    options = [f"--{name}={value}" for name, value in (OPTIONS | places).items()]
+    options = LAB + [f"--{name}={value}" for name, value in (OPTIONS | places).items()]
     # what the notebook writes stays in the folder too, its kernel finds this package and its models
     (folder / "data" / "flipbook").mkdir(parents=True)
     (folder / "data" / "flipbook" / "models").symlink_to(ROOT / "data" / "flipbook" / "models")
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     about = {"PYTHONPATH": paths, "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
-    about["NUMPRO_ROOT"] = str(folder)
+    about |= {"NUMPRO_ROOT": str(folder), "JUPYTER_CONFIG_PATH": str(folder / "jupyter")}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stderr=log, env=os.environ | about)
@@ -111,7 +114,7 @@ def page(lab, browser):
         return one is not None and (one.click() or True)
 
     def opened():
-        browser.get(f"{lab}/lab/tree/{NAME}")
+        browser.get(lab)
         return True
 
     book = nbformat.read(ROOT / "notebooks" / NAME, as_version=4)
@@ -152,6 +155,12 @@ def test_run_all_without_an_error_and_a_control_that_moves(page):
     before = picture.get_attribute("src")
     slider.send_keys(webdriver.Keys.ARROW_RIGHT * 3)
     wait(lambda: picture.get_attribute("src") != before)
+
+
+def test_the_whole_project_is_in_the_file_browser_and_no_news_asks_for_attention(page):
+    names = {e.text for e in page.find_elements("css selector", ".jp-DirListing-itemText")}
+    assert {"README.md", "data", "notebooks"} <= names
+    assert page.find_elements("css selector", ".Toastify__toast") == []
 
 
 # the widget's file input is in no page: it is put there when the button would open its dialog

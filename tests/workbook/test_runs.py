@@ -186,6 +186,14 @@ def test_names_of_runs(workbook):
     assert (runs_dir / "workbook" / "thesis.txt").exists()
 
 
+def test_a_run_that_is_not_there_is_answered_with_those_that_are(workbook):
+    with pytest.raises(FileNotFoundError, match="no run papermill_runs/x; there are: none"):
+        Run("papermill_runs/x").results()
+    run_workbook(name="mine", only=["01"])
+    with pytest.raises(FileNotFoundError, match="no run nothing; .* papermill_runs/mine$"):
+        Run("nothing").results()
+
+
 def test_one_name_has_one_type(project):
     books = project / "notebooks"
     write_notebook(books / "01_a.ipynb", parameters="limit: int = 1")

@@ -91,6 +91,17 @@ def test_an_own_video_is_asked_about_and_what_is_wrong_is_shown(own_video, films
     assert "missing.mp4" in message.value and not button.disabled
 
 
+def test_a_film_that_was_thinned_is_named_before_the_answer(films, longva):
+    lines, path = [], films[0].path
+    sampling = Sampling(size=(112, 112), max_frames=4)
+    found = find_moment(path, "a star", longva, sampling, tell=lines.append)
+    wanted = int(found.clip.duration) + 1
+    assert lines[0].startswith(f"The film lasts {found.clip.duration:.0f} s: at 1 frames a second")
+    assert f"it has {wanted}, and 4 are shown, one every" in lines[0] and len(lines) == 2
+    find_moment(path, "a star", longva, Sampling(size=(112, 112)), tell=lines.append)
+    assert len(lines) == 3 and not str(lines[2]).startswith("The film")
+
+
 def test_the_moment_is_cut_out(films, tmp_path):
     film = films[0].path
     out = cut_out(film, (2.0, 4.5), tmp_path / "moment.mp4")

@@ -22,6 +22,7 @@ import torch
 
 from numpro.models.loading import pick_dtype
 from numpro.paths import write_whole
+from numpro.progress import progress_bar
 
 MUON_LR = 0.02
 Echo = Callable[[str], object]  # what is done with a line for the reader
@@ -174,6 +175,7 @@ class Leg:
         """
         began, shown = time.monotonic() - self.seconds, {}
         deadline = time.monotonic() + 60 * minutes
+        bar = progress_bar(None, self.name, self.steps, "step", initial=self.step)
         while self.step < self.steps and time.monotonic() < deadline:
             for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
                 optimizer.param_groups[0]["lr"] = peak * self.rate()
@@ -187,6 +189,7 @@ class Leg:
                 optimizer.step()
             self._publish()
             self.step += 1
+            bar.update()
             self.seconds = time.monotonic() - began
             for key, value in figures.items():
                 shown.setdefault(key, []).append(float(value))
@@ -196,6 +199,7 @@ class Leg:
                 shown = {}
             if self.step % 250 == 0:
                 self.save()
+        bar.close()
         self.save()
         return self.step >= self.steps
 

@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from inspect import signature
 from itertools import groupby
 from typing import Self
@@ -19,11 +19,21 @@ from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens,
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
+from numpro.models.labels import distributions, tokens_of_labels
 from numpro.models.loading import pick_device, weight_options
+from numpro.models.moments import Distribution
 from numpro.models.question import Question
-from numpro.models.sharing import Prefix, common_prefix, decode, in_batches, in_equal_batches
+from numpro.models.sharing import (
+    Copies,
+    Prefix,
+    common_prefix,
+    decode,
+    in_batches,
+    in_equal_batches,
+)
 from numpro.models.threads import fit_threads
-from numpro.prompting import Prompt
+from numpro.prompting import Prompt, parse_moment
+from numpro.prompting.labels import LabelForm
 from numpro.spans import Labels
 from numpro.video import Clip
 
@@ -200,7 +210,6 @@ class LocalModel(VideoModel):
         return prompts_ids, common_prefix(prompts_ids)
 
     @fit_threads
-    @torch.inference_mode()
     def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
@@ -208,29 +217,75 @@ class LocalModel(VideoModel):
         as a left-padded batch, or in batches of equal length (`bears_padding`). A batch that does
         not fit into memory is halved, and what does not fit alone is a `NoAnswer`.
         """
+        return self._respond(frames, prompts, max_new_tokens, lambda *_: "")[0]
+
+    @fit_threads
+    def respond_with_labels(
+        self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int, form: LabelForm,
+        least: float,
+    ) -> list[tuple[str, Distribution | str]]:  # fmt: skip
+        """Answer, and read the probabilities of labels (`VideoModel.respond_with_labels`)."""
+        words = cache(partial(tokens_of_labels, self.tokenizer, form.texts))
+
+        def read(prefix: Prefix, batch: list, answers: list[list[int]], texts: list[str]) -> list:
+            rows = zip(batch, answers, texts, strict=True)
+            found: list = [self._start(form, words, *row) for row in rows]
+            starts = [(row, one) for row, one in enumerate(found) if not isinstance(one, str)]
+            branches = Copies(self.model, prefix, self.batch_size)
+            limits = self.ends, least, self.constrained
+            read = distributions(branches, [one for _, one in starts], *limits)
+            for (row, _), one in zip(starts, read, strict=True):
+                found[row] = one
+            return found
+
+        texts, found = self._respond(frames, prompts, max_new_tokens, read)
+        return list(zip(texts, found, strict=True))
+
+    def _start(self, form, words, question, answer, text) -> tuple | str:
+        """Return where the labels of an answer begin, for `distributions`; else the reason."""
+        if isinstance(text, NoAnswer):
+            return text.reason
+        around, pair = form.words_of(parse_moment(str(text)))
+        labels = words(around)
+        if labels is None:
+            return f"the tokenizer of {self.name!r} does not keep numbers apart from words"
+        before = labels.before
+        written = self.encode(pair[0].join(around[:2]) + pair[1] + around[2])[len(before) :]
+        if answer[-len(written) :] == written:  # what the model wrote before, such as a thought
+            before = answer[: -len(written)]
+        return (), question + before, labels
+
+    @torch.inference_mode()
+    def _respond(
+        self, frames: np.ndarray, prompts: list[Prompt], most: int, more: Callable
+    ) -> tuple[list[str], list]:
+        """Answer questions; `more` of a batch (prefix, questions, answers, texts) stands beside."""
         if not prompts:
-            return []
+            return [], []
         self.take_frames(frames, prompts[0])
         prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
         start = prompts_ids[0][:shared]
         prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
         if isinstance(prefix, NoAnswer):
-            return [prefix] * len(prompts)
+            return [prefix] * len(prompts), [prefix.reason] * len(prompts)
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
-        def generate(batch: list[list[int]]) -> list[str]:
+        def generate(batch: list[list[int]]) -> list[tuple]:
             constraint = form and form.start(len(batch))
-            limits = max_new_tokens, self.ends, self.pad
+            limits = most, self.ends, self.pad
             answers = decode(self.model, prefix, batch, *limits, constraint)
+            texts = [self.answer_text(ids, thinking, most) for ids in answers]
+            beside = more(prefix, batch, answers, texts) or texts
             self.usage["answer_tokens"] += sum(map(len, answers))
-            return [self.answer_text(ids, thinking, max_new_tokens) for ids in answers]
+            return list(zip(texts, beside, strict=True))
 
         thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
         batches = in_batches if self.bears_padding else in_equal_batches
-        responses = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        pairs = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        return responses
+        pairs = [(one, one.reason) if isinstance(one, NoAnswer) else one for one in pairs]
+        return tuple(map(list, zip(*pairs, strict=True)))
 
     def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.

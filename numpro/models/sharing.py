@@ -53,6 +53,50 @@ class Prefix:
         return many
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Runs tokens behind a prefix in a batch of copies of its cache: the way of every class.
+
+    Attributes
+    ----------
+    model, prefix
+        A causal language model of transformers, and what it has run.
+    rows
+        How many copies there may be at once.
+    """
+
+    model: PreTrainedModel
+    prefix: Prefix
+    rows: int
+
+    def extend(self, steps: Sequence[tuple[tuple, list[int]]]) -> tuple[list[tuple], torch.Tensor]:
+        """Run tokens behind branches.
+
+        Parameters
+        ----------
+        steps
+            A branch, () at first, and the tokens to run behind it.
+
+        Returns
+        -------
+        branches, logits
+            What was reached, and the logits there [steps, vocabulary].
+        """
+        paths = [(*branch, *tokens) for branch, tokens in steps]
+        return paths, torch.stack(in_equal_batches(self._run, paths, self.rows))
+
+    def _run(self, paths: Sequence[tuple]) -> list[torch.Tensor]:
+        """Run paths of one length from the prefix on."""
+        ids = torch.tensor(paths, device=self.model.device)
+        types = dict.fromkeys(self.prefix.types, torch.zeros_like(ids))
+        places = self.prefix.place + torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        mask = ids.new_ones(len(ids), self.prefix.length + ids.shape[1])
+        return list(self.model(
+            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True,
+            past_key_values=self.prefix.branch(len(ids)), logits_to_keep=1, **types,
+        ).logits[:, -1])  # fmt: skip
+
+
 def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving each at least one after them.
 

@@ -185,6 +185,8 @@ class VideoModel(ABC):
         ranked = []
         for text, found in read:
             answer = parse(text, question.task)
+            if not isinstance(found, str) and not len(found.pairs):
+                found = f"no pair of labels has a probability of {least:g}"
             if isinstance(found, str):
                 spans = to_seconds(answer, clip, labels, end, unit)[:1]
                 alone = tuple(Moment(*span, np.nan, np.nan) for span in spans)

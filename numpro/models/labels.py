@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 
 from numpro.models.moments import Distribution
 
+WIDEST = 64  # branches of one question that are followed at once, the likeliest
 END = -1  # stands for every token that ends an answer
-Tree = dict[int, "Tree | int"]  # by token; a leaf is the index of a label
+LabelTree = dict[int, "LabelTree | int"]  # by token; a leaf is the index of a label
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class LabelTokens:
     """The tokens of labels in certain words: what stands before and between, and two trees."""
 
     before: list[int]
-    first: Tree
+    first: LabelTree
     between: list[int]
-    second: Tree
+    second: LabelTree
 
 
 def tokens_of_labels(
@@ -55,9 +56,9 @@ def tokens_of_labels(
     return LabelTokens(head, trees[0], middle, trees[1]) if all(trees) else None
 
 
-def _tree(paths: Sequence[Sequence[int]], unknown: int | None) -> Tree | None:
+def _tree(paths: Sequence[Sequence[int]], unknown: int | None) -> LabelTree | None:
     """Return the tree of labels' tokens; None where two cannot be told apart."""
-    root: Tree = {}
+    root: LabelTree = {}
     for index, path in enumerate(paths):
         node = root
         for token in path[:-1]:
@@ -77,7 +78,7 @@ class _Step:
     question: int
     branch: object
     tokens: list[int]
-    tree: Tree
+    tree: LabelTree
     mass: float = 1.0
     start: int | None = None  # the first label, once it is known
 
@@ -98,7 +99,8 @@ def distributions(
     ends
         Tokens that end an answer.
     least
-        A branch of less probability is not followed.
+        A branch of less probability is not followed, nor are more than `WIDEST` at once; 0
+        follows all.
     only_labels
         Share the probability at each token among those that go on with a label, for answers that
         are held to the form.
@@ -124,13 +126,18 @@ def distributions(
                 else:
                     more = [token], child, mass, step.start
                     following.append(_Step(step.question, branch, *more))
-        steps = following
+        steps = []
+        for question in range(len(starts) if least else 0):
+            here = sorted((s for s in following if s.question == question), key=lambda s: -s.mass)
+            steps += here[:WIDEST]
+            left_out[question] += sum(step.mass for step in here[WIDEST:])
+        steps = steps if least else following
     return [_distribution(*both) for both in zip(found, left_out, strict=True)]
 
 
 def _children(
     step: _Step, logits: torch.Tensor, ends: Collection[int], only_labels: bool
-) -> list[tuple[int, "Tree | int", float]]:
+) -> list[tuple[int, "LabelTree | int", float]]:
     """Return what may follow a node, with the probability of the whole path to it."""
     probabilities = logits.float().softmax(-1)
     masses = probabilities[[t for t in step.tree if t != END]].tolist()

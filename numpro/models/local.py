@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache, cached_property, partial
 from inspect import signature
 from itertools import groupby
+from os.path import commonprefix
 from typing import Self
 
 import numpy as np
@@ -26,6 +27,8 @@ from numpro.models.question import Question
 from numpro.models.sharing import (
     Copies,
     Prefix,
+    Tree,
+    attends_by_tree,
     common_prefix,
     decode,
     in_batches,
@@ -129,17 +132,25 @@ class LocalModel(VideoModel):
         """Return the regular expression of the language model's linear layers, for peft."""
         return LORA_TARGETS
 
-    @property
-    def bears_padding(self) -> bool:
-        """Whether a masked gap may stand before a question: all its layers attend to everything.
+    @cached_property
+    def takes_tree(self) -> bool:
+        """Whether what follows a video runs as one sequence behind it, without copies of it.
 
-        Sliding and linear layers take the gap for a part of the text. Their questions share a
-        video all the same, in batches of equal length.
+        All its layers must attend to everything, and its class and its attention must take a mask
+        of any shape, which is tried. Else questions share a video by copies of it, in batches of
+        equal length.
         """
-        text = self.model.config.get_text_config()
+        text, way = self.model.config.get_text_config(), self.model.config._attn_implementation
         kinds = getattr(text, "layer_types", None) or []
         sliding = getattr(text, "sliding_window", None) and not kinds
-        return not sliding and all(kind == "full_attention" for kind in kinds)
+        full = not sliding and all(kind == "full_attention" for kind in kinds)
+        return full and way in ("sdpa", "eager") and attends_by_tree(self.model)
+
+    def branches(self, prefix: Prefix, rows: int) -> Tree | Copies:
+        """Return what runs tokens behind a prefix: copies have as many rows at once."""
+        if self.takes_tree:
+            return Tree(self.model, prefix)
+        return Copies(self.model, prefix, rows)
 
     @property
     def ends(self) -> set[int]:
@@ -214,8 +225,8 @@ class LocalModel(VideoModel):
         """Answer questions about one video (see `VideoModel.respond`).
 
         The video and the words that all questions begin with are run once; the questions follow
-        as a left-padded batch, or in batches of equal length (`bears_padding`). A batch that does
-        not fit into memory is halved, and what does not fit alone is a `NoAnswer`.
+        as one sequence, or in batches of equal length (`takes_tree`). A batch that does not fit
+        into memory is halved, and what does not fit alone is a `NoAnswer`.
         """
         return self._respond(frames, prompts, max_new_tokens, lambda *_: "")[0]
 
@@ -227,11 +238,9 @@ class LocalModel(VideoModel):
         """Answer, and read the probabilities of labels (`VideoModel.respond_with_labels`)."""
         words = cache(partial(tokens_of_labels, self.tokenizer, form.texts))
 
-        def read(prefix: Prefix, batch: list, answers: list[list[int]], texts: list[str]) -> list:
-            rows = zip(batch, answers, texts, strict=True)
-            found: list = [self._start(form, words, *row) for row in rows]
+        def read(branches: Tree | Copies, *rows: list) -> list:
+            found = [self._start(form, words, *row) for row in zip(*rows, strict=True)]
             starts = [(row, one) for row, one in enumerate(found) if not isinstance(one, str)]
-            branches = Copies(self.model, prefix, self.batch_size)
             limits = self.ends, least, self.constrained
             read = distributions(branches, [one for _, one in starts], *limits)
             for (row, _), one in zip(starts, read, strict=True):
@@ -241,25 +250,29 @@ class LocalModel(VideoModel):
         texts, found = self._respond(frames, prompts, max_new_tokens, read)
         return list(zip(texts, found, strict=True))
 
-    def _start(self, form, words, question, answer, text) -> tuple | str:
+    def _start(self, form, words, branch, question, answer, text) -> tuple | str:
         """Return where the labels of an answer begin, for `distributions`; else the reason."""
         if isinstance(text, NoAnswer):
             return text.reason
-        around, pair = form.words_of(parse_moment(str(text)))
+        around, pair = form.words_of(parse_moment(text.rpartition(_THOUGHT[1])[2]))
         labels = words(around)
         if labels is None:
             return f"the tokenizer of {self.name!r} does not keep numbers apart from words"
-        before = labels.before
+        before, end = labels.before, self.tokenizer.convert_tokens_to_ids(_THOUGHT[1])
         written = self.encode(pair[0].join(around[:2]) + pair[1] + around[2])[len(before) :]
         if answer[-len(written) :] == written:  # what the model wrote before, such as a thought
             before = answer[: -len(written)]
-        return (), question + before, labels
+        elif end in answer:
+            before = answer[: answer.index(end) + 1] + before
+        whole = question + before
+        run = min(len(commonprefix([whole, question + answer])), len(branch), len(whole) - 1)
+        return branch[:run], whole[run:], labels
 
     @torch.inference_mode()
     def _respond(
         self, frames: np.ndarray, prompts: list[Prompt], most: int, more: Callable
     ) -> tuple[list[str], list]:
-        """Answer questions; `more` of a batch (prefix, questions, answers, texts) stands beside."""
+        """Answer questions; what `more` gives of a batch stands beside each text."""
         if not prompts:
             return [], []
         self.take_frames(frames, prompts[0])
@@ -272,15 +285,15 @@ class LocalModel(VideoModel):
 
         def generate(batch: list[list[int]]) -> list[tuple]:
             constraint = form and form.start(len(batch))
-            limits = most, self.ends, self.pad
-            answers = decode(self.model, prefix, batch, *limits, constraint)
-            texts = [self.answer_text(ids, thinking, most) for ids in answers]
-            beside = more(prefix, batch, answers, texts) or texts
+            with self.branches(prefix, len(batch)) as branches:
+                answers, reached = decode(branches, batch, most, self.ends, constraint)
+                texts = [self.answer_text(ids, thinking, most) for ids in answers]
+                beside = more(branches, reached, batch, answers, texts) or texts
             self.usage["answer_tokens"] += sum(map(len, answers))
             return list(zip(texts, beside, strict=True))
 
         thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
-        batches = in_batches if self.bears_padding else in_equal_batches
+        batches = in_batches if self.takes_tree else in_equal_batches
         pairs = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)

@@ -7,7 +7,8 @@ import torch
 from numpro.models import Question, expected_ious, keep_distinct, load_model
 from numpro.models.base import VideoModel
 from numpro.prompting import parse_moment
-from numpro.spans import temporal_iou
+from numpro.prompting.labels import label_form
+from numpro.spans import temporal_iou, to_seconds
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,67 @@ def test_labels_that_are_no_numbers_give_one_moment_and_the_reason(model, clip, 
     (ranked,) = model.moments(clip, queries[:1], time_encoding="text-clock")
     assert "no plain numbers" in ranked.reason or ranked.reason == ranked.answer.reason
     assert len(ranked.moments) <= 1
+
+
+LABELED = {"none": None, "text-index": None, "overlay-sparse": None, "bar": None,
+           "hundredths": None, "overlay-index": 98}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", LABELED)
+def test_every_encoding_whose_labels_are_numbers_is_ranked(encoding, model, clip, queries):
+    first = LABELED[encoding]
+    labels = None if first is None else [first + place for place in range(len(clip))]
+    how = {"time_encoding": encoding}
+    (ranked,) = model.moments(clip, queries[:1], labels=labels, least=1e-6, **how)
+    assert ranked.reason is None and len(ranked.moments) > 1
+    form = label_form(encoding, len(clip), labels, clip.duration)
+    words, _ = form.words_of(ranked.answer)
+    index = int(ranked.probabilities.argmax())
+    pair = [form.texts[form.values.index(label)] for label in ranked.labels[index]]
+    wanted = by_hand(model, clip, queries[0], words, pair, labels, **how)
+    assert ranked.probabilities[index] == pytest.approx(wanted, rel=1e-3)
+    unit, _ = model.answer_unit(Question(**how), len(clip), labels)
+    said = parse_moment("".join([words[0], pair[0], words[1], pair[1], words[2]]))
+    assert to_seconds(said, clip, labels, unit=unit) == (tuple(ranked.spans[index]),)
+
+
+def test_the_tree_and_copies_give_the_same(model, clip, queries, monkeypatch):
+    assert model.takes_tree
+    tree = model.moments(clip, queries)
+    monkeypatch.setattr(model, "takes_tree", False)
+    for one, other in zip(tree, model.moments(clip, queries), strict=True):
+        assert one.answer == other.answer and np.array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-3)
+
+
+def test_answers_that_are_held_to_the_form_share_all_probability_among_labels(
+    model, clip, queries, monkeypatch
+):
+    monkeypatch.setattr(model, "constrained", True)
+    for ranked in model.moments(clip, queries, least=0, template="{query}?"):
+        assert ranked.probabilities.sum() > 0.5 and ranked.reason is None
+
+
+def test_seconds_are_ranked_to_a_tenth(model, clip, queries, monkeypatch):
+    monkeypatch.setattr(model, "constrained", True)
+    (ranked,) = model.moments(clip, queries[:1], time_encoding="text-seconds")
+    assert ranked.answer.unit == "second" and ranked.reason is None
+    assert len(ranked.labels) > 3 and np.array_equal(ranked.labels, ranked.labels.round(1))
+    assert np.array_equal(ranked.spans, np.minimum(ranked.labels, clip.duration))
+
+
+def test_where_no_pair_is_likely_the_answer_stands_alone_with_the_reason(model, clip, queries):
+    (ranked,) = model.moments(clip, queries[:1], least=0.5, template="{whole}Say yes to {query}.")
+    assert ranked.reason == "no pair of labels has a probability of 0.5"
+    assert len(ranked.moments) == len(ranked.answer.spans[:1])
+
+
+def test_an_answer_that_cannot_be_read_is_ranked_in_the_form_that_is_asked_for(
+    model, clip, queries, monkeypatch
+):
+    monkeypatch.setattr(model, "answer_text", lambda *_: "I see no such thing.")
+    (ranked,) = model.moments(clip, queries[:1], least=1e-6)
+    assert ranked.answer.reason and ranked.answer.text == "I see no such thing."
+    pair = [f"{label:g}" for label in ranked.labels[int(ranked.probabilities.argmax())]]
+    wanted = by_hand(model, clip, queries[0], ("From Frame ", " to Frame ", "."), pair)
+    assert ranked.probabilities.max() == pytest.approx(wanted, rel=1e-3)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from numpro.models.moments import Distribution
 
-WIDEST = 64  # branches of one question that are followed at once, the likeliest
+WIDEST = 32  # branches of one question that are followed at once, the likeliest
 END = -1  # stands for every token that ends an answer
 LabelTree = dict[int, "LabelTree | int"]  # by token; a leaf is the index of a label
 

@@ -135,8 +135,8 @@ def test_every_encoding_whose_labels_are_numbers_is_ranked(encoding, model, clip
     wanted = by_hand(model, clip, queries[0], words, pair, labels, **how)
     assert ranked.probabilities[index] == pytest.approx(wanted, rel=1e-3)
     unit, _ = model.answer_unit(Question(**how), len(clip), labels)
-    said = parse_moment("".join([words[0], pair[0], words[1], pair[1], words[2]]))
-    assert to_seconds(said, clip, labels, unit=unit) == (tuple(ranked.spans[index]),)
+    written = parse_moment("".join([words[0], pair[0], words[1], pair[1], words[2]]))
+    assert to_seconds(written, clip, labels, unit=unit) == (tuple(ranked.spans[index]),)
 
 
 def test_the_tree_and_copies_give_the_same(model, clip, queries, monkeypatch):

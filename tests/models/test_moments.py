@@ -148,6 +148,45 @@ def test_the_tree_and_copies_give_the_same(model, clip, queries, monkeypatch):
         np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("attention", "tree"), [("eager", True), ("flash_attention_2", False)])
+def test_flash_attention_takes_no_mask_and_keeps_copies(attention, tree, clip, longva, queries):
+    pages, wanted = clip.select(range(3)), longva.answer(clip.select(range(3)), queries)
+    assert longva.takes_tree
+    del longva.takes_tree
+    if attention == "eager":
+        longva.model.set_attn_implementation(attention)
+        assert longva.answer(pages, queries) == wanted
+    longva.model.config._attn_implementation = attention
+    assert longva.takes_tree == tree
+
+
+def test_a_class_that_does_not_take_the_mask_as_it_is_keeps_copies(longva, clip, queries):
+    def causal(module, args, given):
+        if getattr(given.get("attention_mask"), "ndim", 0) == 4:
+            return args, given | {"attention_mask": None}
+
+    pages = clip.select(range(3))
+    wanted = longva.answer(pages, queries)
+    del longva.takes_tree
+    longva.model.register_forward_pre_hook(causal, with_kwargs=True)
+    assert longva.answer(pages, queries) == wanted and not longva.takes_tree
+
+
+def test_what_the_form_forces_is_not_decoded(model, clip, queries, monkeypatch):
+    monkeypatch.setattr(model, "constrained", True)
+    assert model.takes_tree
+    answers, runs = [], []
+    for tree in (True, False):
+        monkeypatch.setattr(model, "takes_tree", tree)
+        steps = []
+        hook = model.model.register_forward_hook(lambda *given, steps=steps: steps.append(given[0]))
+        answers += model.answer(clip, queries[:1])
+        hook.remove()
+        runs.append(len(steps))
+    assert answers[0] == answers[1] and answers[0].spans
+    assert runs[0] <= runs[1] - 2, "the spaces before both numbers"
+
+
 def test_answers_that_are_held_to_the_form_share_all_probability_among_labels(
     model, clip, queries, monkeypatch
 ):

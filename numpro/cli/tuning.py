@@ -64,6 +64,7 @@ _PRESETS = click.Choice(tuple(PRESETS))
 @base.dataset_options("train")
 @base.model
 @base.time_encoding
+@base.max_tokens
 @click.option("--fps", type=float, help="Frames a second [the preset's].")
 @click.option("--preset", type=_PRESETS, default="laptop", help="Batch, epochs and so on.")
 @click.option("--steps", type=POSITIVE, help="Optimiser steps, if not the preset's.")

@@ -26,7 +26,7 @@ from numpro.numbers import disturb
 from numpro.prompting import HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import Labels, highlight_scores, to_seconds
-from numpro.video import Clip, ClipCache, Request, Sampling, VideoError, read_many
+from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
 from numpro.video.workers import LIMIT
 
 _FAILING = 3  # videos, from the first on: then it is no one video's fault
@@ -109,6 +109,8 @@ def predict(
     Exception
         What asking about the first videos raised, when it did for all or three of them. Where one
         could be asked about, what another raises is the reason in its rows.
+    SamplingError
+        At the end, when no video can be read as asked (its rate or size takes too much).
     """
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
@@ -136,6 +138,7 @@ class _Session:
         self.queries, self.failed, self.about = 0, 0, {}
         self.raised: list[Exception] = []
         self.works = False  # a video could be asked about
+        self.refused: list[SamplingError] = []
         self.began, self.usage_before = time.monotonic(), dict(model.usage)
 
     def run(self, videos: Sequence[VideoQueries], about: dict) -> list[dict]:
@@ -170,6 +173,7 @@ class _Session:
         requests = [Request(video.path, sampling) for video, _ in todo]
         clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
+        self.works = first > 0  # with this configuration
         title = f"{self.model.name} {self.question.time_encoding}"
         hidden = None if how.progress is None else not how.progress
         bar = tqdm(desc=title, unit="query", disable=hidden, initial=first, total=total)
@@ -194,6 +198,8 @@ class _Session:
                 bar.set_postfix_str(self._progress(), refresh=False)
                 bar.update(len(doubtful))
                 doubtful.clear()
+        if len(self.refused) == len(todo) and not self.works:
+            raise self.refused[0]
 
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
         """Return the rows of one video; what it raises is their reason, and stops no other."""
@@ -212,6 +218,7 @@ class _Session:
         """Yield the rows of one video."""
         task = self.question.task
         if isinstance(clip, VideoError):
+            self.refused += [clip] if isinstance(clip, SamplingError) else []
             yield from (_row(video, q, task, "", f"video: {clip}") for q in queries)
             return
         notices = list(clip.source["warnings"])

@@ -42,6 +42,7 @@ class Convention(NamedTuple):
     above: bool = False  # R@t counts IoU > t, else IoU >= t
     single: bool = False  # in 32-bit numbers
     instant: float = 0.0  # the IoU of a span of no length with itself
+    detection: bool = False  # the project also scores all windows as detections, by their mAP
     fault: str = ""  # what the project does wrong, and what becomes of it here
 
 

@@ -9,6 +9,7 @@ from numpro.metrics import baselines
 from numpro.metrics.bootstrap import score_table
 from numpro.metrics.conventions import CONVENTIONS, convention_scores, differences
 from numpro.metrics.moment_retrieval import THRESHOLDS
+from numpro.metrics.official import detection_values
 from numpro.metrics.read import Queries, read_queries, read_truth
 from numpro.metrics.span_sets import Spans
 from numpro.paths import resolve
@@ -85,6 +86,14 @@ def _scored(queries: Queries, convention: str, step: float | None) -> dict:
     return found | {"reasons": dict(queries.table.found[rule.reader].reasons.most_common())}
 
 
+def _average_precision(queries: Queries, convention: str, spans: Spans) -> float:
+    """Return the mAP over IoU 0.50 to 0.95, in percent, of windows in the order of their scores."""
+    scores = np.array(queries.table.found[CONVENTIONS[convention].reader].scores)
+    windows = np.split(np.column_stack([spans.ends, scores]), spans.starts_at[1:])
+    true = np.split(queries.true.ends, queries.true.starts_at[1:])
+    return float(100 * detection_values(windows, true)["full"][:, 0].mean())
+
+
 def _compared(queries: Queries, step: float | None) -> list[dict]:
     """Return the scores of every convention, and how many queries it scores unlike numpro's."""
     rows, usual = [], None
@@ -99,6 +108,8 @@ def _compared(queries: Queries, step: float | None) -> list[dict]:
         values = np.column_stack(list(columns.values())).astype(float)
         usual = values if name == "numpro" else usual
         row |= dict(zip(columns, (100 * values.mean(axis=0)).tolist(), strict=True)) | areas
+        if CONVENTIONS[name].detection and (queries.true.counts > 1).any():
+            row["mAP"] = _average_precision(queries, name, spans)
         row["unparsed"] = int((spans.counts == 0).sum())
         if usual is not None:
             row["changed"] = int((np.abs(values - usual) > 1e-6).any(axis=1).sum())
@@ -110,10 +121,11 @@ def _compared(queries: Queries, step: float | None) -> list[dict]:
 def convention_cells(rows: Sequence[dict]) -> list[list[str]]:
     """Return the head and the rows of a table of ``conventions``, as text.
 
-    The last columns are the answers that could not be read, and how many queries score otherwise
+    There is a column mAP where a query has several true spans, for projects that have it. The last
+    columns are the answers that could not be read, and how many queries score otherwise
     than by numpro's rule.
     """
-    names = ["mIoU", *(f"R@{t:g}" for t in THRESHOLDS)]
+    names = ["mIoU", *(f"R@{t:g}" for t in THRESHOLDS)] + ["mAP"] * any("mAP" in r for r in rows)
     cells = [["convention", *names, "unparsed", "changed"]]
     for row in rows:
         values = [f"{row[name]:.2f}" if name in row else "-" for name in names]
@@ -166,7 +178,8 @@ def evaluate_moment_predictions(
         with `label_seconds`. With `train`, ``train``: of how many queries (``of``) the ``n`` whose
         videos have a known duration were fitted on.
 
-        With "all" instead ``conventions``: for each its ``unparsed`` and scores without intervals,
+        With "all" instead ``conventions``: for each its ``unparsed`` and scores without intervals
+        (``mAP`` too, where a project has it and a query has several true spans),
         in how many queries it scores otherwise than numpro (``changed``), in words what it
         ``differs`` in, and what it ``needs`` if it cannot be had.
 

@@ -94,13 +94,15 @@ class Found:
 
     def __init__(self):
         self.ends, self.counts, self.units = array("d"), array("q"), array("b")
+        self.scores = array("d")  # of each span; where it has none, 1, 1/2, 1/3, ...
         self.reasons = Counter()  # the kinds of reasons why there are none
 
     def add(self, spans: Sequence, unit: str = "second", reason: str | None = None) -> None:
         """Add the spans of the next row, an open end being None, or the reason for having none."""
-        for start, end, *_ in spans:
+        for place, (start, end, *score) in enumerate(spans, 1):
             self.ends.append(start)
             self.ends.append(np.inf if end is None else end)
+            self.scores.append(score[0] if score else 1 / place)
         self.counts.append(len(spans))
         self.units.append(UNITS.index(unit))
         if not spans and reason:

@@ -98,7 +98,7 @@ class VideoModel(ABC):
 
     def answer(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
-        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+        labels: Labels = None, **changes,
     ) -> list[MomentAnswer] | list[HighlightAnswer]:  # fmt: skip
         """Ask when something happens in a clip.
 
@@ -112,10 +112,8 @@ class VideoModel(ABC):
             How the question is put; by default as published.
         labels
             The numbers to use instead of 0..T-1.
-        max_new_tokens
-            Where a response is cut; default: `answer_tokens`.
         **changes
-            Single fields of the question, such as ``task`` or ``time_encoding``.
+            Single fields of the question, such as ``task`` or ``max_new_tokens``.
 
         Returns
         -------
@@ -131,9 +129,8 @@ class VideoModel(ABC):
         frames, prompts = self.prepare(clip, queries, question, labels)
         if not prompts:
             return []
-        most = max_new_tokens or question.max_new_tokens
-        most = most or answer_tokens(question.task, len(frames))
-        return [parse(text, question.task) for text in self.respond(frames, prompts, most)]
+        responses = self.respond(frames, prompts, answer_tokens(question, len(frames)))
+        return [read_response(response, question.task) for response in responses]
 
     def moments(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
@@ -177,14 +174,14 @@ class VideoModel(ABC):
         unit, labels = self.answer_unit(question, len(clip), labels)
         encoding = self.resolve_encoding(question.time_encoding)
         form = label_form(encoding, len(clip), labels, clip.duration)
-        most = question.max_new_tokens or answer_tokens(question.task, len(frames))
+        most = answer_tokens(question, len(frames))
         if isinstance(form, str):
             read = [(text, form) for text in self.respond(frames, prompts, most)]
         else:
             read = self.respond_with_labels(frames, prompts, most, form, least)
         ranked = []
         for text, found in read:
-            answer = parse(text, question.task)
+            answer = read_response(text, question.task)
             if not isinstance(found, str) and not len(found.pairs):
                 found = f"no pair of labels has a probability of {least:g}"
             if isinstance(found, str):
@@ -289,7 +286,8 @@ class VideoModel(ABC):
         """
         task, style = question.task, question.style
         encoding = self.resolve_encoding(question.time_encoding)
-        for line in differences_from_training(self.notes, question, clip.seconds):
+        sampled = clip.seconds, clip.source.get("origin")
+        for line in differences_from_training(self.notes, question, *sampled):
             warnings.warn(f"adapter {self.adapter} {line}", stacklevel=3)
         template = question.template or self.notes.get("templates", {}).get(task)
         color = style.color if isinstance(style.color, str) else "small"
@@ -306,23 +304,24 @@ class VideoModel(ABC):
         return number_frames(clip.frames, style=style, labels=labels), prompts
 
 
-def parse(response: str, task: str) -> MomentAnswer | HighlightAnswer:
-    """Read a response of `VideoModel.respond` as an answer."""
-    read = parse_moment if task == "moment_retrieval" else parse_highlights
-    if isinstance(response, NoAnswer):
-        return replace(read(""), text="", reason=response.reason)
-    return read(str(response), cut=getattr(response, "tokens", None))
-
-
-def answer_tokens(task: str, frames: int) -> int:
-    """Return where an answer is cut: highlights may name every frame, with a score.
+def answer_tokens(question: Question, frames: int) -> int:
+    """Return where an answer is cut by default: highlights may name every frame, with a score.
 
     Examples
     --------
-    >>> answer_tokens("moment_retrieval", 75), answer_tokens("highlight_detection", 75)
+    >>> answer_tokens(Question(), 75), answer_tokens(Question("highlight_detection"), 75)
     (32, 900)
     """
-    return 32 if task == "moment_retrieval" else max(256, 12 * frames)
+    usual = 32 if question.task == "moment_retrieval" else max(256, 12 * frames)
+    return question.max_new_tokens or usual
+
+
+def read_response(response: str, task: str) -> MomentAnswer | HighlightAnswer:
+    """Return what a response says, by its task; see `VideoModel.respond` for what it may be."""
+    parse = parse_moment if task == "moment_retrieval" else parse_highlights
+    if isinstance(response, NoAnswer):
+        return replace(parse(""), text="", reason=response.reason)
+    return parse(str(response), cut=getattr(response, "tokens", None))
 
 
 def refuse_unknown(cls: type, options: Iterable[str], known: Iterable[str]) -> None:

@@ -82,7 +82,8 @@ def predict_cost(
     most
         How many tokens an answer may have.
     """
-    prompts_ids, shared = model.encode_prompts(frames.shape, prompts)
+    encoded, shared = model.encode_prompts(frames.shape, prompts)
+    prompts_ids = [ids for ids in encoded if ids]  # those that fit
     images = sum(map(model.is_visual, prompts_ids[0]))
     batch = max(1, min(model.batch_size, len(prompts_ids)))
     if not model.takes_tree:  # only questions of one length are answered at once, with copies

@@ -1,9 +1,12 @@
 """The files of a checkpoint or adapter: where they lie, a hash of the weights, the notes."""
 
+import ctypes
 import hashlib
 import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,11 +52,58 @@ def need_file(folder: str, *names: str) -> None:
         )
 
 
-def need_template(folder: str, template: object) -> None:
-    """Raise a ValueError when a checkpoint has no chat template."""
+def need_template(folder: str, template: str | None) -> None:
+    """Raise a ValueError when a checkpoint has no chat template, or one that could take for ever.
+
+    A power of large numbers is the one step of a template that nothing can stop.
+    """
+    from jinja2 import Environment
+
     if not template:
         lacks = "it lacks chat_template.jinja; copy it from the base checkpoint"
         raise ValueError(f"{folder} has no chat template, so it cannot be asked: {lacks}")
+    if any(text == "**" and kind == "operator" for _, kind, text in Environment().lex(template)):
+        raise ValueError(f"{_template_file(folder)} takes a power (**), which no chat needs")
+
+
+def _template_file(folder: str) -> str:
+    names = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return next(filter(None, (find_file(folder, name) for name in names)), folder)
+
+
+def render_chat(folder: str, tokenizer: Any, turn: Any, limit: float = 10.0, **options) -> str:
+    """Return the chat of one turn by a checkpoint's template, which comes from whoever made it.
+
+    Parameters
+    ----------
+    folder, tokenizer
+        The checkpoint, and its tokenizer.
+    turn
+        What the user says.
+    limit
+        Seconds that rendering may take.
+    **options
+        As ``apply_chat_template`` takes them.
+
+    Raises
+    ------
+    ValueError
+        When it takes longer, naming the file.
+    """
+    late = type("_Late", (Exception,), {})
+    thread, stop = ctypes.c_ulong(threading.get_ident()), ctypes.pythonapi.PyThreadState_SetAsyncExc
+    timer = threading.Timer(limit, stop, (thread, ctypes.py_object(late)))
+    timer.daemon, messages = True, [{"role": "user", "content": turn}]
+    try:
+        timer.start()
+        try:
+            return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        finally:
+            timer.cancel()
+            timer.join()  # what it has raised is raised here
+    except late:
+        reason = f"not rendered within {limit:g} s, does it loop? Take the base checkpoint's"
+        raise ValueError(f"{_template_file(folder)}: the chat template was {reason}") from None
 
 
 def read_json(path: Path) -> dict:

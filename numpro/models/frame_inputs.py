@@ -19,7 +19,7 @@ from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin  # fmt: 
 from transformers.utils.chat_template_utils import _get_template_variables
 from transformers.video_utils import make_batched_metadata
 
-from numpro.models.files import FACTS
+from numpro.models.files import FACTS, render_chat
 from numpro.models.frame_times import count_frames, describe_times, to_number
 from numpro.models.processing import PooledFrames, arrange_arguments, refuse_unknown_arguments
 from numpro.models.run_tokenizer import RunTokenizer
@@ -76,10 +76,8 @@ class FrameInputs:
     # --- the chat ---------------------------------------------------------------------------------
 
     def _render(self, turn: list[dict], answer: bool = True) -> str:
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": turn}], chat_template=self.processor.chat_template,
-            tokenize=False, add_generation_prompt=answer, **self.template_kwargs,
-        )  # fmt: skip
+        how = {"chat_template": self.processor.chat_template, "add_generation_prompt": answer}
+        return render_chat(self.name, self.tokenizer, turn, **how, **self.template_kwargs)
 
     def chat(self, count: int, prompt: Prompt) -> str:
         """Return the checkpoint's chat about `count` frames, up to where the answer begins."""

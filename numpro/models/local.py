@@ -205,20 +205,26 @@ class LocalModel(VideoModel):
 
     def encode_prompts(
         self, shape: tuple[int, ...], prompts: Sequence[Prompt]
-    ) -> tuple[list[list[int]], int]:
+    ) -> tuple[list[list[int] | NoAnswer], int]:
         """Return the tokens of prompts about the same frames, and how many of them are run once.
+
+        A prompt longer than the context of the model, by its configuration, is a `NoAnswer`.
 
         Raises
         ------
         ValueError
-            For a prompt that is longer than the context of the model, by its configuration.
+            When all of them are longer.
         """
         prompts_ids = [self.prompt_ids(shape, prompt) for prompt in prompts]
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if context and (length := max(map(len, prompts_ids))) > context:
-            remedy = "take fewer or smaller frames, or ask a shorter question"
-            raise ValueError(f"a prompt of {length} tokens, {self.name} takes {context}: {remedy}")
-        return prompts_ids, common_prefix(prompts_ids)
+        for place, ids in enumerate(prompts_ids):
+            if context and len(ids) > context:
+                remedy = "take fewer or smaller frames, or ask a shorter question"
+                excess = f"a prompt of {len(ids)} tokens, {self.name} takes {context}: {remedy}"
+                prompts_ids[place] = NoAnswer(excess)
+        if not (fitting := [ids for ids in prompts_ids if ids]):
+            raise ValueError(prompts_ids[0].reason)
+        return prompts_ids, common_prefix(fitting)
 
     @fit_threads
     def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
@@ -226,9 +232,10 @@ class LocalModel(VideoModel):
 
         The video and the words that all questions begin with are run once; the questions follow
         as one sequence, or in batches of equal length (`takes_tree`). A batch that does not fit
-        into memory is halved, and what does not fit alone is a `NoAnswer`.
+        into memory is halved. What does not fit alone, there or into the context, is a `NoAnswer`.
         """
-        return self._respond(frames, prompts, max_new_tokens, lambda *_: "")[0]
+        read = self._respond(frames, prompts, max_new_tokens, lambda *_: "")
+        return [text for text, _ in read]
 
     @fit_threads
     def respond_with_labels(
@@ -247,8 +254,7 @@ class LocalModel(VideoModel):
                 found[row] = one
             return found
 
-        texts, found = self._respond(frames, prompts, max_new_tokens, read)
-        return list(zip(texts, found, strict=True))
+        return self._respond(frames, prompts, max_new_tokens, read)
 
     def _start(self, form, words, branch, question, answer, text) -> tuple | str:
         """Return where the labels of an answer begin, for `distributions`; else the reason."""
@@ -271,41 +277,42 @@ class LocalModel(VideoModel):
     @torch.inference_mode()
     def _respond(
         self, frames: np.ndarray, prompts: list[Prompt], most: int, more: Callable
-    ) -> tuple[list[str], list]:
+    ) -> list[tuple]:
         """Answer questions; what `more` gives of a batch stands beside each text."""
         if not prompts:
-            return [], []
+            return []
         self.take_frames(frames, prompts[0])
-        prompts_ids, shared = self.encode_prompts(frames.shape, prompts)
-        start = prompts_ids[0][:shared]
-        prefix = in_batches(lambda _: [self.prefill(start, frames, prompts[0])], [0], 1)[0]
-        if isinstance(prefix, NoAnswer):
-            return [prefix] * len(prompts), [prefix.reason] * len(prompts)
+        encoded, shared = self.encode_prompts(frames.shape, prompts)
+        prompts_ids = [ids for ids in encoded if ids]
+        start, first = prompts_ids[0][:shared], prompts[encoded.index(prompts_ids[0])]
+        prefix = in_batches(lambda _: [self.prefill(start, frames, first)], [0], 1)[0]
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
         def generate(batch: list[list[int]]) -> list[tuple]:
+            if isinstance(prefix, NoAnswer):
+                return [prefix] * len(batch)
             constraint = form and form.start(len(batch))
             with self.branches(prefix, len(batch)) as branches:
                 answers, reached = decode(branches, batch, most, self.ends, constraint)
-                texts = [self.answer_text(ids, thinking, most) for ids in answers]
+                texts = [self.answer_text(ids, prompts_ids[0], most) for ids in answers]
                 beside = more(branches, reached, batch, answers, texts) or texts
             self.usage["answer_tokens"] += sum(map(len, answers))
             return list(zip(texts, beside, strict=True))
 
-        thinking = self.tokenizer.decode(prompts_ids[0][-8:]).rstrip().endswith(_THOUGHT[0])
         batches = in_batches if self.takes_tree else in_equal_batches
-        pairs = batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size)
+        found = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        pairs = [(one, one.reason) if isinstance(one, NoAnswer) else one for one in pairs]
-        return tuple(map(list, zip(*pairs, strict=True)))
+        rows = [next(found) if ids else ids for ids in encoded]
+        return [(row, row.reason) if isinstance(row, NoAnswer) else row for row in rows]
 
-    def answer_text(self, ids: list[int], thinking: bool, most: int) -> str:
+    def answer_text(self, ids: list[int], prompt_ids: list[int], most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
 
-        `thinking` tells that the prompt ends in the beginning of a thought. An answer of `most`
-        tokens was cut: it is a `CutResponse`.
+        The thought may begin at the end of the prompt. An answer of `most` tokens was cut: it is
+        a `CutResponse`.
         """
+        thinking = self.tokenizer.decode(prompt_ids[-8:]).rstrip().endswith(_THOUGHT[0])
         whole, cut = self.tokenizer.decode(ids), len(ids) == most
         if (thinking or _THOUGHT[0] in whole) and _THOUGHT[1] not in whole:
             advice = "give template_kwargs (enable_thinking: false) or more tokens"
@@ -322,18 +329,11 @@ class LocalModel(VideoModel):
         vocabulary = self.model.config.get_text_config().vocab_size
         return form_reader(self.tokenizer, vocabulary, self.ends)
 
-    def respond_singly(
-        self, frames: np.ndarray, prompts: Sequence[Prompt], max_new_tokens: int
-    ) -> list[str]:
-        """Answer each question with the whole video run anew: the plain way, for comparison."""
-        return [self.respond(frames, [prompt], max_new_tokens)[0] for prompt in prompts]
-
     def cost(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
-        labels: Labels = None, max_new_tokens: int | None = None, **changes,
+        labels: Labels = None, **changes,
     ) -> Cost:  # fmt: skip
         """Tell what `answer` with the same arguments will need, without running the model."""
         question = replace(question or Question(), **changes)
-        most = max_new_tokens or question.max_new_tokens
-        most = most or answer_tokens(question.task, len(clip))
-        return predict_cost(self, *self.prepare(clip, queries, question, labels), most)
+        prepared = self.prepare(clip, queries, question, labels)
+        return predict_cost(self, *prepared, answer_tokens(question, len(clip)))

@@ -37,7 +37,7 @@ class Question:
 
 
 def differences_from_training(
-    notes: dict, question: Question, seconds: Sequence[float]
+    notes: dict, question: Question, seconds: Sequence[float], origin: str | None = None
 ) -> list[str]:
     """Say in what a question differs from those an adapter was trained on.
 
@@ -50,6 +50,8 @@ def differences_from_training(
     seconds
         Of the frames. A single one has no rate, and a video thinned to the most frames that
         training took has a rate of its own.
+    origin
+        What their second 0 is (`numpro.read_clip`), where that is known.
 
     Examples
     --------
@@ -64,6 +66,10 @@ def differences_from_training(
     drawn, style = notes.get("style"), question.style.as_dict()
     if drawn and trained == now == "overlay-index" and drawn != style:
         differences.append(f"was trained with numbers {drawn}, it is asked with {style}")
+    zero = notes.get("origin")
+    if zero and origin and zero != origin:
+        clocks = f"on the clock of origin {zero!r}, it is asked on that of {origin!r}"
+        differences.append(f"was trained {clocks}")
     rate = notes.get("fps" if question.task == "moment_retrieval" else "highlight_fps")
     if rate and 1 < len(seconds) < (notes.get("max_frames") or 240):
         fps = (len(seconds) - 1) / (seconds[-1] - seconds[0])

@@ -3,9 +3,11 @@
 import html
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -16,10 +18,10 @@ _NO_WORDS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
 
 
 class _Bounded:
-    """The body of a reply, up to a size and a time."""
+    """The body of a reply, up to a size."""
 
-    def __init__(self, stream: Any, request: Any, end: float, late: type[Exception]):
-        self.stream, self.request, self.end, self.late = stream, request, end, late
+    def __init__(self, stream: Any, request: Any):
+        self.stream, self.request = stream, request
 
     def __iter__(self) -> Iterator[bytes]:
         from openai import APIError
@@ -29,8 +31,6 @@ class _Bounded:
             size += len(chunk)
             if size > _LARGEST:
                 raise APIError(f"larger than {_LARGEST:,} bytes", self.request, body=None)
-            if time.monotonic() > self.end:
-                raise self.late("the whole reply took too long", request=self.request)
             yield chunk
 
     def close(self) -> None:
@@ -54,15 +54,26 @@ def bounded_client(timeout: float) -> Any:
     httpx = import_module(base.__mro__[1].__module__.partition(".")[0])  # httpx or its successor
     stream = type("Bounded", (_Bounded, httpx.SyncByteStream), {})
 
+    here = threading.local()  # a request is sent, and its reply read, in one thread
+
     def begin(request: Any) -> None:
-        request.extensions["end"] = time.monotonic() + timeout
+        here.end = request.extensions.setdefault("end", time.monotonic() + timeout)
+        request.extensions["trace"] = bound_reads
+
+    def bound_reads(event: str, facts: dict) -> None:
+        """Let a new connection wait for bytes, of the headers or the body, until the end only."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            stream = facts["return_value"]
+            stream.read = partial(read_until_end, stream.read)
+
+    def read_until_end(read: Callable, most: int, timeout: float) -> bytes:
+        return read(most, min(timeout, max(1e-6, here.end - time.monotonic())))
 
     def check(response: Any) -> None:
         request, packed = response.request, response.headers.get("content-encoding", "identity")
         if packed != "identity":  # it might be endless inside
             raise openai.APIError(f"packed ({packed}), which was not asked for", request, body=None)
-        end = request.extensions["end"]
-        response.stream = stream(response.stream, request, end, httpx.ReadTimeout)
+        response.stream = stream(response.stream, request)
         _mark(response)
 
     hooks = {"request": [begin], "response": [check]}

@@ -47,7 +47,7 @@ def _row_by_row(table: re.Match) -> str:
     names, *rows = ([cell.strip() for cell in line.strip(" |").split("|")] for line in lines)
     if any(name[:1].isdigit() for name in names):  # they name no columns
         return table[0]
-    return ". ".join("; ".join(map(": ".join, zip(names, row, strict=False))) for row in rows)
+    return " . ".join("; ".join(map(": ".join, zip(names, row, strict=False))) for row in rows)
 
 
 def _decimal(match: re.Match) -> str:

@@ -5,24 +5,23 @@ that keeps its weights: a few rows of them, not a square as long as the video.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from numpro.models import Question
-from numpro.models.base import answer_tokens
+from numpro.models.base import answer_tokens, read_response
 from numpro.models.local import LocalModel
 from numpro.models.sharing import Prefix, decode
 from numpro.models.threads import fit_threads
-from numpro.prompting import parse_moment
 from numpro.spans import Span, labels_to_seconds, to_seconds
 from numpro.video import Clip
 
 
 def frame_attention(
     model: LocalModel, clip: Clip, query: str, question: Question = Question(),
-    layer: int | None = None, labels: Sequence[int] | None = None,
-    max_new_tokens: int | None = None,
+    layer: int | None = None, labels: Sequence[int] | None = None, **changes,
 ) -> tuple[list[str], np.ndarray]:  # fmt: skip
     """Measure how much attention each frame gets while each token of the answer is written.
 
@@ -30,7 +29,7 @@ def frame_attention(
     ----------
     model
         A local model; it answers first, and that answer is what is looked at.
-    clip, query, question, labels, max_new_tokens
+    clip, query, question, labels, **changes
         As in `numpro.models.VideoModel.answer`, for moments.
     layer
         -1 is the last layer, which the paper looks at; None takes the mean over all.
@@ -49,13 +48,14 @@ def frame_attention(
     TypeError
         For a model that does not run in this process.
     """
-    ids, weights = _answer_and_look(model, clip, query, question, layer, labels, max_new_tokens)
+    question = replace(question, **changes)
+    ids, _, weights = _answer_and_look(model, clip, query, question, layer, labels)
     return [model.tokenizer.decode([token]) for token in ids], weights
 
 
 def readings(
     model: LocalModel, clip: Clip, query: str, question: Question = Question(),
-    layer: int | None = -1, labels: Sequence[int] | None = None, max_new_tokens: int | None = None,
+    layer: int | None = -1, labels: Sequence[int] | None = None, **changes,
 ) -> dict[str, Span | None]:  # fmt: skip
     """Read the moment off the attention, beside the model's own answer.
 
@@ -69,8 +69,9 @@ def readings(
         answer, as the paper reads it (Qwen2-VL, Charades-STA: 19.8 mIoU against 7.9 said; a
         random moment of the training data has 19.2); ``at its numbers``, see `peaks`.
     """
-    ids, weights = _answer_and_look(model, clip, query, question, layer, labels, max_new_tokens)
-    answer = parse_moment(model.tokenizer.decode(ids, skip_special_tokens=True))
+    question = replace(question, **changes)
+    ids, response, weights = _answer_and_look(model, clip, query, question, layer, labels)
+    answer = read_response(response, "moment_retrieval")  # cut, it is none
     unit, labels = model.answer_unit(question, len(clip), labels)
     spans = to_seconds(answer, clip, labels, unit=unit)
     tokens = [model.tokenizer.decode([token]) for token in ids]
@@ -82,12 +83,12 @@ def readings(
 @fit_threads
 @torch.inference_mode()
 def _answer_and_look(
-    model, clip, query, question, layer, labels, max_new_tokens
-) -> tuple[list[int], np.ndarray]:
-    """Return the tokens of the answer and the weights [N, T] (see `frame_attention`)."""
+    model, clip, query, question, layer, labels
+) -> tuple[list[int], str, np.ndarray]:
+    """Return the answer's tokens, the response, and the weights [N, T] (`frame_attention`)."""
     if not isinstance(model, LocalModel):
         raise TypeError(f"attention is read from local models only; {model.name!r} is none")
-    most = max_new_tokens or question.max_new_tokens or answer_tokens(question.task, len(clip))
+    most = answer_tokens(question, len(clip))
     frames, (prompt,) = model.prepare(clip, [query], question, labels)
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
@@ -97,7 +98,8 @@ def _answer_and_look(
     if answer:
         rows = _rows(model, prefix, ids[-1:] + answer[:-1], layer)
     visual = np.flatnonzero([model.is_visual(token) for token in ids])
-    return answer, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
+    response = model.answer_text(answer, ids, most)
+    return answer, response, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
 
 
 def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:

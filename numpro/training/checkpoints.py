@@ -43,12 +43,11 @@ def run_facts(settings: Mapping, data: str, validation: str, base: str, processe
 
 
 def _differing(there: Mapping, here: Mapping) -> str:
-    """Name what two runs do not share; an empty text when it is nothing."""
-    missing = "nothing"
+    """Name what two runs do not share, if anything; a run made before a value was has None."""
     return "; ".join(
-        f"{name} is {there.get(name, missing)!r} there and {here.get(name, missing)!r} here"
+        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
         for name in {**there, **here}
-        if there.get(name, missing) != here.get(name, missing)
+        if there.get(name) != here.get(name)
     )
 
 

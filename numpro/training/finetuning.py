@@ -29,6 +29,7 @@ from numpro.training.processes import rank, rows_of_all, world_size
 from numpro.training.samples import Samples, Videos
 from numpro.training.trainer import lora_config, make_trainer
 from numpro.training.validation import Validation
+from numpro.video.container import ORIGINS
 
 __all__ = ["PRESETS", "finetune", "lora_config", "plan", "read_log", "save_adapter"]
 
@@ -237,6 +238,7 @@ def _notes(
         "base_fingerprint": facts["base model"],
         "time_encoding": config.time_encoding,
         "style": config.style.as_dict(),
+        "origin": ORIGINS[0],
         **{k: getattr(config, k) for k in ("fps", "highlight_fps", "max_frames", "templates")},
         "prompt": {task: question(query, shown, task, config).text for task in config.tasks},
         "rounding": config.rounding,

@@ -38,6 +38,8 @@ class FinetuneConfig(InstructionConfig):
         Of a sequence. A video that needs more is shown with fewer frames, further apart in time.
     validate_every : int
         Steps from one validation to the next.
+    max_new_tokens : int or None
+        Where a validation's answer is cut (`numpro.models.Question`).
     patience : int
         Validations without a new best that end the training; 0: it runs to its last step.
     total_batch : int or None
@@ -78,6 +80,7 @@ class FinetuneConfig(InstructionConfig):
     video_limit: float = 300.0
     max_tokens: int | None = None
     validate_every: int = 25
+    max_new_tokens: int | None = None
     patience: int = 0
     total_batch: int | None = None
     precision: str = "float32"

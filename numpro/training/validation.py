@@ -84,7 +84,8 @@ class Validation(TrainerCallback):
         """Return the predicted span (or None) and the true ones of each query of a video."""
         config, texts = self.config, [query.text for query in video.queries]
         template = config.templates.get("moment_retrieval")
-        question = Question("moment_retrieval", config.time_encoding, config.style, template)
+        put = config.time_encoding, config.style, template, config.max_new_tokens
+        question = Question("moment_retrieval", *put)
         half = config.precision == "bfloat16"
         with torch.autocast(self.model.device.type, torch.bfloat16, half):
             answers = self.model.answer(clip, texts, question)

@@ -10,7 +10,7 @@ _NAMES = {
     "clip": ["Clip", "Sampling", "probe", "read_clip", "sampling_times"],
     "cache": ["ClipCache"],
     "container": ["VideoInfo"],
-    "opening": ["VideoError"],
+    "opening": ["SamplingError", "VideoError"],
     "workers": ["Request", "read_many", "run_many"],
     "writing": ["write_video"],
 }

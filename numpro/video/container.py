@@ -1,6 +1,8 @@
 """What a video file holds, and when each of its frames is shown."""
 
+import mmap
 import os
+import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +20,10 @@ from numpro.video.opening import VideoError, one_thread, open_film, stream_frame
 ORIGINS = ("beginning", "first-picture")
 _LONGEST = 1e7  # seconds; four months
 _NO_TIMES, _TIMES_JUMP = 0x80, 0x200  # of a format: AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
+# what a file begins with whose demuxer reads on to no other that was added behind it
+_HEAD = re.compile(
+    rb"(?s)\0{3}.ftyp|FLV\x01.\0{3}\t|0&\xb2u\x8ef\xcf\x11|DKIF\0\0|nut/multimedia|YUV4MPEG2 "
+)
 _STEADY = ("matroska,webm", "avi", "flv", "mpeg", "mpegts")  # elsewhere a gap may be meant
 
 _OTHERS = "{} video streams: stream {} is read; stream={} of read_clip takes another"
@@ -88,6 +94,7 @@ class _Packet(NamedTuple):
     keyframe: bool
     dts: int | None
     blank: bool  # zeros where a picture should be
+    end: int  # its last byte's place in the file
 
 
 def find_index(path: str | os.PathLike, *choices: Any) -> Index:
@@ -133,7 +140,9 @@ def make_index(
         packets, first = _scan(container, video)
         if first is None:
             raise VideoError(path, "no frame can be decoded")
-        return _describe(path, container, video, packets, first, origin)
+        index = _describe(path, container, video, packets, first, origin)
+        _check_single(path, packets, index.info.duration)
+        return index
 
 
 def _scan(container, stream) -> tuple[list[_Packet], Any]:
@@ -149,7 +158,8 @@ def _scan(container, stream) -> tuple[list[_Packet], Any]:
             if packet.size and not packet.is_discard and not packet.is_corrupt:
                 blank = lossy and packet.size >= 32 and not any(memoryview(packet)[:32])
                 lasts, key = packet.duration or 0, packet.is_keyframe
-                found.append(_Packet(packet.pts, lasts, key, packet.dts, blank))
+                end = (packet.pos or 0) + packet.size
+                found.append(_Packet(packet.pts, lasts, key, packet.dts, blank, end))
     except av.FFmpegError:
         if not found:
             raise
@@ -157,10 +167,20 @@ def _scan(container, stream) -> tuple[list[_Packet], Any]:
     return found, first
 
 
+def _check_single(path: Path, packets: list[_Packet], duration: float) -> None:
+    """Refuse a file with another one behind it that is never read."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # what cannot be read is sometimes taken for one packet more
+        read = sorted(packet.end for packet in packets)[-2:][0]
+        if _HEAD.match(content) and _HEAD.search(content, max(read, 1)):
+            remedy = "write both into one film, such as by ffmpeg's concat"
+            raise VideoError(path, f"another recording begins at {duration:.2f} s: {remedy}")
+
+
 def _order(path: Path, container, stream, packets: list[_Packet]) -> tuple[bool, Fraction, list]:
     """Return whether frames are counted, the tick, and the packets in the order of showing."""
     stamps, order = [p.pts for p in packets], [p.dts for p in packets if p.dts is not None]
-    joined = container.format.flags & _TIMES_JUMP and any(b < a for a, b in pairwise(order))
+    joined = any(b < a for a, b in pairwise(order))
     bare = container.format.name == "avi" and stream.codec_context.has_b_frames
     if not (joined or bare or None in stamps or len(set(stamps)) < len(stamps)):
         return False, stream.time_base, sorted(packets)
@@ -170,7 +190,7 @@ def _order(path: Path, container, stream, packets: list[_Packet]) -> tuple[bool,
     if not joined or None in stamps:
         # raw streams carry no times, AVI with B-frames wrong ones: count at the stated rate
         stamps, tick = range(len(stamps)), 1 / _rate(container, stream)
-    return True, tick, [_Packet(pts, 0, at == 0, None, False) for at, pts in enumerate(stamps)]
+    return True, tick, [_Packet(pts, 0, at == 0, None, False, 0) for at, pts in enumerate(stamps)]
 
 
 def _rate(container, stream) -> Fraction:
@@ -206,8 +226,8 @@ def _describe(path: Path, container, stream, packets: list, first, origin: str) 
     counted, tick, packets = _order(path, container, stream, packets)
     # the first ones may refer to pictures from before the film
     lost = 0 if counted or first.pts is None else sum(packet.pts < first.pts for packet in packets)
-    columns = zip(*packets[lost:], strict=True)
-    pts, lengths, keyframe, _, blank = (np.array(column) for column in columns)
+    columns = (np.array(column) for column in zip(*packets[lost:], strict=True))
+    pts, lengths, keyframe, _, blank, _ = columns
     pts, usual, jumps = _run_on(pts, float(1 / _rate(container, stream) / tick))
     last = int(lengths[-1]) if lengths[-1] > 0 else max(1, round(usual))
     start = int(pts[0]) * tick

@@ -29,6 +29,10 @@ class VideoError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
+class SamplingError(VideoError):
+    """A video that cannot be sampled as asked: of too many frames, or too large ones."""
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong inside into a `VideoError`: one film must not end a run."""
@@ -108,7 +112,7 @@ def check_memory(path: Path, needed: int, content: str, most: float | None) -> N
     if needed > bound:
         sizes = f"{content} may need {needed / 1e9:.2f} GB, allowed are {bound / 1e9:.2f} GB"
         remedy = "lower fps, or give max_frames, size, start or end; or raise max_memory"
-        raise VideoError(path, f"too large for the memory: {sizes}: {remedy}")
+        raise SamplingError(path, f"too large for the memory: {sizes}: {remedy}")
 
 
 def stream_frames(container: Any, stream: Any, needed: set[int] | None = None) -> Iterator:

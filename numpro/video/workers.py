@@ -32,6 +32,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from numpro.video import Clip, ClipCache, VideoError, read_clip
 from numpro.video.clip import check_arguments
+from numpro.video.opening import SamplingError
 
 LIMIT = 300.0  # seconds for one video
 _TEMPORARY = "numpro-read-"  # how folders in the system's temporary folder begin
@@ -190,6 +191,8 @@ def _value(call: Callable, request: Request, limit: float | None = None) -> Any:
         raise
     except VideoError as error:
         return error
+    except ValueError as error:  # of the arguments
+        return SamplingError(request.path, f"cannot be read as asked: {error}")
     except MemoryError:
         return VideoError(request.path, "out of memory while it was read")
     except Exception as error:  # noqa: BLE001 (one film never stops another)

@@ -18,6 +18,7 @@ from numpro.metrics import (
 from numpro.models import VideoModel
 from numpro.numbers import disturb
 from numpro.spans import seconds_to_labels
+from numpro.video import SamplingError
 
 
 class Watching(VideoModel):
@@ -301,6 +302,28 @@ def test_an_error_about_every_film_is_raised(films, out):
     assert {row["video"] for row in read_rows(out.with_name("b"))} == {missing.video}
 
 
+def test_a_film_whose_error_comes_back_keeps_its_rows(films, out, wanted):
+    failing = Failing(films, [round(films[1].duration)])
+    with pytest.warns(UserWarning, match="a bug"):
+        predict(films, failing, out, progress=False)
+    with pytest.warns(UserWarning, match="a bug"):  # it is the only one left, and not all
+        assert qids(predict(films, failing, out, progress=False)) == wanted
+    assert qids(read_rows(out)) == wanted
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_sampling_that_no_film_can_have_ends_the_run(films, out, wanted, count):
+    how = {"progress": False, "workers": count}
+    with pytest.raises(SamplingError, match=r"cannot be read as asked: fps 1e\+09 takes more"):
+        predict(films, Watching(films), out, fps=1e9, **how)
+    rows = read_rows(out)
+    assert qids(rows) == wanted and all("fps 1e+09" in row["reason"] for row in rows)
+    missing = replace(films[1], path=out.with_name("none"))  # which is that film's fault
+    mixed = out.with_name("mixed")
+    rows = predict([films[0], missing], Watching(films), mixed, fps=1e9, **how)
+    assert {row["reason"].partition(":")[0] for row in rows} == {"video"}
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_error_about_one_film_is_its_reason_and_stops_no_other(films, out, wanted, place):
     odd = films[place]
@@ -346,5 +369,7 @@ def test_the_clock_is_part_of_the_configuration(films, out):
 
 
 def test_the_bound_of_memory_is_a_parameter(films, out):
-    rows = predict(films, Watching(films), out, progress=False, max_memory=1e6)
-    assert all("video: " in r["reason"] and "too large for the memory" in r["reason"] for r in rows)
+    with pytest.raises(SamplingError, match="too large for the memory"):
+        predict(films, Watching(films), out, progress=False, max_memory=1e6)
+    reasons = [row["reason"] for row in read_rows(out)]
+    assert reasons and all("video: " in r and "too large for the memory" in r for r in reasons)

@@ -362,6 +362,9 @@ def test_another_sentence_of_the_same_spans_is_read_by_one_task_and_not_by_the_o
     assert found["lmms-eval-timelens"]["mIoU"] == pytest.approx(32.96, abs=0.005)
 
 
+DETECTIONS = ("moment-detr", "lighthouse", "videomind")
+
+
 @reference
 def test_more_windows_raise_unitimes_iou_and_lower_its_recall(tmp_path):
     folder = REFERENCE / "qvhighlights"
@@ -372,6 +375,15 @@ def test_more_windows_raise_unitimes_iou_and_lower_its_recall(tmp_path):
         found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", cut), true, convention="all"))
         scores = found["unitime"]["mIoU"], found["unitime"]["R@0.5"]
         assert scores == pytest.approx((miou, recall), abs=0.0051)
-        same = [found[name]["R@0.5"] for name in ("moment-detr", "lighthouse", "videomind")]
+        same = [found[name]["R@0.5"] for name in DETECTIONS]
         assert same == pytest.approx([53.94] * 3, abs=0.005)
+    kept = {name: row["mAP"] for name, row in found.items() if "mAP" in row}
+    assert kept == pytest.approx(dict.fromkeys((*DETECTIONS, "numpro"), 32.20), abs=0.005)
+    cells = metrics.convention_cells([*found.values()])
+    assert cells[0][5:] == ["mAP", "unparsed", "changed"]
+    assert {row[0]: row[5] for row in cells}["unitime"] == "-"
+    upside_down = [r | {"pred_relevant_windows": r["pred_relevant_windows"][::-1]} for r in rows]
+    found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", upside_down), true, convention="all"))
+    assert found["moment-detr"]["mAP"] == pytest.approx(32.20, abs=0.05), "by their scores"
+    found = by_name(evaluate(jsonl(tmp_path / "a.jsonl", rows), true, convention="all"))
     assert found["unitime"]["largest"] == pytest.approx(4.09, abs=0.005)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,6 +179,11 @@ def test_a_loaded_adapter_warns_when_it_is_asked_otherwise(kind, request, films,
     assert "was trained with numbers" in style and "'color': 'blue'" in style
     (encoding,) = warned(time_encoding="text-index")
     assert "time encoding 'overlay-index', it is asked with 'text-index'" in encoding
+    (clock,) = warned(read_clip(films[0].path, fps=1, size=size, end=3.0, origin="first-picture"))
+    ends = "'beginning', it is asked on that of 'first-picture'"
+    assert clock == f"adapter {where} was trained on the clock of origin {ends}"
+    model.notes.pop("origin")  # of an adapter made before
+    assert warned(replace(as_trained, source={**as_trained.source, "origin": "x"})) == []
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")

@@ -1,6 +1,7 @@
 """LongVA does what its parts do, its prompts hold what they should, its answers are greedy."""
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -13,7 +14,7 @@ from projects import longva_config
 
 from numpro import NumberStyle, number_frames
 from numpro.models import CutResponse, Question, VideoModel, load_model
-from numpro.models.files import ADAPTER_NOTES, read_notes
+from numpro.models.files import ADAPTER_NOTES, read_notes, render_chat
 from numpro.models.loading import pick_dtype
 from numpro.models.local import LORA_TARGETS
 from numpro.models.longva.modeling import PROJECTOR, LongvaConfig, LongvaForConditionalGeneration
@@ -258,7 +259,7 @@ def test_a_query_cannot_bring_control_tokens(longva, clip):
 def test_questions_about_one_video_are_answered_as_one_by_one(longva, clip, prompts):
     frames = number_frames(clip.frames)
     together = longva.respond(frames, prompts, 8)
-    assert together == longva.respond_singly(frames, prompts, 8)
+    assert together == [longva.respond(frames, [p], 8)[0] for p in prompts]
     assert len(set(together)) > 1, "or the test would be too easy"
     longva.batch_size = 3
     assert longva.respond(frames, prompts, 8) == together
@@ -434,10 +435,22 @@ def test_a_clip_without_frames_is_refused(clip):
 # --- loading ------------------------------------------------------------------------------------
 
 
-def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva, clip):
-    long = "a red star " * 2000
+def test_a_question_longer_than_the_context_is_refused_with_both_numbers(longva, clip, prompts):
+    long, length = "a red star " * 2000, longva.model.config.get_text_config()
+    context = length.max_position_embeddings
     with pytest.raises(ValueError, match=r"a prompt of \d{4,} tokens, .* takes 4096: take fewer"):
-        longva.answer(clip, ["a red star", long])
+        longva.answer(clip, [long])
+    one, three = longva.answer(clip, [long, *QUERIES[:3]], max_new_tokens=3)[::3]
+    assert re.match(r"a prompt of \d{4,} tokens, .* takes 4096: take fewer", one.reason)
+    assert three.text == longva.answer(clip, QUERIES[2:3], max_new_tokens=3)[0].text
+    assert longva.cost(clip, [long, *QUERIES]) == longva.cost(clip, QUERIES), "only what fits"
+    both = [prompts[2], prompts[0]]  # the first is longer: the video is run for the second
+    lengths = [len(ids) for ids in longva.encode_prompts(clip.frames.shape, both)[0]]
+    length.max_position_embeddings = lengths[1]
+    assert lengths[0] > lengths[1]
+    first, second = longva.respond(clip.frames, both, 3)
+    assert first.reason and second == longva.respond(clip.frames, both[1:], 3)[0]
+    length.max_position_embeddings = context
     with pytest.raises(ValueError, match="takes 4096"):
         longva.cost(clip, [long])
     (found,) = longva.encode_prompts((2, 336, 336, 3), [build_prompt("a star", [0.0, 1.0])])[0]
@@ -452,6 +465,22 @@ def test_a_chat_template_without_a_place_for_the_question_is_refused(longva_dir,
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}{% endfor %}")
     with pytest.raises(ValueError, match="the chat template of .*model has no place for the"):
         load_model(str(folder), device="cpu")
+
+
+ENDLESS = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+TIMED = r"chat_template.jinja: the chat template was not rendered within 0.2 s, does it loop\?"
+POWER = r"chat_template.jinja takes a power \(\*\*\), which no chat needs"
+
+
+def test_a_chat_template_without_end_is_refused(longva_dir, tmp_path, monkeypatch):
+    folder = shutil.copytree(longva_dir, tmp_path / "model")
+    monkeypatch.setattr(render_chat, "__defaults__", (0.2,))
+    for template, words in {ENDLESS: TIMED, "{{ 9 ** 9 ** 9 }}": POWER}.items():
+        (folder / "chat_template.jinja").write_text(template)
+        with pytest.raises(ValueError, match=words):
+            load_model(str(folder), device="cpu")
+    (folder / "chat_template.jinja").write_text("{{ '**' }}{{ messages[0].content }}")
+    assert load_model(str(folder), device="cpu").before == "**"
 
 
 def test_what_is_not_there_is_named(longva_dir, tmp_path):

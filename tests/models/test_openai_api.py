@@ -289,6 +289,14 @@ def drip(file):
         time.sleep(0.1)
 
 
+def drip_headers(file):
+    """A letter of a header each tenth of a second, for half a minute."""
+    file.write(b"HTTP/1.1 200 OK\r\nx-long: ")
+    for _ in range(300):
+        file.write(b"x")
+        time.sleep(0.1)
+
+
 def flood(file):
     file.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
     while True:
@@ -303,6 +311,7 @@ def packed(file):
     ("reply", "reason"),
     [
         (drip, "no answer within 1 s, asked 1 times"),
+        (drip_headers, "no answer within 1 s, asked 1 times"),
         (flood, "the response cannot be read: larger than 16,777,216 bytes"),
         (packed, r"the response cannot be read: packed \(gzip\), which was not asked for"),
     ],
@@ -310,7 +319,7 @@ def packed(file):
 def test_a_reply_is_bounded_in_time_and_size(server, served, some, reply, reason):
     server.plan = lambda q, n: (reply, {}, b"")
     began = time.monotonic()
-    (answer,) = served(timeout=1 if reply is drip else 60).answer(some, ["x"])
+    (answer,) = served(timeout=1 if reply in (drip, drip_headers) else 60).answer(some, ["x"])
     assert re.match(f"server: {reason}", answer.reason) and time.monotonic() - began < 30
 
 

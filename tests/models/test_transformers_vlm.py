@@ -17,6 +17,7 @@ from tiny_models import KINDS, LLAVA, QWEN, build, tiny_model
 from numpro import NumberStyle, number_frames, read_clip
 from numpro.models import Question, load_model
 from numpro.models.base import NoAnswer
+from numpro.models.files import render_chat
 from numpro.models.loading import KEPT_WHOLE
 from numpro.models.sharing import decode
 from numpro.prompting.prompts import TIME_ENCODINGS, build_prompt
@@ -110,6 +111,17 @@ def test_a_video_is_run_once_and_what_was_used_is_counted(models, pages):
     }  # fmt: skip
 
 
+def test_what_does_not_fit_into_the_context_leaves_the_video_to_the_others(pages):
+    model = load("qwen2_vl")
+    frames, (short, *_) = prepared(model, pages)
+    long = replace(short, text="a red star turns " * 20 + short.text)
+    counts = [len(ids) for ids in model.encode_prompts(frames.shape, [long, short])[0]]
+    model.model.config.get_text_config().max_position_embeddings = counts[1]
+    lost, answer = model.respond(frames, [long, short], 4)
+    assert lost.reason.startswith(f"a prompt of {counts[0]} tokens, ")
+    assert answer == model.respond(frames, [short], 4)[0]
+
+
 def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tmp_path):
     text = {"model_type": "mistral", "sliding_window": 24}
     folder = build("llava_next_video", tmp_path, text)
@@ -129,7 +141,9 @@ def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tm
     assert len(runs) == 1 and sizes[0] == 1
     lengths = [len(model.prompt_ids(frames.shape, prompt)) for prompt in prompts]
     assert max(sizes) == max(map(lengths.count, lengths)) == 3 and min(sizes[1:]) == 1
-    assert len(set(together)) > 1 and together == model.respond_singly(frames, prompts, 4)
+    assert len(set(together)) > 1 and together == [
+        model.respond(frames, [p], 4)[0] for p in prompts
+    ]
     for prompt, text in zip(prompts, together, strict=True):
         inputs = whole_inputs(model, frames, prompt)
         new = model.model.generate(
@@ -548,12 +562,18 @@ def test_a_checkpoints_own_code_is_never_run(known, tmp_path):
     assert not marker.exists()
 
 
-def test_a_template_without_a_place_for_frames_is_refused(pages, tmp_path):
+def test_a_template_without_a_place_for_frames_or_an_end_is_refused(pages, tmp_path, monkeypatch):
     folder = build("qwen3_vl", tmp_path)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}\0{% endfor %}")
     model = load_model(str(folder), device="cpu", dtype="float32")
     with pytest.raises(ValueError, match="has no place for a image"):
         model.answer(pages, QUERIES[:1], style=STYLE)
+    loops = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+    (folder / "chat_template.jinja").write_text(loops)
+    endless = load_model(str(folder), device="cpu")
+    monkeypatch.setattr(render_chat, "__defaults__", (0.2,))
+    with pytest.raises(ValueError, match="chat_template.jinja: the chat .* within 0.2 s"):
+        endless.answer(pages, QUERIES[:1], style=STYLE)
     other = {"chat_template": model.tokenizer.apply_chat_template.__doc__ and "{{ 'json' }}"}
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(json.dumps(other))

@@ -329,9 +329,9 @@ def test_a_thought_that_takes_all_tokens_is_said_to_have(models):
     (answer,) = plain.respond(frames, prompts_of(queries=["x"]), 5)
     assert answer and not isinstance(answer, NoAnswer)
     ids = thinking.encode("hm </think>\n\nFrom 1 to 2.")
-    assert thinking.answer_text(ids, True, 99).endswith("From 1 to 2.")
+    assert thinking.answer_text(ids, thinking.encode("<think>\n"), 99).endswith("From 1 to 2.")
     ids = thinking.encode("<think> hm")
-    assert "inside its thought" in thinking.answer_text(ids, False, 99).reason
+    assert "inside its thought" in thinking.answer_text(ids, [], 99).reason
 
 
 def test_a_template_that_begins_no_answer_is_refused(tmp_path):

@@ -91,16 +91,22 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
     weights[:, 5] = 1  # looked at most over all
     weights[:, 2] = 0.9
     weights[digits, [4, 6]] = 2  # looked at for the numbers
-    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (answer, weights))
+
+    def answered(tokens, most):
+        found = tokens, longva.answer_text(tokens, [], most), weights
+        monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: found)
+        return readings(longva, clip, "x")
+
     seconds = clip.seconds.tolist()
-    assert readings(longva, clip, "x") == {
+    assert (whole := answered(answer, 32)) == {
         "answer": (seconds[1], seconds[3]),
         "two peaks": (seconds[2], seconds[5]),
         "at its numbers": (seconds[4], seconds[6]),
     }
-    nothing = longva.encode("I do not know.")
-    monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: (nothing, weights))
-    found = readings(longva, clip, "x")
+    short = answer[: digits[-1] + 1]
+    assert answered(short, len(short)) == whole | {"answer": None}, "it was cut in its last number"
+    assert answered(short, len(short) + 1) == whole, "it ended there"
+    found = answered(longva.encode("I do not know."), 32)
     assert (found["answer"], found["at its numbers"]) == (None, None)
 
 

@@ -246,6 +246,10 @@ def test_a_finished_adapter_is_trained_anew_only_where_that_is_said(
         (out / "log.png").unlink()
         assert not run().exit_code and files().keys() == before.keys()
     assert files() | {"log.png": b""} == before | {"log.png": b""}, "nothing is lost"
+    notes = json.loads(before["numpro.json"])
+    assert notes["config"].pop("max_new_tokens", 0) is None  # one that was made before it was
+    (out / "numpro.json").write_text(json.dumps(notes))
+    assert "is finished" in run().stdout
     assert not run("--overwrite", "--seed", "1").exit_code
     assert files()["adapter_model.safetensors"] != before["adapter_model.safetensors"]
     (out / "adapter_model.safetensors").unlink()  # as of a run of which only the notes were kept

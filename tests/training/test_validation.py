@@ -12,7 +12,7 @@ from worker_tasks import hang_in_files
 
 from numpro import NumberStyle, read_clip
 from numpro.metrics import moment_retrieval
-from numpro.models import Question, load_model
+from numpro.models import CutResponse, Question, load_model
 from numpro.models.adapters import read_log
 from numpro.prompting.answers import parse_moment
 from numpro.training.finetuning import finetune
@@ -38,6 +38,20 @@ def test_scores_are_those_of_the_answers(films, longva_dir, tmp_path):
     predicted = [tuple(r["pred"][0]) if r["pred"] else None for r in rows]
     truth = [q.spans for v in films for q in v.queries]
     assert moment_retrieval(predicted, truth)["mIoU"][0] == pytest.approx(max(scored.values()))
+
+
+def test_an_answer_is_cut_where_predict_cuts_it(films, longva_dir):
+    model, most = load_model(str(longva_dir), device="cpu", dtype="float32"), []
+
+    def respond(frames, prompts, max_new_tokens):
+        most.append(max_new_tokens)
+        return [CutResponse("From Frame 1 to Frame 2", max_new_tokens)] * len(prompts)
+
+    model.respond = respond
+    config = FinetuneConfig(max_new_tokens=7)
+    assert Validation(model, films, config).score() == 0 and {*most} == {7}
+    model.respond = lambda *_: ["From Frame 1 to Frame 2"] * len(_[1])
+    assert Validation(model, films, config).score() > 0
 
 
 def test_the_best_weights_are_kept_and_a_plateau_ends_it(films, longva_dir, tmp_path, monkeypatch):

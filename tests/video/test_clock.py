@@ -5,13 +5,15 @@ PyAV, torchcodec, OpenCV and decord; where a player's seek goes wrong (edit list
 twice, or in another order), the timeline of the file decides.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 from films import encode, number_of, numbered
 from player_films import BARS, copy, edit, make_source
 
 from numpro import read_clip
-from numpro.video import probe
+from numpro.video import VideoError, probe
 
 WRAP = 2**33 / 90000  # seconds, after which a transport stream's clock begins anew
 
@@ -199,6 +201,41 @@ def test_joined_transport_streams_are_read_through(sources, tmp_path):
         shown = [number_of(frame, BARS) for frame in clip.frames[:12]]
         wanted = [begins[second >= 6] + 30 * (second % 6) for second in range(12)]
         assert np.abs(np.subtract(shown, wanted)).max() <= 2, shown
+
+
+def joined(tmp_path, suffix, *parts):
+    paths = [make(tmp_path / f"{at}.{suffix}") for at, make in enumerate(parts)]
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in paths))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:.*are missing inside")
+def test_joined_matroska_is_read_through_at_its_own_times(tmp_path):
+    gaps = (1.0, 1.7), (1.0, 2.4)  # the times of the two are not the same
+    times = [[k / 30 for k in range(150) if not a < k / 30 < b] for a, b in gaps]
+    how = {"options": {"g": "30"}, "sound": False}
+    path = joined(tmp_path, "mkv", *(partial(make_source, times=t, **how) for t in times))
+    with pytest.warns(UserWarning, match=r"its times jump back at 5.0\d s, where another"):
+        clip = read_clip(path, fps=1)
+    shown = [number_of(frame, BARS) for frame in clip.frames]
+    wanted = [0, 30, 60, 90, 120, 0, 30, 30, 90, 120]
+    assert np.abs(np.subtract(shown, wanted)).max() <= 2, shown
+
+
+KINDS = {
+    "flv": "libx264", "mp4": "libx264", "mov": "libx264", "3gp": "libx264", "wmv": "wmv2",
+    "ivf": "libvpx", "nut": "libx264",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_recording_behind_another_that_is_not_read_is_refused_with_the_second(suffix, tmp_path):
+    parts = [partial(encode, codec=KINDS[suffix], frames=numbered(n)) for n in (100, 60)]
+    path = joined(tmp_path, suffix, *parts)
+    assert probe(tmp_path / f"0.{suffix}").duration == pytest.approx(4, abs=0.05)
+    with pytest.raises(VideoError, match=r"another recording begins at 4.0\d s: write both"):
+        read_clip(path, fps=1)
 
 
 def test_a_transport_stream_over_the_wrap_gives_no_warning(sources, tmp_path):

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
 
 from numpro.models.base import warn_cropped
-from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file, need_template
+from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file, need_template, render_chat
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
@@ -28,8 +28,7 @@ class Longva(LocalModel):
         super().__init__(name, model, tokenizer)
         self.image_processor = quicken(image_processor)
         need_template(name, tokenizer.chat_template)
-        turn, options = [{"role": "user", "content": "\0"}], {"add_generation_prompt": True}
-        text = tokenizer.apply_chat_template(turn, tokenize=False, **options)
+        text = render_chat(name, tokenizer, "\0", add_generation_prompt=True)
         self.before, place, self.after = text.partition("\0")
         if not place:
             raise ValueError(f"the chat template of {name} has no place for the question")

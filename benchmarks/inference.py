@@ -6,9 +6,13 @@ with the same number of tokens. On a CPU seconds are of CPU time, on a GPU of th
 """
 
 import argparse
+import ctypes
 import json
 import multiprocessing
+import os
+import re
 import resource
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -209,7 +213,8 @@ def _ask(model, frames, count, tokens, clock, repeats):
         prefix = model.prefill(ids[0][:shared], frames, prompts[0])
         for most in (1, tokens):
             marks.append(clock())
-            decode(model.model, prefix, rest, most, (), 0)
+            with model.branches(prefix, len(rest)) as branches:
+                decode(branches, rest, most, set())
         marks.append(clock())
         prefill, first, whole = np.diff(marks)
         times.append((prefill + first, max(0.0, whole - first)))
@@ -226,6 +231,81 @@ def _ask(model, frames, count, tokens, clock, repeats):
 def at_three_and_a_half(rows, field):
     """Return the mean of 3 and 4 questions: Charades-STA has about 3.5 a video."""
     return float(np.mean([row[field] for row in rows if row["questions"] in (3, 4)]))
+
+
+JOBS = ("plain 1", "plain 4", "plain 10", "constrained 4", "ranked 4", "by copies 4")
+
+
+def measure_job(kind, job, frames, tokens):
+    """Measure one job in this process: CPU seconds, those after the prefill, peak memory."""
+    import torch
+
+    from numpro import Clip
+
+    torch.set_num_threads(1)
+    model = build(kind, SMALL, "cpu", torch.float32)
+    model.constrained, (way, count) = not job.startswith("plain"), job.rsplit(" ", 1)
+    if way == "by copies":
+        model.takes_tree = False
+    film, prefill, spent = _film(frames, SMALL), model.prefill, []
+
+    def timed(*given):
+        began = time.process_time()
+        made = prefill(*given)
+        spent.append(time.process_time() - began)
+        return made
+
+    model.prefill, seconds = timed, 2.0 * np.arange(frames)
+    clip = Clip(film, seconds, np.arange(frames), {"duration": 2.0 * frames})
+    ask = model.moments if way in ("ranked", "by copies") else model.answer
+    queries = [f"a red star number {i} spins and {'grows ' * (i % 3)}" for i in range(int(count))]
+    ask(Clip(film[:2], seconds[:2], np.arange(2), {"duration": 4.0}), queries[:1])
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back, or it would hide a part
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    began = time.process_time()
+    found = ask(clip, queries, max_new_tokens=tokens)
+    whole = time.process_time() - began
+    pairs = [len(one.probabilities) for one in found] if way in ("ranked", "by copies") else None
+    return {"cpu_s": whole, "after_prefill_s": whole - spent[-1], "pairs": pairs,
+            "peak_mib": (_status("VmHWM") - before) / 1024}  # fmt: skip
+
+
+def _status(name):
+    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def compare(kind, frames, tokens, before, repeats):
+    """Run all jobs with this build and with another in turn; print them and their ratios."""
+    builds = {"now": Path(__file__).resolve().parents[1]} | ({"before": before} if before else {})
+    rows = {}
+    for job in JOBS:
+        for name, folder in builds.items():
+            if name == "before" and job.startswith(("ranked", "by copies")):
+                continue
+            command = [sys.executable, __file__, "--job", kind, job, str(frames), str(tokens)]
+            runs = []
+            for _ in range(1 if job.startswith("by copies") else repeats):
+                env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+                done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+                runs.append(json.loads(done.stdout.splitlines()[-1]))
+            rows[f"{name} {job}"] = min(runs, key=lambda run: run["cpu_s"])
+            print(f"{kind:9} {name:6} {job:14}", rows[f"{name} {job}"], flush=True)
+    old = "before" if before else "now"
+    cpu = {name: row["cpu_s"] for name, row in rows.items()}
+    after = {name: row["after_prefill_s"] for name, row in rows.items()}
+    peak = {name: row["peak_mib"] for name, row in rows.items()}
+    ratios = {
+        "memory of 10 questions to 1 (goal 1.1)": peak["now plain 10"] / peak["now plain 1"],
+        "the same before": peak[f"{old} plain 10"] / peak[f"{old} plain 1"],
+        "constrained after the prefill, now to before (goal 0.5)":
+            after["now constrained 4"] / after[f"{old} constrained 4"],
+        "ranked to plain before (goal 1.3)": cpu["now ranked 4"] / cpu[f"{old} plain 4"],
+        "ranked to a batch of copies (goal 0.1), after the prefill":
+            after["now ranked 4"] / after["now by copies 4"],
+    }  # fmt: skip
+    print(*(f"{kind:9} {name}: {value:.2f}" for name, value in ratios.items()), sep="\n")
+    return {"model": kind, "frames": frames, "rows": rows, "ratios": ratios}
 
 
 def show(found):
@@ -255,7 +335,13 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--repeats", type=int, default=1, help="the best is taken")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("inference.json"))
+    parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--shared", action="store_true", help="only one prefix for everything")
+    parser.add_argument("--before", type=Path, help="another checkout, to run beside this one")
     given = parser.parse_args()
+    if given.job:
+        kind, job, frames, tokens = given.job
+        return print(json.dumps(measure_job(kind, job, int(frames), int(tokens))))
     import torch
 
     from numpro.provenance import provenance
@@ -266,13 +352,19 @@ def main():
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
         for kind in given.models:
-            for frames in given.frames:
+            for frames in () if given.shared else given.frames:
                 how = (kind, frames, given.shape, given.tokens, given.threads, given.repeats)
                 found.append(processes.submit(measure, *how).result())
                 show(found[-1:])
     about = provenance()
     report = {"machine": about["machine"], "versions": about["versions"], "threads": given.threads}
     report |= {"shape": given.shape, "repeats": given.repeats, "found": found}
+    if given.shared:
+        last = given.frames[-1]
+        how = last, given.tokens, given.before, given.repeats
+        compared = [compare(kind, *how) for kind in given.models]
+        earlier = json.loads(given.out.read_text()) if given.out.exists() else {}
+        report = earlier | {"one_prefix": compared}
     given.out.write_text(json.dumps(report, indent=1, default=float) + "\n")
     print(f"wrote {given.out.name}")
 

@@ -10,6 +10,7 @@ _NAMES = {
     "registry": ["load_model"],
     "base": ["CutResponse", "NoAnswer", "VideoModel"],
     "files": ["read_notes"],
+    "moments": ["Moment", "RankedMoments", "expected_ious", "keep_distinct"],
     "question": ["Question"],
     "loading": ["pick_device"],
 }

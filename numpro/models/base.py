@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from numpro.models.files import fingerprint_files
+from numpro.models.moments import Distribution, Moment, RankedMoments, check_ranking, rank
 from numpro.models.question import Question, differences_from_training
 from numpro.numbers import number_frames, warn_unreadable
 from numpro.numbers.overlay import BAR
 from numpro.prompting import ENCODINGS, Prompt, asked_unit, build_prompt
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
-from numpro.spans import Labels, one_of
+from numpro.prompting.labels import LabelForm, label_form
+from numpro.spans import Labels, one_of, to_seconds
 from numpro.video import Clip
 
 
@@ -129,6 +131,93 @@ class VideoModel(ABC):
             return []
         responses = self.respond(frames, prompts, answer_tokens(question, len(frames)))
         return [read_response(response, question.task) for response in responses]
+
+    def moments(
+        self, clip: Clip, queries: Sequence[str], question: Question | None = None,
+        labels: Labels = None, *, top: int = 5, overlap: float = 0.7, least: float = 1e-3,
+        end: str = "instant", **changes,
+    ) -> list[RankedMoments]:  # fmt: skip
+        """Rank the moments that the model holds possible.
+
+        The probability of every pair of labels is read in the words of the model's own answer; of
+        an answer that cannot be read, in the form that the question asks for.
+
+        Parameters
+        ----------
+        clip, queries, question, labels, **changes
+            As in `answer`, for moments.
+        top
+            How many moments a query gets at most.
+        overlap
+            A moment whose temporal IoU with a better one is above this is a repeat of it.
+        least
+            Labels of less probability are not looked at; `RankedMoments.left_out` bounds them.
+        end
+            What the second label means (`numpro.spans.labels_to_seconds`).
+
+        Returns
+        -------
+        list of RankedMoments
+            In the order of the queries. A model that gives no probabilities, and labels that are
+            no numbers, give one moment, the greedy answer, with the reason.
+
+        Raises
+        ------
+        ValueError
+            As `answer` does; for another task; for a `top`, `overlap` or `least` out of bounds.
+        """
+        question = replace(question or Question(), **changes)
+        check_ranking(top, overlap, least)
+        if question.task != "moment_retrieval":
+            raise ValueError(f"moments are ranked for moment_retrieval; got task={question.task!r}")
+        frames, prompts = self.prepare(clip, queries, question, labels)
+        unit, labels = self.answer_unit(question, len(clip), labels)
+        encoding = self.resolve_encoding(question.time_encoding)
+        form = label_form(encoding, len(clip), labels, clip.duration)
+        most = answer_tokens(question, len(frames))
+        if isinstance(form, str):
+            read = [(text, form) for text in self.respond(frames, prompts, most)]
+        else:
+            read = self.respond_with_labels(frames, prompts, most, form, least)
+        ranked = []
+        for text, found in read:
+            answer = read_response(text, question.task)
+            if not isinstance(found, str) and not len(found.pairs):
+                found = f"no pair of labels has a probability of {least:g}"
+            if isinstance(found, str):
+                spans = to_seconds(answer, clip, labels, end, unit)[:1]
+                alone = tuple(Moment(*span, np.nan, np.nan) for span in spans)
+                ranked.append(RankedMoments(alone, answer, answer.reason or found))
+                continue
+            pairs = np.array(form.values, float)[found.pairs]
+            spans = to_seconds(MomentAnswer("", tuple(map(tuple, pairs.tolist())), None), clip,
+                               labels, end, unit)  # fmt: skip
+            spans = np.array(spans, float).reshape(-1, 2)
+            best = rank(spans, found.probabilities, top, overlap)
+            ranked.append(
+                RankedMoments(best, answer, None, spans, pairs, found.probabilities, found.left_out)
+            )
+        return ranked
+
+    def respond_with_labels(
+        self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int, form: LabelForm,
+        least: float,
+    ) -> list[tuple[str, Distribution | str]]:  # fmt: skip
+        """Answer as `respond` does, and give the probabilities of labels beside each answer.
+
+        A class that cannot, as here, gives the reason instead.
+
+        Parameters
+        ----------
+        frames, prompts, max_new_tokens
+            As in `respond`.
+        form
+            Which labels there are, and in what words.
+        least
+            A branch of less probability is not followed.
+        """
+        reason = f"{type(self).__name__} gives no probabilities"
+        return [(text, reason) for text in self.respond(frames, prompts, max_new_tokens)]
 
     @property
     def native_unit(self) -> str | None:

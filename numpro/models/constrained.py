@@ -69,6 +69,13 @@ class Constraint:
             if not row.is_stopped():
                 row.consume_token(token)
 
+    def forced(self) -> list[list[int]]:
+        """Return the tokens that each answer must go on with, and take them."""
+        tokens = [[] if row.is_stopped() else row.compute_ff_tokens() for row in self.rows]
+        for row, more in zip(self.rows, tokens, strict=True):
+            row.consume_tokens(more)
+        return tokens
+
 
 def form_reader(
     tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Collection[int]

@@ -92,7 +92,7 @@ def predict_cost(
     prompts_ids = [ids for ids in encoded if ids]  # those that fit
     images = sum(map(model.is_visual, prompts_ids[0]))
     batch = max(1, min(model.batch_size, len(prompts_ids)))
-    if not model.bears_padding:  # only questions of one length are answered at once
+    if not model.takes_tree:  # only questions of one length are answered at once, with copies
         batch = min(batch, max(Counter(map(len, prompts_ids)).values()))
     module = model.model
     text = module.config.get_text_config()
@@ -122,7 +122,7 @@ def predict_cost(
         question_tokens=rest,
         batch=batch,
         weights=weight_bytes(model),
-        cache=token * (shared * (1 + batch) + batch * rest),
+        cache=token * (shared * (1 if model.takes_tree else 1 + batch) + batch * rest),
         work=max(step, tower) + 4 * batch * text.vocab_size,  # and the logits
         where=f"{module.device} in {str(module.dtype).removeprefix('torch.')}",
     )

@@ -4,9 +4,10 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from inspect import signature
 from itertools import groupby
+from os.path import commonprefix
 from typing import Self
 
 import numpy as np
@@ -19,11 +20,23 @@ from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens,
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
+from numpro.models.labels import distributions, tokens_of_labels
 from numpro.models.loading import pick_device, weight_options
+from numpro.models.moments import Distribution
 from numpro.models.question import Question
-from numpro.models.sharing import Prefix, common_prefix, decode, in_batches, in_equal_batches
+from numpro.models.sharing import (
+    Copies,
+    Prefix,
+    Tree,
+    attends_by_tree,
+    common_prefix,
+    decode,
+    in_batches,
+    in_equal_batches,
+)
 from numpro.models.threads import fit_threads
-from numpro.prompting import Prompt
+from numpro.prompting import Prompt, parse_moment
+from numpro.prompting.labels import LabelForm
 from numpro.spans import Labels
 from numpro.video import Clip
 
@@ -119,17 +132,25 @@ class LocalModel(VideoModel):
         """Return the regular expression of the language model's linear layers, for peft."""
         return LORA_TARGETS
 
-    @property
-    def bears_padding(self) -> bool:
-        """Whether a masked gap may stand before a question: all its layers attend to everything.
+    @cached_property
+    def takes_tree(self) -> bool:
+        """Whether what follows a video runs as one sequence behind it, without copies of it.
 
-        Sliding and linear layers take the gap for a part of the text. Their questions share a
-        video all the same, in batches of equal length.
+        All its layers must attend to everything, and its class and its attention must take a mask
+        of any shape, which is tried. Else questions share a video by copies of it, in batches of
+        equal length.
         """
-        text = self.model.config.get_text_config()
+        text, way = self.model.config.get_text_config(), self.model.config._attn_implementation
         kinds = getattr(text, "layer_types", None) or []
         sliding = getattr(text, "sliding_window", None) and not kinds
-        return not sliding and all(kind == "full_attention" for kind in kinds)
+        full = not sliding and all(kind == "full_attention" for kind in kinds)
+        return full and way in ("sdpa", "eager") and attends_by_tree(self.model)
+
+    def branches(self, prefix: Prefix, rows: int) -> Tree | Copies:
+        """Return what runs tokens behind a prefix: copies have as many rows at once."""
+        if self.takes_tree:
+            return Tree(self.model, prefix)
+        return Copies(self.model, prefix, rows)
 
     @property
     def ends(self) -> set[int]:
@@ -206,15 +227,58 @@ class LocalModel(VideoModel):
         return prompts_ids, common_prefix(fitting)
 
     @fit_threads
-    @torch.inference_mode()
     def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
         The video and the words that all questions begin with are run once; the questions follow
-        as a left-padded batch, or in batches of equal length (`bears_padding`). A batch that does
-        not fit into memory is halved. What does not fit alone, there or into the context, is a
-        `NoAnswer`.
+        as one sequence, or in batches of equal length (`takes_tree`). A batch that does not fit
+        into memory is halved. What does not fit alone, there or into the context, is a `NoAnswer`.
         """
+        read = self._respond(frames, prompts, max_new_tokens, lambda *_: "")
+        return [text for text, _ in read]
+
+    @fit_threads
+    def respond_with_labels(
+        self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int, form: LabelForm,
+        least: float,
+    ) -> list[tuple[str, Distribution | str]]:  # fmt: skip
+        """Answer, and read the probabilities of labels (`VideoModel.respond_with_labels`)."""
+        words = cache(partial(tokens_of_labels, self.tokenizer, form.texts))
+
+        def read(branches: Tree | Copies, *rows: list) -> list:
+            found = [self._start(form, words, *row) for row in zip(*rows, strict=True)]
+            starts = [(row, one) for row, one in enumerate(found) if not isinstance(one, str)]
+            limits = self.ends, least, self.constrained
+            read = distributions(branches, [one for _, one in starts], *limits)
+            for (row, _), one in zip(starts, read, strict=True):
+                found[row] = one
+            return found
+
+        return self._respond(frames, prompts, max_new_tokens, read)
+
+    def _start(self, form, words, branch, question, answer, text) -> tuple | str:
+        """Return where the labels of an answer begin, for `distributions`; else the reason."""
+        if isinstance(text, NoAnswer):
+            return text.reason
+        around, pair = form.words_of(parse_moment(text.rpartition(_THOUGHT[1])[2]))
+        labels = words(around)
+        if labels is None:
+            return f"the tokenizer of {self.name!r} does not keep numbers apart from words"
+        before, end = labels.before, self.tokenizer.convert_tokens_to_ids(_THOUGHT[1])
+        written = self.encode(pair[0].join(around[:2]) + pair[1] + around[2])[len(before) :]
+        if answer[-len(written) :] == written:  # what the model wrote before, such as a thought
+            before = answer[: -len(written)]
+        elif end in answer:
+            before = answer[: answer.index(end) + 1] + before
+        whole = question + before
+        run = min(len(commonprefix([whole, question + answer])), len(branch), len(whole) - 1)
+        return branch[:run], whole[run:], labels
+
+    @torch.inference_mode()
+    def _respond(
+        self, frames: np.ndarray, prompts: list[Prompt], most: int, more: Callable
+    ) -> list[tuple]:
+        """Answer questions; what `more` gives of a batch stands beside each text."""
         if not prompts:
             return []
         self.take_frames(frames, prompts[0])
@@ -222,22 +286,25 @@ class LocalModel(VideoModel):
         prompts_ids = [ids for ids in encoded if ids]
         start, first = prompts_ids[0][:shared], prompts[encoded.index(prompts_ids[0])]
         prefix = in_batches(lambda _: [self.prefill(start, frames, first)], [0], 1)[0]
-        if isinstance(prefix, NoAnswer):
-            return [ids and prefix for ids in encoded]
         form = self.answer_form(prompts[0].form) if self.constrained else None
 
-        def generate(batch: list[list[int]]) -> list[str]:
+        def generate(batch: list[list[int]]) -> list[tuple]:
+            if isinstance(prefix, NoAnswer):
+                return [prefix] * len(batch)
             constraint = form and form.start(len(batch))
-            limits = max_new_tokens, self.ends, self.pad
-            answers = decode(self.model, prefix, batch, *limits, constraint)
+            with self.branches(prefix, len(batch)) as branches:
+                answers, reached = decode(branches, batch, most, self.ends, constraint)
+                texts = [self.answer_text(ids, prompts_ids[0], most) for ids in answers]
+                beside = more(branches, reached, batch, answers, texts) or texts
             self.usage["answer_tokens"] += sum(map(len, answers))
-            return [self.answer_text(ids, prompts_ids[0], max_new_tokens) for ids in answers]
+            return list(zip(texts, beside, strict=True))
 
-        batches = in_batches if self.bears_padding else in_equal_batches
-        responses = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
+        batches = in_batches if self.takes_tree else in_equal_batches
+        found = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
         self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
         self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        return [next(responses) if ids else ids for ids in encoded]
+        rows = [next(found) if ids else ids for ids in encoded]
+        return [(row, row.reason) if isinstance(row, NoAnswer) else row for row in rows]
 
     def answer_text(self, ids: list[int], prompt_ids: list[int], most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.

@@ -1,7 +1,10 @@
-"""One video, many questions: their common beginning is run once, then they go on as a batch.
+"""One video, many questions: their common beginning is run once, and what follows behind it.
 
-Positions are given to the model explicitly. It need not work them out from a padded mask, nor from
-what an earlier video left on it (transformers' Qwen models keep ``rope_deltas`` on the module).
+What follows is a tree of tokens: questions, their answers, and labels that an answer may name. It
+runs as one sequence behind the one cache of the video (`Tree`), where a class takes such a mask;
+else as a batch of copies of that cache (`Copies`). Positions are given to the model explicitly. It
+need not work them out from a padded mask, nor from what an earlier video left on it (transformers'
+Qwen models keep ``rope_deltas`` on the module).
 """
 
 import copy
@@ -9,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -23,7 +27,7 @@ class Prefix:
     Attributes
     ----------
     cache
-        Keys and values of its tokens; never changed.
+        Keys and values of its tokens. A `Tree` adds to it and takes its own away again.
     length : int
         How many tokens it holds.
     place : int or tensor
@@ -53,6 +57,136 @@ class Prefix:
         return many
 
 
+class Tree:
+    """Runs tokens behind a prefix as one sequence: each attends to the prefix and its ancestors.
+
+    A branch is the places of its tokens in the sequence; `root` is the end of the prefix. Used in
+    ``with``: at its end the cache of the prefix is as it was.
+    """
+
+    root = np.zeros(0, int)
+    ragged = True  # branches may go on by unlike numbers of tokens
+
+    def __init__(self, model: PreTrainedModel, prefix: Prefix):
+        self.model, self.prefix, self.size = model, prefix, 0
+
+    def __enter__(self) -> "Tree":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self.prefix.cache.layers:  # also where memory ended between two of them
+            layer.keys, layer.values = (
+                kept[..., : self.prefix.length, :] for kept in (layer.keys, layer.values)
+            )
+
+    def extend(
+        self, steps: Sequence[tuple[np.ndarray, list[int]]]
+    ) -> tuple[list[np.ndarray], torch.Tensor]:
+        """Run tokens behind branches.
+
+        Parameters
+        ----------
+        steps
+            A branch, and the tokens to run behind it.
+
+        Returns
+        -------
+        branches, logits
+            What was reached, and the logits there [steps, vocabulary].
+        """
+        start, length, device = self.size, self.prefix.length, self.model.device
+        ends = np.cumsum([len(tokens) for _, tokens in steps])
+        self.size += int(ends[-1])
+        hidden, reached, depths = np.ones((int(ends[-1]), self.size), bool), [], []
+        for (branch, tokens), end in zip(steps, ends, strict=True):
+            rows = np.arange(end - len(tokens), end)
+            reached.append(np.append(branch, start + rows))
+            depths += range(len(branch), len(reached[-1]))
+            hidden[np.ix_(rows, reached[-1])] = np.tri(len(rows), len(reached[-1]), len(branch)) < 1
+        shape, dtype = (1, 1, len(hidden), length + self.size), self.model.dtype
+        mask = torch.zeros(shape, dtype=dtype, device=device)
+        hidden = torch.from_numpy(hidden).to(device)
+        mask[0, 0, :, length:].masked_fill_(hidden, torch.finfo(dtype).min)
+        ids = torch.tensor([[t for _, tokens in steps for t in tokens]], device=device)
+        kept = torch.tensor(ends - 1, device=device)
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=kept,
+            position_ids=self.prefix.place + torch.tensor([depths], device=device),
+            past_key_values=self.prefix.cache,
+            **dict.fromkeys(self.prefix.types, torch.zeros_like(ids)),
+        ).logits[0]  # fmt: skip
+        # VideoLLaMA 3 keeps all
+        return reached, logits if len(logits) == len(steps) else logits[kept]
+
+
+class Copies:
+    """Runs tokens behind copies of a prefix's cache, one row a branch: the way of every class.
+
+    A branch is its tokens. Rows of a batch have one length, since sliding and linear layers take
+    a masked gap for a part of the text. A batch that goes on from where the last one came to is
+    not run anew.
+    """
+
+    root = ()
+    ragged = False
+
+    def __init__(self, model: PreTrainedModel, prefix: Prefix, rows: int):
+        self.model, self.prefix, self.rows = model, prefix, rows
+        self._reached, self._cache = None, None
+
+    def __enter__(self) -> "Copies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reached = self._cache = None
+
+    def extend(self, steps: Sequence[tuple[tuple, list[int]]]) -> tuple[list[tuple], torch.Tensor]:
+        """Run tokens behind branches (see `Tree.extend`)."""
+        reached = [(*branch, *tokens) for branch, tokens in steps]
+        goes_on = self._reached == [branch for branch, _ in steps]
+        if goes_on and len({len(tokens) for _, tokens in steps}) == 1:
+            logits = self._run([tokens for _, tokens in steps], len(steps[0][0]))
+        else:
+            found = {}
+            for length in {*map(len, reached)}:
+                rows = [i for i, path in enumerate(reached) if len(path) == length]
+                for part in (rows[i : i + self.rows] for i in range(0, len(rows), self.rows)):
+                    self._cache = None  # before there are new copies
+                    self._cache = self.prefix.branch(len(part))
+                    found |= zip(part, self._run([reached[i] for i in part], 0), strict=True)
+            logits = torch.stack([found[row] for row in range(len(reached))])
+            goes_on = len(part) == len(reached)
+        self._reached = reached if goes_on else None
+        return reached, logits
+
+    def _run(self, rows: Sequence[Sequence[int]], done: int) -> torch.Tensor:
+        ids = torch.tensor(rows, device=self.model.device)
+        places = self.prefix.place + done + torch.arange(ids.shape[1], device=ids.device)
+        return self.model(
+            input_ids=ids, use_cache=True, past_key_values=self._cache, logits_to_keep=1,
+            attention_mask=ids.new_ones(len(ids), self.prefix.length + done + ids.shape[1]),
+            position_ids=places.expand(*places.shape[:-2], *ids.shape),
+            **dict.fromkeys(self.prefix.types, torch.zeros_like(ids)),
+        ).logits[:, -1]  # fmt: skip
+
+
+@torch.inference_mode()
+def attends_by_tree(model: PreTrainedModel) -> bool:
+    """Tell whether a model runs a `Tree` right, by trying it on a few tokens.
+
+    A branch must come out the same beside another as alone: its class takes the mask as it is, and
+    the positions that are given.
+    """
+    first = model(input_ids=torch.tensor([[1, 2]], device=model.device), use_cache=True)
+    prefix, logits = Prefix(first.past_key_values, 2, 2), []
+    for others in ([], [[5, 6, 7]]):
+        with Tree(model, prefix) as tree:
+            steps = [(tree.root, tokens) for tokens in [*others, [3, 4]]]
+            logits.append(tree.extend(steps)[1][-1].float())
+    alone, beside = (row - row.mean() for row in logits)
+    return float((alone - beside).norm()) < 0.1 * float(alone.norm())
+
+
 def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving each at least one after them.
 
@@ -69,59 +203,54 @@ def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def decode(
-    model: PreTrainedModel, prefix: Prefix, questions: Sequence[list[int]], most: int,
-    ends: Collection[int], pad: int, constraint: Constraint | None = None,
-) -> list[list[int]]:  # fmt: skip
-    """Answer a batch of questions greedily, behind a prefix that was run before.
+    branches: Tree | Copies, questions: Sequence[list[int]], most: int, ends: Collection[int],
+    constraint: Constraint | None = None,
+) -> tuple[list[list[int]], list]:  # fmt: skip
+    """Answer questions greedily, behind a prefix that was run before.
 
     Greedily means the likeliest token each time. Penalties that a checkpoint's own generation
     settings ask for are left out: they would weigh the numbers given before.
 
     Parameters
     ----------
-    model
-        A causal language model of transformers.
+    branches
+        What runs tokens behind the prefix.
     questions
         Tokens of each question after the prefix; their lengths may differ.
     most
         How many tokens an answer may have.
     ends
         Tokens that end an answer.
-    pad
-        What fills the shorter rows (masked).
     constraint
-        What keeps each answer to its form; None lets the model answer freely.
+        What keeps each answer to its form; None lets the model answer freely. What a form forces
+        is not decoded: it runs with the token before it.
 
     Returns
     -------
-    list of list of int
+    answers : list of list of int
         The tokens of each answer, without the one that ends it.
+    reached : list
+        The branch of each, up to the last token that was run.
     """
-    rows, length = len(questions), max(map(len, questions))
-    ids = torch.tensor([[pad] * (length - len(q)) + q for q in questions], device=model.device)
-    real = torch.tensor([[0] * (length - len(q)) + [1] * len(q) for q in questions]).to(ids)
-    position_ids = prefix.place + (real.cumsum(1) - 1).clamp(min=0)
-    mask = torch.cat([real.new_ones(rows, prefix.length), real], 1)
-    ends = torch.tensor(sorted(ends), dtype=torch.long, device=model.device)
-    cache, answers, going = prefix.branch(rows), [], real.new_ones(rows, dtype=torch.bool)
+    forced = constraint.forced() if constraint and branches.ragged else [[] for _ in questions]
+    answers, reached = [list(tokens) for tokens in forced], [branches.root] * len(questions)
+    tokens = [[*question, *more] for question, more in zip(questions, forced, strict=True)]
     while True:
-        types = dict.fromkeys(prefix.types, torch.zeros_like(ids))
-        logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache,
-            use_cache=True, logits_to_keep=1, **types,
-        ).logits[:, -1]  # fmt: skip
+        reached, logits = branches.extend(list(zip(reached, tokens, strict=True)))
         logits = logits if constraint is None else constraint.mask(logits)
-        ids = logits.argmax(-1, keepdim=True)
-        answers.append(ids)
-        going &= ~torch.isin(ids[:, 0], ends)
-        if len(answers) == most or not going.any():
-            break
+        tokens = [[token] for token in logits.argmax(-1).tolist()]
         if constraint is not None:
-            constraint.advance(ids[:, 0].tolist())
-        position_ids = position_ids[..., -1:] + 1
-        mask = torch.cat([mask, mask[:, :1]], 1)
-    stops, written = set(ends.tolist()), torch.cat(answers, 1).tolist()
-    return [list(takewhile(lambda token: token not in stops, tokens)) for tokens in written]
+            constraint.advance([token for (token,) in tokens])
+            for row, more in zip(
+                tokens, constraint.forced() if branches.ragged else [], strict=False
+            ):
+                row += more
+        for answer, row in zip(answers, tokens, strict=True):
+            answer += row
+        if all(len(one) >= most or not ends.isdisjoint(one) for one in answers):
+            break
+    cut = [list(takewhile(lambda token: token not in ends, one[:most])) for one in answers]
+    return cut, reached
 
 
 def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:

@@ -92,7 +92,8 @@ def _answer_and_look(
     frames, (prompt,) = model.prepare(clip, [query], question, labels)
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
-    (answer,) = decode(model.model, prefix, [ids[-1:]], most, model.ends, model.pad)
+    with model.branches(prefix, 1) as branches:
+        ((answer,), _) = decode(branches, [ids[-1:]], most, model.ends)
     rows = np.zeros((0, len(ids)))
     if answer:
         rows = _rows(model, prefix, ids[-1:] + answer[:-1], layer)

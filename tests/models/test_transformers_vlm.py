@@ -91,9 +91,10 @@ def test_questions_that_share_a_video_are_answered_as_each_alone(way, models, pa
     prefix = model.prefill(ids[0][:shared], frames, prompts[0])
     outputs = []
     hook = model.model.register_forward_hook(lambda *given: outputs.append(given[-1].logits))
-    decode(model.model, prefix, [i[shared:] for i in ids], 1, model.ends, model.pad)
+    with model.branches(prefix, len(ids)) as branches:
+        decode(branches, [i[shared:] for i in ids], 1, model.ends)
     hook.remove()
-    torch.testing.assert_close(outputs[0][:, -1], torch.stack(logits), atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs[0][0], torch.stack(logits), atol=1e-4, rtol=0)
 
 
 def test_a_video_is_run_once_and_what_was_used_is_counted(models, pages):
@@ -126,7 +127,7 @@ def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tm
     folder = build("llava_next_video", tmp_path, text)
     model = load_model(str(folder), device="cpu", dtype="float32")
     frames, prompts = prepared(model, pages, queries=[*QUERIES, "a red star turns"])
-    assert not model.bears_padding and load("llava_next_video").bears_padding
+    assert not model.takes_tree and load("llava_next_video").takes_tree
     sizes, runs = [], []
     hooks = [
         model.model.register_forward_pre_hook(
@@ -154,16 +155,21 @@ def test_a_model_with_sliding_layers_shares_in_batches_of_equal_length(pages, tm
     assert "run once for all questions (5)" in str(cost) and "(3 at a time)" in str(cost)
 
 
+@pytest.mark.parametrize("copies", [False, True], ids=["as a tree", "by copies"])
 @pytest.mark.parametrize("most", [2, 0], ids=["a batch", "even alone"])
-def test_out_of_memory_halves_the_batch_then_is_recorded(most, models, pages):
+def test_out_of_memory_halves_the_batch_then_is_recorded(most, copies, models, pages):
     model = load("qwen3_vl")
-    frames, prompts = prepared(model, pages)
+    assert model.takes_tree
+    model.takes_tree = not copies
+    # copies are batches of one length
+    frames, prompts = prepared(model, pages, queries=QUERIES[:1] * 4 if copies else QUERIES)
     wanted = model.respond(frames, prompts, 4)
     sizes = []
 
     def limited(module, args, given):
-        if len(given["input_ids"]) > most and "pixel_values" not in given:
-            sizes.append(len(given["input_ids"]))
+        count = len(given["input_ids"] if copies else np.atleast_1d(given["logits_to_keep"]))
+        if count > most and "pixel_values" not in given:
+            sizes.append(count)
             torch.empty(1 << 60)  # torch's own error
 
     model.model.register_forward_pre_hook(limited, with_kwargs=True)
@@ -400,7 +406,7 @@ def test_the_cost_told_before_is_the_cost(way, models, pages):
     prefix = model.prefill(ids[0][:shared], frames, prompts[0])
     stored = sum(t.nbytes for layer in prefix.cache.layers for t in (layer.keys, layer.values))
     longest = max(map(len, ids)) - shared + 5
-    assert cost.cache == stored * (1 + 4) + stored // shared * 4 * longest
+    assert cost.cache == stored + stored // shared * 4 * longest
     assert (cost.frames, cost.queries, cost.shared_tokens) == (len(pages), 4, shared)
     assert cost.tokens_per_frame == pytest.approx(
         sum(map(model.is_visual, ids[0])) / len(pages), abs=0.05

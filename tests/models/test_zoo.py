@@ -21,7 +21,7 @@ from numpro import Clip
 from numpro.inference.prediction_files import read_config, read_rows
 from numpro.models import NoAnswer, Question, load_model
 from numpro.models.frame_times import to_number
-from numpro.models.sharing import decode
+from numpro.models.sharing import Copies, decode
 from numpro.prompting import build_prompt
 from numpro.video import Sampling
 
@@ -93,24 +93,23 @@ def alone(model, frames, prompt, most=4):
     return made.sequences[0, inputs["input_ids"].shape[1] :].tolist(), made.logits[0][0]
 
 
-def shared(model, frames, prompts, most=4):
-    """Ask as `respond` does; return tokens, and the logits of the first."""
+def shared(model, frames, prompts, most=4, copies=False):
+    """Ask as `respond` does, or with copies; return tokens, and the logits of the first."""
     model.take_frames(frames, prompts[0])
     ids, length = model.encode_prompts(frames.shape, prompts)
     prefix = model.prefill(ids[0][:length], frames, prompts[0])
-    rest = [each[length:] for each in ids]
-    if not model.bears_padding:
+    rest, answers, logits = [each[length:] for each in ids], {}, {}
+    batches = [rest]
+    if copies or not model.takes_tree:
         batches = [[r for r in rest if len(r) == n] for n in sorted({*map(len, rest)})]
-    else:
-        batches = [rest]
-    outputs, answers, logits = [], {}, {}
-    for batch in batches:
-        hook = model.model.register_forward_hook(lambda *given: outputs.append(given[-1].logits))
-        tokens = decode(model.model, prefix, batch, most, {-1}, model.pad)
-        hook.remove()
-        answers |= zip(map(tuple, batch), tokens, strict=True)
-        logits |= zip(map(tuple, batch), outputs[0][:, -1], strict=True)
-        outputs.clear()
+    with torch.inference_mode():
+        for batch in batches:
+            way = Copies(model.model, prefix, 4) if copies else model.branches(prefix, 4)
+            with way as branches:
+                tokens, _ = decode(branches, batch, most, {-1})
+                _, first = branches.extend([(branches.root, r) for r in batch])
+            answers |= zip(map(tuple, batch), tokens, strict=True)
+            logits |= zip(map(tuple, batch), first, strict=True)
     return [(answers[tuple(r)], logits[tuple(r)]) for r in rest]
 
 
@@ -128,15 +127,19 @@ def test_questions_that_share_a_video_are_answered_as_each_alone(way, models):
     films = frames_of(1), frames_of(2)
     for frames in films:  # the second must not feel the first
         wanted = [alone(model, frames, prompt) for prompt in prompts]
-        got = shared(model, frames, prompts)
-        for (tokens, logits), (ours, our_logits) in zip(wanted, got, strict=True):
-            assert ours == tokens
-            torch.testing.assert_close(our_logits, logits, atol=1e-4, rtol=0)
+        for copies in {True, not model.takes_tree}:
+            got = shared(model, frames, prompts, copies=copies)
+            for (tokens, logits), (ours, our_logits) in zip(wanted, got, strict=True):
+                assert ours == tokens
+                torch.testing.assert_close(our_logits, logits, atol=1e-4, rtol=0)
     differ = [shared(model, frames, prompts[:1])[0][1] for frames in films]
     assert (differ[0] - differ[1]).abs().max() > 1e-3, "or frames would not count"
     texts = model.respond(films[1], prompts, 4)
     assert model.respond(films[1], prompts[::-1], 4) == texts[::-1]
-    RAN.setdefault(way, {})["shares"] = "any" if model.bears_padding else "of one length"
+    RAN.setdefault(way, {})["shares"] = "any" if model.takes_tree else "of one length"
+    kinds = getattr(model.model.config.get_text_config(), "layer_types", None) or []
+    full = {*kinds} <= {"full_attention"} and way[0] != "muse_glimmer"
+    assert model.takes_tree == full, "all whose layers attend to everything need no copies"
 
 
 @ways

@@ -54,7 +54,8 @@ def test_every_kind_of_local_model_shows_its_attention(kind, frames_as, films):
     frames, (prompt,) = model.prepare(clip, [query], Question(time_encoding=encoding))
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
-    answer = decode(model.model, prefix, [ids[-1:]], 4, model.ends, model.pad)[0]
+    with model.branches(prefix, 1) as branches:
+        ((answer,), _) = decode(branches, [ids[-1:]], 4, model.ends)
     inputs = model.inputs(frames, prompt)
     inputs |= {"input_ids": torch.tensor([ids + answer[:-1]]), "attention_mask": None}
     config = model.model.config

@@ -116,7 +116,8 @@ def confidences(
 def calibrate(confidence: Any, temperature: float) -> Any:
     """Return confidences with their log-odds divided by a temperature.
 
-    The order of answers stays. Above 1 the temperature draws confidences towards one half.
+    The order of answers stays. Above 1 the temperature draws confidences towards one half. None,
+    which is 0, stays none.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def calibrate(confidence: Any, temperature: float) -> Any:
     0.75
     """
     sure = np.clip(confidence, _LEAST, 1 - _LEAST)
-    return 1 / (1 + ((1 - sure) / sure) ** (1 / temperature))
+    return np.sign(confidence) / (1 + ((1 - sure) / sure) ** (1 / temperature))
 
 
 def fit_temperature(confidence: np.ndarray, ious: np.ndarray) -> float:
@@ -167,13 +168,16 @@ def fit_calibration(rows: Sequence[Mapping]) -> dict:
     Raises
     ------
     ValueError
-        For rows of a split that is scored (its name has test in it) or was learned from (train).
+        For rows of a split that is scored (its name has test in it) or was learned from (train),
+        and where no row has a confidence.
     """
     parts = sorted({f"{row.get('dataset')}/{row.get('split')}" for row in rows})
     if wrong := [part for part in parts if "test" in part or "train" in part]:
         raise ValueError(f"a calibration is fitted on validation films only; got {wrong[0]}")
     confidence, ious = confidences(rows)
-    temperature = fit_temperature(confidence, ious)
+    if not (known := confidence > 0).any():
+        raise ValueError("no row has a confidence: its model gives no probabilities")
+    temperature = fit_temperature(confidence[known], ious[known])
     pair = confidence, calibrate(confidence, temperature)
     errors = [calibration_error(sure, ious) for sure in pair]
     about = {"n": len(rows), "dataset": parts, "videos": sorted({row["video"] for row in rows})}

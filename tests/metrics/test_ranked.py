@@ -166,3 +166,14 @@ def test_a_calibration_is_fitted_on_other_films_than_those_that_are_scored(tmp_p
     for split in ("test", "test_long", "train"):
         with pytest.raises(ValueError, match=f"validation films only; got made/{split}"):
             metrics.fit_calibration([row(0, [[0, 4, 0.5]], [[0, 4]], split=split)])
+
+
+def test_who_has_no_confidence_gets_none_by_a_temperature():
+    sure = [row(k, [[0, 4, 0.6]], [[0, 4]], split="val") for k in range(4)]
+    silent = [row(9, [[0, 4, 0.0]], [[8, 9]], split="val"), row(10, [], [[8, 9]], split="val")]
+    alone, found = metrics.fit_calibration(sure), metrics.fit_calibration([*sure, *silent])
+    assert found["temperature"] == alone["temperature"] and found["n"] == 6
+    test = [r | {"video": "other"} for r in (*sure, *silent)]
+    assert metrics.confidences(test, found)[0][-2:].tolist() == [0, 0]
+    with pytest.raises(ValueError, match="no row has a confidence"):
+        metrics.fit_calibration(silent)

@@ -110,6 +110,18 @@ max_tokens = click.option(
 data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
 workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
+calibration = click.option("--calibration", type=PATH, help="Of the confidence: numpro calibrate.")
+_SURE = "Below this confidence an answer is: not sure."
+min_confidence = click.option("--min-confidence", type=click.FloatRange(0, 1), help=_SURE)
+
+
+def read_calibration(path: str | None) -> dict | None:
+    """Return what ``numpro calibrate`` wrote; None where no file is given."""
+    found = path and json.loads(Path(here(path)).read_text(encoding="utf-8"))
+    if path and not (isinstance(found, dict) and {"temperature", "videos"} <= found.keys()):
+        raise ValueError(f"{path} is no calibration: numpro calibrate writes one")
+    return found
+
 
 def question_options(command: Callable) -> Callable:
     """Add the options of a question: the model, its settings, time encoding, sampling, wording."""

@@ -1,12 +1,16 @@
 """``numpro predict`` and ``numpro evaluate``: a dataset through a model, and what that scores."""
 
+import json
 from pathlib import Path
 
 import click
 
 from numpro import datasets, inference, metrics, models
-from numpro.cli.base import PATH, dataset_options, here, main, question_options, say, tell, workers
+from numpro.cli import base
+from numpro.cli.base import PATH, here, main, say
 from numpro.inference import prediction_files
+from numpro.inference.prediction import READS
+from numpro.paths import write_whole
 from numpro.prompting.prompts import TASKS, read_template
 from numpro.video import Sampling
 
@@ -19,11 +23,13 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 
 
 @main.command()
-@dataset_options("test")
-@question_options
+@base.dataset_options("test")
+@base.question_options
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
+@click.option("--read", type=click.Choice(READS), default=READS[0], help="One answer, or ranked.")
+@click.option("--top", type=base.POSITIVE, default=5, help="Ranked moments a query, at most.")
 @click.option("--seed", type=int, default=0)
-@workers
+@base.workers
 @click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
 @click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
 @click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
@@ -31,7 +37,7 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 @click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
-    template, max_new_tokens, seconds, cache, shard, merge, out, **execution,
+    template, max_new_tokens, seconds, cache, shard, merge, out, read, top, **execution,
 ) -> None:  # fmt: skip
     r"""Run a dataset through a model; one row a query, answered or with the reason why not.
 
@@ -40,6 +46,7 @@ def predict(
 
     Example:
       numpro predict --dataset flipbook --split test --out predictions.jsonl --limit 5
+      numpro predict --split val --read ranked --out ranked.jsonl
       numpro predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 \
         --out a.jsonl
       numpro predict --model openai:Qwen/Qwen3-VL-8B-Instruct \
@@ -58,12 +65,13 @@ def predict(
         template = read_template(template, task) if template else None
         words = {"template": template, "max_new_tokens": max_new_tokens}
         question = models.Question(task, time_encoding, **words)
-        execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": tell}
+        execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": base.tell}
         settings = {"device": device} | settings if process else settings
         loaded = models.load_model(here(model), adapter=here(adapter), **settings)
         execution = inference.Execution(limit=seconds, **execution)
         sampling = Sampling(fps, origin=origin)
-        rows = inference.predict(videos, loaded, out, sampling, question, execution)
+        ranking = {"read": read, "top": top}
+        rows = inference.predict(videos, loaded, out, sampling, question, execution, **ranking)
     lines = []
     if shard and prediction_files.missing_queries(videos, out):
         named = prediction_files.shard_path(named, shard)
@@ -74,6 +82,28 @@ def predict(
     counts = f"{len(rows)} queries of {len({r['video'] for r in rows})} videos"
     result = {"out": str(named), "n": len(rows), "unparsed": unread}
     say(result, f"wrote {named}: {counts}, {unread} without an answer", *lines)
+
+
+@main.command("calibrate")
+@click.argument("predictions", type=PATH)
+@click.option("--out", type=PATH, help="Where it goes [PREDICTIONS.calibration.json].")
+def calibrate_confidence(predictions, out) -> None:
+    """Fit one temperature that makes confidences true, on ranked moments of validation films.
+
+    Example:
+      numpro calibrate val.jsonl --out calibration.json
+      numpro evaluate moment-retrieval ranked.jsonl --calibration calibration.json
+    """
+    predictions = Path(here(predictions))
+    config = prediction_files.read_config(predictions)  # a temperature is one way of asking's
+    found = {key: config.get(key) for key in ("model", "adapter", "time_encoding")}
+    found |= metrics.fit_calibration(inference.read_rows(predictions))
+    out = Path(out or f"{predictions}.calibration.json")
+    write_whole(out.absolute(), json.dumps(found, indent=1) + "\n")
+    before, after = found["calibration_error"]
+    heat, n = found["temperature"], found["n"]
+    fitted = f"temperature {heat:.2f} from {n} queries; error {before:.3f}, with it {after:.3f}"
+    say(found, f"wrote {out}: {fitted}")
 
 
 @main.group()
@@ -114,7 +144,9 @@ _RULES = f"How answers are read and scored: {', '.join(metrics.CONVENTIONS)}, or
 @click.option("--convention", metavar="NAME", default="numpro", help=_RULES)
 @click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
 @click.option("--train", type=PATH, help="Annotations to fit the floors on.")
-def evaluate_moment_retrieval(predictions, annotations, train, **options) -> None:
+@base.calibration
+@base.min_confidence
+def evaluate_moment_retrieval(predictions, annotations, train, calibration, **options) -> None:
     """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
 
     --convention says by whose rules; all puts them beside each other, says what each does
@@ -125,21 +157,40 @@ def evaluate_moment_retrieval(predictions, annotations, train, **options) -> Non
       numpro evaluate moment-retrieval timechat.json --annotations charades_sta_test.txt
       numpro evaluate moment-retrieval results.json --convention published --label-seconds 2 --json
       numpro evaluate moment-retrieval predictions.jsonl --convention all
+      numpro evaluate moment-retrieval ranked.jsonl --calibration calibration.json
     """
+    options["calibration"] = base.read_calibration(calibration)
     paths = here(predictions), here(annotations)
     scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
     if "conventions" in scores:
         return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))
     given = scores["intervals"].items()
-    lines = [f"{name:<6}  {metrics.tables.format_score([scores[name], *v])}" for name, v in given]
+    cells = [(name, metrics.tables.format_score([scores[name], *v])) for name, v in given]
+    wide = max(6, *map(len, scores["intervals"]))
+    lines = [f"{name:<{wide}}  {score}" for name, score in cells]
     lines += [f"{name}  {value:.2f}" for name, value in scores.items() if name.endswith("_AUC")]
     lines += [f"{scores[count]} {what}" for count, what in _COUNTED.items() if scores[count]]
     for name, row in scores.get("beside", {}).items():
         values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
         lines.append(f"{metrics.tables.role(name)}: {name}: {values}")
+    lines += _trust_lines(scores.get("trust"), options["min_confidence"])
     if fitted := scores.get("train"):
         lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
     say(scores, _counted(scores), *lines)
+
+
+def _trust_lines(trust: dict | None, least: float | None) -> list[str]:
+    """Return how true the confidence of ranked moments is, for people."""
+    if not trust:
+        return []
+    line = "calibration error {calibration_error:.3f} at temperature {temperature:.2f}"
+    lines = [line.format(**trust)]
+    if pair := trust.get("against_greedy"):
+        lines.append("first moment against greedy: {:+.1f} [{:+.1f}, {:+.1f}] mIoU".format(*pair))
+    if least is not None:
+        score = metrics.tables.format_score(trust["sure_mIoU"])
+        lines.append(f"sure ({least:g} or more): {100 * trust['coverage']:.1f} %, mIoU {score}")
+    return lines
 
 
 @evaluate.command("highlight-detection")

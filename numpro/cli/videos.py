@@ -1,11 +1,14 @@
 """``numpro number``, ``frames``, ``ask`` and ``check-data``: from files and datasets of videos."""
 
 import click
+import numpy as np
 
 from numpro import models
 from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference import find_moment
+from numpro.metrics.ranked import calibrate
+from numpro.metrics.tables import cell_lines
 from numpro.numbers import number_video, overlay
 from numpro.numbers.numbered_video import list_frames
 from numpro.prompting.encodings import DRAWN
@@ -62,7 +65,13 @@ def frames(video, fps, origin) -> None:
 @click.argument("query")
 @base.question_options
 @click.option("--picture", type=PATH, help="Write a picture of the answer to this file.")
-def ask(video, query, model, adapter, fps, origin, settings, template, picture, **wording) -> None:
+@click.option("--top", type=POSITIVE, help="Rank so many moments, with their confidence.")
+@base.calibration
+@base.min_confidence
+def ask(
+    video, query, model, adapter, fps, origin, settings, template, picture, top, calibration,
+    min_confidence, **wording,
+) -> None:  # fmt: skip
     r"""Ask when QUERY happens in VIDEO: the span in seconds, and with --picture a picture.
 
     A model is a folder, a hub id, or openai:NAME of a server, whose key is read from the
@@ -71,16 +80,19 @@ def ask(video, query, model, adapter, fps, origin, settings, template, picture, 
     Example:
       numpro ask film.mp4 "a red star spins" --picture answer.png
       numpro ask film.mp4 "a dog barks" --time-encoding text-seconds --json
+      numpro ask film.mp4 "a red star spins" --top 5 --min-confidence 0.5
       numpro ask film.mp4 "a dog barks" --model openai:Qwen/Qwen3-VL-8B-Instruct \
         -o base_url http://127.0.0.1:8000/v1
     """
     if not query.strip():
         raise click.UsageError("QUERY is empty")
     template = read_template(template) if template else None
+    calibration = base.read_calibration(calibration)
+    top = top or (1 if calibration or min_confidence is not None else None)
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
     question = models.Question(template=template, **wording)
-    found = find_moment(video, query, loaded, Sampling(fps, origin=origin), question, tell)
+    found = find_moment(video, query, loaded, Sampling(fps, origin=origin), question, tell, top)
     answer = found.answer
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")
@@ -91,7 +103,37 @@ def ask(video, query, model, adapter, fps, origin, settings, template, picture, 
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
     lines = [f"{query}: {found}", f"the model said: {answer.text}"]
+    if found.ranked:
+        result |= _ranked(found.ranked, calibration, min_confidence or 0)
+        lines += _ranked_lines(result)
     say(result | {"state": loaded.state()}, *lines, *[f"wrote {picture}"] * bool(picture))
+
+
+def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float) -> dict:
+    """Return ranked moments as rows, whether the first is sure, and why there is one only."""
+    heat, rows = calibration["temperature"] if calibration else 1.0, []
+    for rank, m in enumerate(ranked.moments, 1):
+        # without probabilities there is no confidence: 0
+        chance, sure = np.nan_to_num([m.probability, m.expected_iou])
+        row = {"rank": rank, "start": m.start, "end": m.end, "probability": float(chance)}
+        rows.append(row | {"confidence": float(calibrate(sure, heat))})
+    sure = bool(rows) and rows[0]["confidence"] >= least
+    found = {"moments": rows, "sure": sure, "min_confidence": least}
+    return found | {"ranked_reason": ranked.reason, "left_out": ranked.left_out}
+
+
+def _ranked_lines(result: dict) -> list[str]:
+    """Return ranked moments as a table for people."""
+    lines, cells = [], [["rank", "seconds", "confidence"]]
+    for row in result["moments"]:
+        seconds, sure = "{start:.2f} to {end:.2f}".format(**row), f"{row['confidence']:.2f}"
+        cells.append([str(row["rank"]), seconds, sure])
+    if not result["sure"] and cells[1:]:
+        lines = [f"not sure: a confidence of {cells[1][2]}, below {result['min_confidence']:.2f}"]
+    if result["ranked_reason"]:
+        lines.append(f"no ranking: {result['ranked_reason']}")
+    title = "ranked by the IoU that the model expects; or was it here?"
+    return [*lines, title, *cell_lines(cells)] if cells[1:] else lines
 
 
 @main.command("check-data")

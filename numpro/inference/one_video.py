@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from numpro import plots
-from numpro.models import Question, VideoModel
+from numpro.models import Question, RankedMoments, VideoModel
 from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, Sampling, probe, read_clip, sampling_times, write_video
@@ -35,6 +35,8 @@ class Found:
         As the model gave it.
     spans : tuple of Span
         In seconds; empty when nothing could be read (`answer.reason`).
+    ranked : RankedMoments or None
+        The moments in order of the IoU that the model expects of them, where they were asked for.
     """
 
     query: str
@@ -43,10 +45,15 @@ class Found:
     prompt: Prompt
     answer: MomentAnswer
     spans: tuple[Span, ...]
+    ranked: RankedMoments | None = None
 
     def figure(self) -> "plots.style.Figure":
-        """Return the sampled frames as the model saw them, the answer below (a Figure)."""
-        answered = {"predicted": self.spans[:1], "title": self.query}
+        """Return the sampled frames as the model saw them, the answer below (a Figure).
+
+        Of ranked moments that is the first.
+        """
+        first = [Span(m.start, m.end) for m in self.ranked.moments] if self.ranked else self.spans
+        answered = {"predicted": first[:1], "title": self.query}
         return plots.contact_strip(self.pages, self.clip.seconds, **answered)
 
     def __str__(self) -> str:
@@ -58,6 +65,7 @@ class Found:
 def find_moment(
     video: str | os.PathLike, query: str, model: VideoModel, sampling: Sampling = Sampling(),
     question: Question = Question(), tell: Callable[[object], None] | None = None,
+    top: int | None = None,
 ) -> Found:  # fmt: skip
     """Ask a model when something happens in a video.
 
@@ -74,11 +82,13 @@ def find_moment(
     tell : callable, optional
         Is given, before the question is asked, that a long film was thinned, and what it will cost
         where the model can say it.
+    top
+        Rank so many moments, too (`VideoModel.moments`).
 
     Raises
     ------
     ValueError
-        For an empty query.
+        For an empty query, or a `top` below 1.
     VideoError
         When the file cannot be read as a video.
     """
@@ -91,10 +101,11 @@ def find_moment(
     with warnings.catch_warnings(action="ignore"):  # prepare has warned already
         if tell and hasattr(model, "cost"):
             tell(model.cost(clip, [query], question))
-        (answer,) = model.answer(clip, [query], question)
+        ranked = None if top is None else model.moments(clip, [query], question, top=top)[0]
+        answer = ranked.answer if ranked else model.answer(clip, [query], question)[0]
     unit, labels = model.answer_unit(question, len(clip))
     spans = tuple(to_seconds(answer, clip, labels, unit=unit))
-    return Found(query, clip, pages, prompt, answer, spans)
+    return Found(query, clip, pages, prompt, answer, spans, ranked)
 
 
 def _thinned(clip: Clip, fps: float) -> str:

@@ -17,19 +17,22 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from numpro import __version__
 from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
-from numpro.models import Question, VideoModel
+from numpro.models import Question, RankedMoments, VideoModel
 from numpro.numbers import disturb
 from numpro.progress import progress_bar
-from numpro.prompting import HighlightAnswer, MomentAnswer, render_prompt
+from numpro.prompting import TASKS, HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
-from numpro.spans import Labels, highlight_scores, to_seconds
+from numpro.spans import Labels, highlight_scores, one_of, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
 from numpro.video.workers import LIMIT
 
+READS = ("greedy", "ranked")
 _FAILING = 3  # videos, from the first on: then it is no one video's fault
 
 
@@ -73,6 +76,7 @@ def predict(
     videos: Sequence[VideoQueries], model: VideoModel, out: str | os.PathLike,
     sampling: Sampling = Sampling(), question: Question = Question(),
     execution: Execution = Execution(), end: str = "instant", control: str | None = None,
+    read: str = READS[0], top: int = 5,
 ) -> list[dict]:  # fmt: skip
     """Ask a model every query of a dataset.
 
@@ -91,6 +95,11 @@ def predict(
         What the last label of a span means (see `numpro.spans.labels_to_seconds`).
     control
         Disturb the numbers or the frames (`numpro.numbers.controls`); None asks plainly.
+    read : {"greedy", "ranked"}
+        Take the likeliest words as the answer, or rank moments by the IoU that the model's
+        probabilities expect of them (`VideoModel.moments`).
+    top
+        At most so many ranked moments a query.
 
     Returns
     -------
@@ -98,12 +107,17 @@ def predict(
         Rows in the order of the dataset. Moments have ``pred`` ([[start, end], ...] in
         seconds); highlights ``pred_saliency_scores`` (one per 2-s clip); both ``response``,
         ``reason`` (None, or why there is no prediction), ``spans``/``labels`` as in the answer,
-        and ``warnings`` where the video is damaged or not as long as annotated.
+        and ``warnings`` where the video is damaged or not as long as annotated. Ranked moments
+        stand in ``pred`` best first, and with their confidence in ``pred_relevant_windows``
+        ([start, end, confidence], as moment_detr has it), beside the ``greedy`` answer in
+        seconds, ``left_out`` (the probability that was not looked at) and ``ranked_reason``
+        (why there is one moment only).
 
     Raises
     ------
     ValueError
-        When `out` holds rows of another configuration, or of other annotations.
+        When `out` holds rows of another configuration, or of other annotations; for highlights
+        or a `top` below 1 with ranked moments.
     OSError
         When a row cannot be written (a full disk) or the temporary folder has no room; all rows
         before it are kept. When a server refuses every question about the first video.
@@ -113,6 +127,10 @@ def predict(
     SamplingError
         At the end, when no video can be read as asked (its rate or size takes too much).
     """
+    if one_of("read", read, READS) == "ranked":
+        one_of("task of ranked moments", question.task, TASKS[:1])
+        if top < 1:
+            raise ValueError(f"top must be 1 or more; got {top!r}")
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
         out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
@@ -120,6 +138,7 @@ def predict(
     config |= {"size": sampling.size and list(sampling.size), "end": end, "control": control}
     config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
     config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
+    config |= {"read": read, "top": top if read == "ranked" else None}
     config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     with files.locked(out):  # two writers: one waits, then reads
@@ -214,14 +233,13 @@ class _Session:
         except Exception as error:  # noqa: BLE001
             self.raised.append(error)
             reason = f"error: {type(error).__name__}: {error}"
-            return [_row(video, query, self.question.task, "", reason) for query in queries]
+            return [self._row(video, query, "", reason) for query in queries]
 
     def _rows(self, video: VideoQueries, queries, clip: Clip | VideoError) -> Iterator[dict]:
         """Yield the rows of one video."""
-        task = self.question.task
         if isinstance(clip, VideoError):
             self.refused += [clip] if isinstance(clip, SamplingError) else []
-            yield from (_row(video, q, task, "", f"video: {clip}") for q in queries)
+            yield from (self._row(video, q, "", f"video: {clip}") for q in queries)
             return
         notices = list(clip.source["warnings"])
         if differs := other_duration(video, clip.duration):
@@ -231,15 +249,30 @@ class _Session:
         texts = [q.text for q in queries]
         self._note_cost(clip, texts, labels)
         _seed_torch(self.execution.seed, video.video)
-        answers = self.model.answer(clip, texts, self.question, labels=labels)
+        end, ranked = self.config["end"], self.config["read"] == "ranked"
+        how = {"top": self.config["top"], "end": end} if ranked else {}
+        ask = self.model.moments if ranked else self.model.answer
+        found = ask(clip, texts, self.question, labels, **how)
         reading = self.model.answer_unit(self.question, len(clip), labels)
-        for query, answer in zip(queries, answers, strict=True):
-            row = _row(video, query, task, answer.text, answer.reason)
-            row |= _read_off(answer, clip, *reading, self.config["end"])
-            if self.config["control"] == "shuffled" and task == "moment_retrieval":
-                counted = to_seconds(answer, clip, None, self.config["end"], reading[0])
+        for query, given in zip(queries, found, strict=True):
+            answer = given.answer if ranked else given
+            row = self._row(video, query, answer.text, answer.reason)
+            row |= _read_off(answer, clip, *reading, end)
+            if self.config["control"] == "shuffled" and "pred" in row:
+                counted = to_seconds(answer, clip, None, end, reading[0])
                 row["pred_by_place"] = [list(span) for span in counted]  # had it counted frames
+            row |= _ranked(given, row["pred"]) if ranked else {}
             yield row | ({"warnings": notices} if notices else {})
+
+    def _row(self, video: VideoQueries, query: Query, response: str, reason: str | None) -> dict:
+        """Return the row of a query, without a prediction yet."""
+        task, ranked = self.question.task, self.config["read"] == "ranked"
+        row = {"qid": query.qid, "video": video.video, "vid": video.video, "query": query.text}
+        row |= {"duration": video.duration, "dataset": video.dataset, "split": video.split}
+        row |= {"task": task, "response": response, "reason": reason, "unit": None}
+        row |= {"truth": [list(span) for span in query.spans]}
+        row |= {"pred_relevant_windows": [], "greedy": []} if ranked else {}
+        return row | ({"pred": []} if task == TASKS[0] else {"pred_saliency_scores": None})
 
     def _note_cost(self, clip: Clip, texts: list[str], labels: list[int] | None) -> None:
         """Keep the first prompt whole, and what a video costs; tell it once a session."""
@@ -295,15 +328,6 @@ def _seed_torch(seed: int, name: str) -> None:
         seeded.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-def _row(video: VideoQueries, query: Query, task: str, response: str, reason: str | None) -> dict:
-    """Return the row of a query, without a prediction yet."""
-    row = {"qid": query.qid, "video": video.video, "vid": video.video, "query": query.text}
-    row |= {"duration": video.duration, "dataset": video.dataset, "split": video.split}
-    row |= {"task": task, "response": response, "reason": reason, "unit": None}
-    row |= {"truth": [list(span) for span in query.spans]}
-    return row | ({"pred": []} if task == "moment_retrieval" else {"pred_saliency_scores": None})
-
-
 def _read_off(
     answer: MomentAnswer | HighlightAnswer, clip: Clip, unit: str, labels: Labels,
     end: str,
@@ -315,3 +339,12 @@ def _read_off(
     scores = None if answer.reason else highlight_scores(answer, clip, labels, unit=unit).tolist()
     row = {"unit": answer.unit, "labels": list(answer.labels), "scores": list(answer.scores)}
     return row | {"pred_saliency_scores": scores}
+
+
+def _ranked(found: RankedMoments, greedy: list) -> dict:
+    """Return what a row says of ranked moments; its greedy answer moves aside."""
+    # where the model gives no probabilities there is no confidence either
+    windows = [[m.start, m.end, float(np.nan_to_num(m.expected_iou))] for m in found.moments]
+    about = {"greedy": greedy, "left_out": found.left_out, "ranked_reason": found.reason}
+    row = {"pred": [w[:2] for w in windows], "pred_relevant_windows": windows} | about
+    return row | ({"reason": None} if windows else {})

@@ -117,7 +117,8 @@ def check_config(out: Path, config: dict, asking: bool = True) -> dict:
     if not before:
         raise ValueError(f"{out} holds rows of an unknown configuration: no {out.name}.config.json")
     given = {k: v for k, v in config.items() if asking or k != "state"}
-    before = {"origin": "first-picture"} | before  # the clock until it could be chosen
+    # the clock and the way to read answers until they could be chosen
+    before = {"origin": "first-picture", "read": "greedy"} | before
     # another setting that the file's writer did not know had no other value then
     differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}
     if differs:

@@ -13,11 +13,12 @@ from numpro.metrics.highlight_detection import highlight_detection, highlight_va
 from numpro.metrics.moment_retrieval import moment_ious, moment_retrieval
 from numpro.metrics.official import evaluate_highlight_predictions, write_moment_detr
 from numpro.metrics.paper import PAPER_ROWS, PAPER_STUDIES, beside_paper
+from numpro.metrics.ranked import confidences, fit_calibration, ranked_retrieval, trust
 from numpro.metrics.tables import group_scores, headline, table_cells
 
 __all__ = ["CONVENTIONS", "PAPER_ROWS", "PAPER_STUDIES", "baselines", "beside_paper"]
-__all__ += ["bootstrap_interval", "breakdown", "convention_cells"]
-__all__ += ["evaluate_highlight_predictions"]
+__all__ += ["bootstrap_interval", "breakdown", "confidences", "convention_cells"]
+__all__ += ["evaluate_highlight_predictions", "fit_calibration", "ranked_retrieval", "trust"]
 __all__ += ["evaluate_moment_predictions", "group_scores", "headline", "highlight_detection"]
 __all__ += ["highlight_values", "moment_ious", "moment_retrieval", "paired_difference"]
 __all__ += ["table_cells", "write_moment_detr"]

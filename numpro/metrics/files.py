@@ -1,6 +1,6 @@
 """Scores of prediction files, one's own and others'; what is malformed is named with its row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpro.metrics import baselines
 from numpro.metrics.bootstrap import score_table
 from numpro.metrics.conventions import CONVENTIONS, convention_scores, differences
 from numpro.metrics.moment_retrieval import THRESHOLDS
-from numpro.metrics.official import detection_values
+from numpro.metrics.official import WINDOWS, detection_values
+from numpro.metrics.ranked import ranked_columns, trust
 from numpro.metrics.read import Queries, read_queries, read_truth
 from numpro.metrics.span_sets import Spans
 from numpro.paths import resolve
@@ -71,10 +72,22 @@ def _columns(convention: str, predicted: Spans, queries: Queries) -> tuple[dict,
     return columns, areas
 
 
+def _ranked_rows(queries: Queries) -> list[dict]:
+    """Return rows of ranked moments beside their truth; none where a row's have no score."""
+    rows = queries.table.ranked
+    if len(rows) < len(queries.videos):
+        return []
+    truth = np.split(queries.true.ends, queries.true.starts_at[1:])
+    beside = zip(rows, queries.videos, truth, strict=True)
+    return [r | {"video": v, "truth": t, "pred": r[WINDOWS][:1]} for r, v, t in beside]
+
+
 def _scored(queries: Queries, convention: str, step: float | None) -> dict:
     """Return the scores of one convention with their intervals, and what was counted."""
     rule, spans = CONVENTIONS[convention], queries.predicted(convention, step)
     columns, areas = _columns(convention, spans, queries)
+    if convention == "numpro" and (rows := _ranked_rows(queries)):
+        columns |= ranked_columns([r[WINDOWS] for r in rows], [r["truth"] for r in rows])
     answered = spans.counts > 0
     resamples = int(np.clip(_DRAWS // len(set(queries.videos)), 200, 2000))
     table = score_table(int((~answered).sum()), columns, queries.videos, resamples)
@@ -137,6 +150,7 @@ def convention_cells(rows: Sequence[dict]) -> list[list[str]]:
 def evaluate_moment_predictions(
     path: str | Path, annotations: str | Path | None = None, convention: str = "numpro",
     label_seconds: float | None = None, train: str | Path | None = None, dataset: str | None = None,
+    calibration: Mapping | None = None, min_confidence: float | None = None,
 ) -> dict:  # fmt: skip
     """Score a file of predictions for moment retrieval, one's own or another's.
 
@@ -164,19 +178,23 @@ def evaluate_moment_predictions(
         Annotations to fit the floors on.
     dataset
         One of `numpro.datasets.DATASETS`: the form of `annotations` and `train`.
+    calibration, min_confidence
+        Of ranked moments (`numpro.metrics.ranked.trust`).
 
     Returns
     -------
     dict
         ``n``, ``unparsed``; ``mIoU`` and ``R@0.3``, ``R@0.5``, ``R@0.7`` in percent, for "numpro"
         with ``set_`` before them, too, where a query has several true spans (all spans as one
-        set); the 95 % ``intervals`` of each (bootstrap by video); ``convention``;
+        set), and where every row has scored windows those of `numpro.metrics.ranked`; the 95 %
+        ``intervals`` of each (bootstrap by video); ``convention``;
         ``reversed_truth``, the true spans that end before they start, which nothing overlaps;
         ``reversed`` and ``unclipped``, the answers that end before they start, and those whose
         film's length is not known; ``reasons``, the kinds of reasons of the unparsed, counted;
         and where every duration is known, ``beside``: the scores of floors, and of the frame grid
         with `label_seconds`. With `train`, ``train``: of how many queries (``of``) the ``n`` whose
-        videos have a known duration were fitted on.
+        videos have a known duration were fitted on. Where every window has a confidence of 0 to 1,
+        ``trust``: how true it is (`numpro.metrics.ranked.trust`).
 
         With "all" instead ``conventions``: for each its ``unparsed`` and scores without intervals
         (``mAP`` too, where a project has it and a query has several true spans),
@@ -200,4 +218,10 @@ def evaluate_moment_predictions(
         rows = _compared(queries, label_seconds)
         return {"n": len(queries.videos), "convention": "all", "conventions": rows} | found
     found |= _scored(queries, convention, label_seconds)
+    rows = _ranked_rows(queries)
+    if rows and all(0 <= w[2] <= 1 for row in rows for w in row[WINDOWS]):
+        found["trust"] = trust(rows, calibration, min_confidence)
+    elif calibration or min_confidence is not None:
+        lack = "has no windows with a confidence of 0 to 1, as predict --read ranked writes them"
+        raise ValueError(f"{path}: {lack}")
     return found | _floors(queries, train and resolve(train), dataset, label_seconds)

@@ -19,7 +19,8 @@ from numpro.metrics.span_sets import Spans
 from numpro.spans import UNITS
 
 # where a row may have its windows, the best place first: ours, moment_detr's, TimeChat's; or text
-_PREDICTED = ("pred", "pred_relevant_windows", "timestamp")
+_SCORED = "pred_relevant_windows"
+_PREDICTED = ("pred", _SCORED, "timestamp")
 _TRUE = ("truth", "relevant_windows")
 # and a span in two values, as the NumPro repository's test JSON and its result files have it
 _ENDS = (("start_time", "end_time"), ("gt_start", "gt_end"))
@@ -168,6 +169,7 @@ class Table:
         self.names, self.videos, self.texts, self.durations = [], [], [], array("d")
         self.found, self.true = {name: Found() for name in readers}, Found() if true else None
         self.places: dict[str, int] = {}
+        self.ranked: list[dict] = []  # the rows whose windows are scored
         self._keyed = keyed
 
     def add(self, name: Any, row: dict) -> int:
@@ -179,6 +181,10 @@ class Table:
         if self.true is not None:
             self.true.add(_true(row))
         video = str((row.get("vid") if row.get("video") is None else row["video"]) or "")
+        if self.found and (windows := row.get(_SCORED)) is not None:
+            windows = window_list(windows, _SCORED)
+            if all(len(window) == 3 for window in windows):
+                self.ranked.append({_SCORED: windows, "greedy": row.get("greedy")})
         self.names.append(name)
         self.videos.append(sys.intern(video))  # one text for a video's rows
         self.durations.append(np.nan if duration is None else duration)
@@ -218,8 +224,9 @@ def _predicted(row: dict, reader: str) -> tuple[Sequence, str, str | None]:
     if key is None and "response" not in row:
         raise ValueError(f"has no {' or '.join(_PREDICTED)} or response; {closest_form(row)}")
     if text is None or (key and reader == "numpro"):
-        windows = row.get(key)
-        return () if windows is None else window_list(windows, key), "second", row.get("reason")
+        windows = [] if row.get(key) is None else window_list(row[key], key)
+        windows = windows[:1] if "greedy" in row else windows  # ranked: the others are no set
+        return windows, "second", row.get("reason")
     if not isinstance(text, str):
         raise ValueError(f"response must be text; got {text!r:.80}")
     answer = READERS[reader](text)

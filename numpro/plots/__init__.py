@@ -12,8 +12,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "compared": ["design_heatmaps", "dots", "run_scores"],
-        "moments": ["answer_map", "attention_map", "saliency_plot", "timelines"],
-        "scores": ["learning_curve", "length_curve", "recall_bars", "recall_curve", "score_bars"],
+        "moments": ["answer_map", "attention_map", "moment_map", "saliency_plot", "timelines"],
+        "scores": ["learning_curve", "length_curve", "recall_bars", "recall_curve", "score_bars"]
+        + ["trust_curves"],
         "strips": ["compare_strip", "contact_strip", "failure_gallery"],
         "style": ["line_look", "show", "styled"],
         "training": ["loss_curves", "training_curves"],

@@ -186,26 +186,32 @@ def attention_map(
         raise ValueError(f"{len(frames)} frames, weights of {weights.shape[1]}: must be the same")
     if not len(tokens):
         tokens, weights = ["(no answer)"], np.zeros((1, weights.shape[1]))
-    every = -(-weights.shape[1] // 16)
-    shown = range(0, weights.shape[1], every)
-    rows, above, column = 0.3 * len(tokens), 0.0, (style.WIDTH - 2.2) / weights.shape[1]
+    ax, drawn, _ = _below_frames(weights / (weights.max() or 1), 0.3 * len(tokens), frames, labels)
+    for edge in truth:
+        ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
+    ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
+    ax.set_xlabel("frame")
+    ax.figure.axes[0].set_title(style.readable(title or "Attention over the frames", 90))
+    ax.figure.colorbar(drawn, ax=ax.figure.axes, label="attention (largest = 1)")
+    return ax.figure
+
+
+def _below_frames(grid: np.ndarray, high: float, frames: Any, labels: Sequence | None) -> tuple:
+    """Draw a grid with a column a frame, the frames above; return axes, image and columns named."""
+    every = -(-grid.shape[1] // 16)
+    shown = range(0, grid.shape[1], every)
+    above, column = 0.0, (style.WIDTH - 2.2) / grid.shape[1]
     if frames is not None:  # as high as frames are that stand side by side
         wide = min(column * every, 1.4)
         above = wide * frames.shape[1] / frames.shape[2]
-    figure = style.new_figure(0.9 + rows + above, layout="constrained")
-    ratios = {"height_ratios": [above, rows]} if above else {}
+    figure = style.new_figure(0.9 + high + above, layout="constrained")
+    ratios = {"height_ratios": [above, high]} if above else {}
     *strip, ax = figure.subplots(2 if above else 1, sharex=True, squeeze=False, **ratios)[:, 0]
-    drawn = ax.imshow(weights / (weights.max() or 1), cmap="cividis", aspect="auto", vmin=0, vmax=1)
+    drawn = ax.imshow(grid, cmap="cividis", aspect="auto", vmin=0, vmax=np.nanmax(grid))
     if strip:
         _strip_above(strip[0], frames, shown, wide / column)
-    for edge in truth:
-        ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
     ax.set_xticks(shown, [str(i if labels is None else labels[i]) for i in shown])
-    ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
-    ax.set_xlabel("frame")
-    figure.axes[0].set_title(style.readable(title or "Attention over the frames"))
-    figure.colorbar(drawn, ax=figure.axes, label="attention (largest = 1)")
-    return figure
+    return ax, drawn, shown
 
 
 def _strip_above(ax, frames: np.ndarray, shown: range, wide: float) -> None:
@@ -215,3 +221,44 @@ def _strip_above(ax, frames: np.ndarray, shown: range, wide: float) -> None:
         half = 0.47 * min(wide, 2 * i + 1, 2 * (len(frames) - i) - 1)
         ax.imshow(frames[i], extent=(i - half, i + half, 0, 1), aspect="auto")
     ax.set(xlim=(-0.5, len(frames) - 0.5), ylim=(0, 1))
+
+
+@style.styled()
+def moment_map(ranked: Any, clip: Any, truth: Any = (), title: str = "") -> style.Figure:
+    """Show how likely a model takes each pair of start and end to be the moment.
+
+    Parameters
+    ----------
+    ranked : RankedMoments
+        From `VideoModel.moments`.
+    clip : Clip
+        What was asked about; its frames as the model saw them, numbers drawn. They are shown
+        above, each over its column as the end.
+    truth : (start, end) or a list of them, in seconds, optional
+        A ring each.
+    title : str, optional
+        Usually the query.
+
+    Raises
+    ------
+    ValueError
+        When the model gave no probabilities; the reason says why.
+    """
+    if not len(ranked.spans):
+        raise ValueError(f"there is no distribution to draw: {ranked.reason or 'no moments'}")
+    seconds = np.asarray(clip.seconds)
+    grid = np.where(np.tri(len(seconds)).T > 0, 0.0, np.nan)  # no end before its start
+    places = np.abs(np.subtract.outer(ranked.spans, seconds)).argmin(axis=-1)
+    np.add.at(grid, tuple(places.T), ranked.probabilities)
+    labels = [f"{second:.4g}" for second in seconds]
+    ax, drawn, shown = _below_frames(grid, 4.2, clip.frames, labels)
+    spans = np.array(style.as_spans(truth, "truth")).reshape(-1, 2)
+    start, end = np.interp(spans, seconds, range(len(seconds))).T
+    look = {"ms": 16, "mew": 2.4, "mfc": "none", "mec": style.RED, "gid": "truth"}
+    ax.plot(end, start, "o", label="truth", clip_on=False, **look)
+    ax.legend(loc="lower left")
+    ax.set_yticks(shown, [labels[i] for i in shown])
+    ax.set(xlabel="end of the moment (s)", ylabel="start (s)")
+    ax.figure.axes[0].set_title(style.readable(title or "How likely each moment is", 90))
+    ax.figure.colorbar(drawn, ax=ax.figure.axes, label="probability")
+    return ax.figure

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from numpro.metrics import bootstrap_interval, group_scores, moment_ious
+from numpro.metrics.ranked import calibration_error, reliability, risk_coverage
 from numpro.metrics.tables import KEYS, TASKS, metric_names, role
 from numpro.plots import style
 from numpro.plots.style import Rows
@@ -210,3 +211,37 @@ def recall_bars(recall: Mapping[str, float], iou: float) -> style.Figure:
     ax.set(xlim=(0, 108), ylim=(len(recall) - 0.4, -0.6))
     ax.set_xlabel(f"queries with an IoU of at least {iou:.2f} (%)")
     return ax.figure
+
+
+@style.styled()
+def trust_curves(answers: Mapping[str, tuple], bins: int = 10) -> style.Figure:
+    """Show whether confidence is true (left), and what answering only the surest gains (right).
+
+    Parameters
+    ----------
+    answers : dict of (confidence, IoU)
+        Of each method the confidence and the IoU ``[N]`` of its answers, 0 to 1
+        (`numpro.metrics.confidences`).
+    bins : int
+        Confidences are put together in so many bins of equal width.
+    """
+    style.check_named(answers, "answers")
+    figure = style.new_figure(4.2, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color=style.SOFT, lw=1.3, ls=style.DASHES[1], gid="true")
+    for number, (name, (confidence, ious)) in enumerate(answers.items()):
+        sure, right_by, counts = reliability(confidence, ious, bins).T
+        error, look = calibration_error(confidence, ious, bins), style.line_look(number)
+        dots, line = {k: look[k] for k in ("color", "marker")}, look | {"marker": None}
+        left.plot(sure, right_by, label=f"{style.readable(name)}, error {error:.2f}", **line)
+        left.scatter(sure, right_by, 8 + 400 * counts / counts.sum(), alpha=0.7, **dots)
+        coverage, risk = risk_coverage(confidence, ious).T
+        right.plot(100 * coverage, 100 * (1 - risk), **line)
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="mean IoU")
+    left.set_title("Is the confidence true?")
+    right.set(xlim=(0, 102), ylim=(0, 102), xlabel="queries answered, the surest first (%)")
+    right.set(ylabel="mIoU of those (%)", title="What “not sure” gains")
+    for ax in (left, right):
+        ax.grid()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from numpro.datasets import VideoQueries, load_dataset
 from numpro.inference import predict
-from numpro.metrics import baselines, highlight_detection, moment_retrieval
+from numpro.metrics import baselines, highlight_detection, moment_retrieval, ranked_retrieval
 from numpro.models import Question, load_model
 from numpro.models.kept import forget_large, load_kept
 from numpro.paths import find_model, relative, resolve
@@ -102,8 +102,8 @@ def ask_arms(
     loading
         Options of `numpro.models.load_model`, the same for every arm.
     options
-        ``sampling``, ``execution``, ``end`` and ``control`` as `numpro.inference.predict` takes
-        them.
+        ``sampling``, ``execution``, ``end``, ``control``, ``read`` and ``top`` as
+        `numpro.inference.predict` takes them.
     """
     depends_on = {k: v for k, v in options.items() if k != "execution"} | dict(loading or {})
 
@@ -129,12 +129,17 @@ def score_arms(
     arms: Sequence[Arm], rows: dict[str, list[dict]], videos: Sequence[VideoQueries], model: str,
     task: str = "moment_retrieval", fps: float = 1.0,
 ) -> list[dict]:  # fmt: skip
-    """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video)."""
+    """Return one score row per arm, as ``results.json`` holds them (95 % intervals by video).
+
+    Rows of ranked moments get the scores of `numpro.metrics.ranked_retrieval`, too.
+    """
     scored = []
     for arm in arms:
         key = "pred" if task == "moment_retrieval" else "pred_saliency_scores"
-        predicted = [row[key] for row in rows[arm.name]]
-        row = _score(videos, task, arm.method, predicted, model, arm.time_encoding, fps)
+        found = rows[arm.name]
+        ranked = ranked_retrieval(found) if "greedy" in found[0] else {}
+        predicted = [row[key][:1] if ranked else row[key] for row in found]
+        row = _score(videos, task, arm.method, predicted, model, arm.time_encoding, fps) | ranked
         scored.append(row | ({"adapter": arm.adapter} if arm.adapter else {}))
     return scored
 

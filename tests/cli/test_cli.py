@@ -80,6 +80,44 @@ def test_ask_says_the_span_and_draws_it_where_that_is_wanted(tmp_path, monkeypat
     assert not list(tmp_path.iterdir()), "a picture that nobody wanted"
 
 
+def test_ask_ranks_moments_and_can_say_not_sure(tmp_path):
+    from numpro.datasets import load_dataset
+
+    film = load_dataset("flipbook", "test", limit=1)[0]
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"temperature": 2.0, "videos": ["val_0000"]}))
+    ask = ("ask", film.path, film.queries[0].text, "--picture", tmp_path / "answer.png")
+    answer = json.loads(invoke(*ask, "--top", 3, "--json").stdout)
+    moments = answer["moments"]
+    assert [m["rank"] for m in moments] == [1, 2, 3][: len(moments)] and answer["sure"]
+    confidence = [m["confidence"] for m in moments]
+    assert confidence == sorted(confidence, reverse=True) and 0 < confidence[-1] < 1
+    assert answer["ranked_reason"] is None and 0 <= answer["left_out"] < 1
+    assert answer["spans"] == json.loads(invoke(*ask, "--json").stdout)["spans"], "greedy stays"
+    softer = json.loads(invoke(*ask, "--calibration", calibration, "--json").stdout)["moments"]
+    assert len(softer) == 1, "as many as were wished for: the first"
+    odds = (confidence[0] / (1 - confidence[0])) ** 0.5
+    assert softer[0]["confidence"] == pytest.approx(odds / (1 + odds))
+    text = invoke(*ask, "--top", 2, "--min-confidence", 1).stdout
+    first = "{start:.2f} to {end:.2f}".format(**moments[0])
+    assert f"not sure: a confidence of {confidence[0]:.2f}, below 1.00" in text
+    assert "or was it here?" in text and f"1     {first}" in text
+    calibration.write_text("[]")
+    bad = invoke(*ask, "--calibration", calibration, code=1).stderr
+    assert "calibration.json is no calibration: numpro calibrate writes one" in bad
+
+
+def test_predict_ranks_moments_of_a_data_set(tmp_path):
+    out = tmp_path / "ranked.jsonl"
+    run = ("predict", "--limit", 1, "--workers", 0, "--read", "ranked", "--out", out)
+    invoke(*run, "--top", 2)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows and all(1 <= len(r["pred_relevant_windows"]) <= 2 for r in rows)
+    scores = json.loads(invoke("evaluate", "moment-retrieval", out, "--json").stdout)
+    assert scores["n"] == len(rows) and {"R5@0.5", "moment_mAP", "trust"} <= scores.keys()
+    assert "top: 2 there, 5 now" in invoke(*run, code=1).stderr
+
+
 @pytest.fixture
 def predictions(tmp_path):
     file = tmp_path / "predictions.jsonl"
@@ -98,6 +136,36 @@ class TestEvaluate:
         lines = invoke("evaluate", "moment-retrieval", predictions).stdout.splitlines()
         assert lines[0] == "n 2, unparsed 1"
         assert "mIoU    50.0 [0.0, 100.0]" in lines
+
+    def test_ranked_moments_and_their_calibration(self, tmp_path):
+        film = {"truth": [[0, 4]], "greedy": [[0, 2]], "dataset": "made"}
+        for split, score in (("val", 0.9), ("test", 0.8)):
+            rows = [film | {"qid": k, "video": f"{split} {k}", "split": split,
+                            "pred": [[0, 4 - 3 * k]],
+                            "pred_relevant_windows": [[0, 4 - 3 * k, score - k / 10]]}
+                    for k in (0, 1)]  # fmt: skip
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (tmp_path / f"{split}.jsonl").write_text(text)
+        config = {"model": "m", "adapter": None, "time_encoding": "none", "fps": 1}
+        (tmp_path / "val.jsonl.config.json").write_text(json.dumps(config))
+        val, test = tmp_path / "val.jsonl", tmp_path / "test.jsonl"
+        fitted = invoke("calibrate", val).stdout
+        path = tmp_path / "val.jsonl.calibration.json"
+        found = json.loads(path.read_text())
+        assert f"wrote {path}: temperature {found['temperature']:.2f} from 2 queries" in fitted
+        assert found["videos"] == ["val 0", "val 1"]
+        assert (found["model"], found["adapter"], found["time_encoding"]) == ("m", None, "none")
+        how = ("evaluate", "moment-retrieval", test, "--min-confidence", 0.55)
+        lines = invoke(*how).stdout.splitlines()
+        assert "R5@0.5      50.0 [0.0, 100.0]" in lines
+        assert "best5_mIoU  62.5 [25.0, 100.0]" in lines and "sure (0.55 or more)" in lines[-1]
+        assert "calibration error 0.325 at temperature 1.00" in lines
+        assert "first moment against greedy: +12.5 [-25.0, +50.0] mIoU" in lines
+        trust = json.loads(invoke(*how, "--calibration", path, "--json").stdout)["trust"]
+        assert trust["temperature"] == found["temperature"] != 1
+        assert "validation films only; got made/test" in invoke("calibrate", test, code=1).stderr
+        shared = invoke("evaluate", "moment-retrieval", val, "--calibration", path, code=1).stderr
+        assert "fitted on 2 of the scored videos" in shared
 
     def test_all_conventions_beside_each_other(self, predictions):
         arguments = ("evaluate", "moment-retrieval", predictions, "--convention", "all")
@@ -189,6 +257,10 @@ def bad(*arguments, says, code=1):
         bad("ask", "gone.mp4", "a dog", says="gone.mp4"),
         bad("ask", "{film}", " ", says="QUERY is empty", code=2),
         bad("ask", "{film}", "a dog", "--time-encoding", "song", says="overlay-index", code=2),
+        bad("ask", "{film}", "a dog", "--top", "0", says="not in the range x>=1", code=2),
+        bad("ask", "{film}", "a", "--min-confidence", "2", says="not in the range 0<=", code=2),
+        bad("predict", "--out", "p.jsonl", "--top", "0", says="not in the range x>=1", code=2),
+        bad("predict", "--read", "best", "--out", "p.jsonl", says="'greedy', 'ranked'", code=2),
         bad("check-data", "charade", says="must be one of flipbook"),
         bad("check-data", "numpro-json", "--data-root", "gone", says="gone"),
         bad("predict", "--dataset", "x", "--out", "p.jsonl", says="must be one of flipbook"),

@@ -15,7 +15,7 @@ from numpro.metrics import (
     evaluate_moment_predictions,
     moment_retrieval,
 )
-from numpro.models import VideoModel
+from numpro.models import VideoModel, load_model
 from numpro.numbers import disturb
 from numpro.spans import seconds_to_labels
 from numpro.video import SamplingError
@@ -373,3 +373,80 @@ def test_the_bound_of_memory_is_a_parameter(films, out):
         predict(films, Watching(films), out, progress=False, max_memory=1e6)
     reasons = [row["reason"] for row in read_rows(out)]
     assert reasons and all("video: " in r and "too large for the memory" in r for r in reasons)
+
+
+# --- ranked moments ---
+def test_ranked_rows_of_a_real_model(films, out):
+    longva, films = load_model("flipbook/longva"), films[:1]
+    rows = predict(films, longva, out, read="ranked", top=3)
+    assert qids(rows) == [q.qid for q in films[0].queries] and rows == read_rows(out)
+    plain = predict(films, longva, out.with_name("greedy.jsonl"))
+    for row, other in zip(rows, plain, strict=True):
+        assert row["greedy"] == other["pred"] and row["response"] == other["response"]
+        windows = row["pred_relevant_windows"]
+        assert [w[:2] for w in windows] == row["pred"] and 1 <= len(windows) <= 3
+        scores = [w[2] for w in windows]
+        assert scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
+        assert row["reason"] is row["ranked_reason"] is None and 0 <= row["left_out"] < 1
+    clip = read_clip(films[0].path, fps=1.0, size=(336, 336))
+    (ranked, *_) = longva.moments(clip, [q.text for q in films[0].queries], top=3)
+    best = ranked.moments[0]
+    first = rows[0]["pred_relevant_windows"][0]
+    assert first == [best.start, best.end, pytest.approx(best.expected_iou, abs=1e-3)]
+    scores = evaluate_moment_predictions(out)
+    assert scores["best5_mIoU"] >= scores["mIoU"] and "against_greedy" in scores["trust"]
+    config = json.loads(out.with_name("predictions.jsonl.config.json").read_text())
+    assert (config["read"], config["top"]) == ("ranked", 3)
+
+
+def test_ranked_rows_are_taken_up_and_never_mixed_with_greedy_ones(films, out, wanted):
+    class Ranking(Watching):
+        """A model without probabilities: one moment, and why."""
+
+    broken = Ranking(films, breaks_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        predict(films, broken, out, read="ranked", workers=0)
+    done = len(read_rows(out))
+    model = Ranking(films)
+    rows = predict(films, model, out, read="ranked")
+    assert qids(rows) == wanted and len(model.queries) == len(wanted) - done < len(wanted)
+    for row in rows:
+        assert row["pred"] == row["greedy"] and row["ranked_reason"], "one moment, and the reason"
+        assert row["pred_relevant_windows"] == [[*row["pred"][0], 0.0]], "no confidence"
+    for how, says in (({}, "read: 'ranked' there, 'greedy' now"),
+                      ({"read": "ranked", "top": 2}, "top: 5 there, 2 now")):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            predict(films, model, out, **how)
+    greedy = out.with_name("greedy.jsonl")
+    predict(films, model, greedy)
+    path = greedy.with_name("greedy.jsonl.config.json")
+    config = json.loads(path.read_text())
+    del config["read"], config["top"]  # a file of before there was a choice
+    path.write_text(json.dumps(config))
+    assert qids(predict(films, model, greedy)) == wanted
+    with pytest.raises(ValueError, match="read: 'greedy' there, 'ranked' now"):
+        predict(films, model, greedy, read="ranked")
+
+
+def test_a_film_that_cannot_be_read_has_no_ranked_moments(films, out, tmp_path):
+    broken = replace(films[0], path=tmp_path / "gone.mp4")
+    row = predict([broken, films[1]], Watching(films), out, read="ranked")[0]
+    assert row["reason"].startswith("video: ") and row["pred"] == row["greedy"] == []
+    assert row["pred_relevant_windows"] == []
+    scores = evaluate_moment_predictions(out)
+    assert scores["unparsed"] == len(films[0].queries) and "R5@0.5" in scores
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"read": "best"}, "read must be one of greedy, ranked; got 'best'"),
+        ({"read": "ranked", "top": 0}, "top must be 1 or more; got 0"),
+        ({"read": "ranked", "task": "highlight_detection"}, "must be one of moment_retrieval"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused_before_anything_is_asked(films, out, how, says):
+    model = Watching(films)
+    with pytest.raises(ValueError, match=says):
+        predict(films, model, out, **how)
+    assert model.videos == 0 and not out.exists()

@@ -109,6 +109,13 @@ def moments(*spans):
     return list(spans), [[(2.0, 6.0)]] * len(spans)
 
 
+RANKED = SimpleNamespace(
+    spans=np.array([(2.0, 5.0), (2.0, 6.0), (4.0, 4.0)]), probabilities=np.array([0.6, 0.3, 0.05]),
+    reason=None,
+)  # fmt: skip
+TRUSTED = np.array([0.95, 0.9, 0.15, 1.0]), np.array([0.5, 0.9, 0.05, 1.0])
+
+
 def every_picture(clip):
     """One picture of every kind, with what is hardest to place."""
     pages = number_frames(clip.frames)
@@ -138,6 +145,8 @@ def every_picture(clip):
         "losses": plots.loss_curves({f"a training by the name of {n}": STEP for n in range(13)}),
         "dots": plots.dots({"ours": {long: [1, 0, 99], "b": 100}, "paper": {"b": 0}}, "mIoU (%)"),
         "training": plots.training_curves(STEP, long[:60]),
+        "moments": plots.moment_map(RANKED, numbered, (2, 5), long),
+        "trust": plots.trust_curves({"base": TRUSTED, "fine-tuned + numbers": TRUSTED}),
     }  # fmt: skip
 
 
@@ -402,6 +411,34 @@ def test_saliency_is_one_bar_a_clip():
     assert best.get_position() == (pytest.approx(4.92), 7)
     unread = plots.saliency_plot([0, 1.5, 4], None)
     assert "no score could be read" in words(unread) and len(drawn(unread, "truth")) == 3
+
+
+def test_a_moment_map_has_its_probabilities_at_start_and_end(clip):
+    figure = plots.moment_map(RANKED, clip, [(2.0, 5.5), (7.0, 8.0)], "a red star spins")
+    strip, ax, _ = figure.axes
+    assert len(strip.images) == len(clip) and strip.get_title(loc="left") == "a red star spins"
+    grid = ax.images[0].get_array().filled(np.nan)
+    assert grid.shape == (len(clip), len(clip))
+    assert (grid[2, 5], grid[2, 6], grid[4, 4], grid[3, 6]) == (0.6, 0.3, 0.05, 0)
+    assert np.isnan(grid[np.tril_indices(len(clip), -1)]).all(), "no end before its start"
+    assert not np.isnan(grid[np.triu_indices(len(clip))]).any()
+    (rings,) = drawn(figure, "truth")
+    np.testing.assert_allclose(rings.get_xydata(), [(5.5, 2), (8, 7)])
+    without = SimpleNamespace(spans=np.zeros((0, 2)), reason="the server gives no logprobs")
+    with pytest.raises(ValueError, match="no distribution to draw: the server gives no logprobs"):
+        plots.moment_map(without, clip)
+
+
+def test_trust_is_confidence_against_iou_and_what_the_surest_reach():
+    left, right = plots.trust_curves({"base": TRUSTED}).axes
+    diagonal, curve = left.lines
+    np.testing.assert_allclose(curve.get_xydata(), [(0.15, 0.05), (0.95, 0.8)])
+    assert curve.get_label() == "base, error 0.14" and diagonal.get_gid() == "true"
+    np.testing.assert_allclose(
+        right.lines[0].get_xydata(), [(25, 100), (50, 75), (75, 80), (100, 61.25)]
+    )
+    with pytest.raises(ValueError, match="answers must be a dict"):
+        plots.trust_curves({})
 
 
 @pytest.mark.parametrize(

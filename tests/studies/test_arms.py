@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from numpro.metrics.tables import check_score_row
 from numpro.models import kept, load_model
 from numpro.prompting.prompts import TIME_ENCODINGS
 from numpro.studies import arms as study
@@ -13,6 +14,7 @@ from numpro.studies.arms import (
     encoding_arms,
     four_arms,
     learning_curve,
+    score_arms,
     trained,
 )
 from numpro.workbook.runs import Run
@@ -81,3 +83,20 @@ def test_arms_are_asked_again_without_loading_their_model_again(
     monkeypatch.setattr(kept, "MOST_BYTES", 100)
     ask_arms(arms, str(longva_dir), films[:1], run)
     assert kept._kept == {}, "a large model is let go of when all is asked"
+
+
+def test_ranked_rows_are_scored_beside_their_greedy_answer(films):
+    arm, rows = four_arms()[1], []
+    for video in films:
+        for query in video.queries:
+            wrong, right = [90.0, 91.0], list(query.spans[0])
+            row = {"qid": query.qid, "video": video.video, "truth": [right], "greedy": [right]}
+            windows = [[*wrong, 0.8], [*right, 0.1]]
+            rows.append(row | {"pred": [wrong, right], "pred_relevant_windows": windows})
+    (scores,) = score_arms([arm], {arm.name: rows}, films, "flipbook/longva")
+    check_score_row(scores)
+    assert scores["greedy_mIoU"][0] == scores["best5_mIoU"][0] == scores["R5@0.7"][0] == 100
+    assert scores["mIoU"][0] == scores["R@0.5"][0] == 0 and scores["moment_mAP"][0] == 50
+    plain = [{k: v for k, v in r.items() if k in ("qid", "pred")} for r in rows]
+    (scores,) = score_arms([arm], {arm.name: plain}, films, "flipbook/longva")
+    assert "greedy_mIoU" not in scores and scores["mIoU"][0] == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from numpro import plots
+from numpro.inference.embedded import caution
 from numpro.models import Question, VideoModel
 from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
@@ -35,6 +36,8 @@ class Found:
         As the model gave it.
     spans : tuple of Span
         In seconds; empty when nothing could be read (`answer.reason`).
+    caution : str or None
+        Why the answer means nothing (`numpro.inference.embedded`).
     """
 
     query: str
@@ -43,6 +46,7 @@ class Found:
     prompt: Prompt
     answer: MomentAnswer
     spans: tuple[Span, ...]
+    caution: str | None = None
 
     def figure(self) -> "plots.style.Figure":
         """Return the sampled frames as the model saw them, the answer below (a Figure)."""
@@ -50,9 +54,9 @@ class Found:
         return plots.contact_strip(self.pages, self.clip.seconds, **answered)
 
     def __str__(self) -> str:
-        if not self.spans:
-            return f"no span could be read from {self.answer.text!r} ({self.answer.reason})"
-        return ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in self.spans)
+        text = ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in self.spans)
+        text = text or f"no span could be read from {self.answer.text!r} ({self.answer.reason})"
+        return f"{text}\n{self.caution}" if self.caution else text
 
 
 def find_moment(
@@ -91,7 +95,7 @@ def find_moment(
         (answer,) = model.answer(clip, [query], question)
     unit, labels = model.answer_unit(question, len(clip))
     spans = tuple(to_seconds(answer, clip, labels, unit=unit))
-    return Found(query, clip, pages, prompt, answer, spans)
+    return Found(query, clip, pages, prompt, answer, spans, caution(model, clip))
 
 
 def cut_out(

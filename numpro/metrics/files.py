@@ -12,7 +12,7 @@ from numpro.metrics.moment_retrieval import THRESHOLDS
 from numpro.metrics.official import detection_values
 from numpro.metrics.read import Queries, read_queries, read_truth
 from numpro.metrics.span_sets import Spans
-from numpro.paths import resolve
+from numpro.paths import find
 from numpro.spans import Span, one_of
 
 _DRAWS = 200_000_000  # of the bootstrap: of more than 100,000 videos it takes fewer resamples
@@ -194,10 +194,10 @@ def evaluate_moment_predictions(
         raise ValueError(f"label_seconds must be above 0; got {label_seconds!r}")
     names = CONVENTIONS if convention == "all" else (convention,)
     readers = {CONVENTIONS[name].reader for name in names}
-    queries = read_queries(resolve(path), resolve(annotations or path), dataset, readers)
+    queries = read_queries(find(path), find(annotations or path), dataset, readers)
     found = {"reversed_truth": int((np.diff(queries.true.ends) < 0).sum())}
     if convention == "all":
         rows = _compared(queries, label_seconds)
         return {"n": len(queries.videos), "convention": "all", "conventions": rows} | found
     found |= _scored(queries, convention, label_seconds)
-    return found | _floors(queries, train and resolve(train), dataset, label_seconds)
+    return found | _floors(queries, train and find(train), dataset, label_seconds)

@@ -79,6 +79,14 @@ def _fits(value: object, kind: str) -> bool:
     return type(value) is _TYPES[kind]
 
 
+def _out_of_range(value: object, kind: str) -> str:
+    """Return what a number should be that no parameter takes: rates are above 0, counts from 0."""
+    if kind == "float":
+        return "above 0" * (value <= 0)
+    numbers = value if isinstance(value, list) else [value]
+    return "at least 0" * any(isinstance(number, int) and number < 0 for number in numbers)
+
+
 def _parse(text: str, kind: str) -> object:
     if kind.endswith(" | None"):
         return None if text == "None" else _parse(text, kind.removesuffix(" | None"))
@@ -173,6 +181,8 @@ def check_parameters(given: Mapping, known: Mapping[str, Parameter], yaml: bool 
         elif not known[name].accepts(value):
             hint = f" ({_YAML_HINT})" if yaml else ""
             faults.append(f"parameter {name} must be {known[name].type}; got {value!r}{hint}")
+        elif not name.startswith("seed") and (out := _out_of_range(value, known[name].type)):
+            faults.append(f"parameter {name} must be {out}; got {value!r}")
     if faults:
         raise ValueError("; ".join(faults))
 

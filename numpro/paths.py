@@ -32,6 +32,22 @@ def resolve(path: str | os.PathLike) -> Path:
     return path if path.is_absolute() else root() / path
 
 
+def find(path: str | os.PathLike) -> Path:
+    """Return a path to read as an absolute one: from the working directory, else from the root.
+
+    A relative path that is in neither is that from the root; `places` says where was looked.
+    """
+    here = Path(path).expanduser().absolute()
+    return here if os.path.exists(here) else resolve(path)
+
+
+def places(path: str | os.PathLike) -> str:
+    """Say in which folders `find` looks for a path, for an error; nothing for an absolute one."""
+    if Path(path).expanduser().is_absolute():
+        return ""
+    return " (looked in " + " and ".join(dict.fromkeys(map(str, (Path.cwd(), root())))) + ")"
+
+
 def relative(path: str | os.PathLike) -> str:
     """Return `path` as shown to people: relative to the project root where it lies inside."""
     path = Path(path)
@@ -78,7 +94,7 @@ def flipbook_dir(*parts: str) -> Path:
 def find_model(name: str | os.PathLike) -> str:
     """Turn a model or adapter name into what ``from_pretrained`` takes.
 
-    A path that exists (also relative to the project root) is returned as a path;
+    A path that exists (from the working directory or the project root) is returned as a path;
     ``flipbook/NAME`` is the embedded ``data/flipbook/models/NAME``; anything else is taken
     as a hub id and returned as it is.
 
@@ -87,8 +103,8 @@ def find_model(name: str | os.PathLike) -> str:
     FileNotFoundError
         For a ``flipbook/`` name that is not there (the ones that are there are listed).
     """
-    if resolve(name).is_dir():
-        return str(resolve(name))
+    if find(name).is_dir():
+        return str(find(name))
     if str(name).startswith("flipbook/"):
         folder = flipbook_dir("models")
         found = folder / str(name).removeprefix("flipbook/")

@@ -58,7 +58,7 @@ def predict(
     if (shard or process) and merge:
         raise click.UsageError("--merge goes without --shard, in one process")
     shard = shard or process
-    videos = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
+    videos = datasets.load_dataset(dataset, split, data_root, limit=limit)
     if merge:
         rows = prediction_files.merge_shards(videos, out)
     else:
@@ -160,8 +160,7 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
       numpro evaluate moment-retrieval ranked.jsonl --calibration calibration.json
     """
     options["calibration"] = base.read_calibration(calibration)
-    paths = here(predictions), here(annotations)
-    scores = metrics.evaluate_moment_predictions(*paths, train=here(train), **options)
+    scores = metrics.evaluate_moment_predictions(predictions, annotations, train=train, **options)
     if "conventions" in scores:
         return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))
     given = scores["intervals"].items()
@@ -203,8 +202,7 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
     Example:
       numpro evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl
     """
-    paths = here(predictions), here(annotations)
-    scores = metrics.evaluate_highlight_predictions(*paths, beside=True)
+    scores = metrics.evaluate_highlight_predictions(predictions, annotations, beside=True)
     given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
     lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
     for name, row in scores.get("beside", {}).items():

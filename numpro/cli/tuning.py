@@ -37,7 +37,7 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
       numpro instructions --format ms-swift --out train.jsonl --videos numbered
       numpro instructions --dataset didemo --data-root didemo --format llama-factory --out a.json
     """
-    loaded = datasets.load_dataset(dataset, split, here(data_root), limit=limit)
+    loaded = datasets.load_dataset(dataset, split, data_root, limit=limit)
     config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
     folder = Path(videos).absolute() if videos else None
     samples, report = teaching.build_samples(loaded, task, config, folder, not absent)
@@ -96,7 +96,7 @@ def finetune(
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"templates": {TASKS[0]: question}} if question else {}
     name, out = here(model), Path(out).absolute()
-    load = partial(datasets.load_dataset, dataset, data_root=here(data_root))
+    load = partial(datasets.load_dataset, dataset, data_root=data_root)
     videos = load(split, limit=limit)
     watched = load(validation, limit=validation_limit) if validation else ()
     config = FinetuneConfig.of(PRESETS[preset], **changes | parse_values(pairs))

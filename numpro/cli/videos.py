@@ -101,6 +101,7 @@ def ask(
     result = {"video": video, "query": query, "model": model, "adapter": adapter}
     result |= {"time_encoding": question.time_encoding, "fps": fps, "text": answer.text}
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
+    result |= {"caution": found.caution}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
     lines = [f"{query}: {found}", f"the model said: {answer.text}"]
     if found.ranked:
@@ -153,7 +154,7 @@ def check_data(dataset, data_root, splits, limit, workers) -> None:
     """
     from numpro.datasets.check import check_dataset, report_lines
 
-    found = check_dataset(dataset, here(data_root), splits, limit, workers)
+    found = check_dataset(dataset, data_root, splits, limit, workers)
     say(found, *report_lines(found))
-    if any(row["readable"] < row["videos"] for row in found["splits"]):
+    if not found["splits"] or any(r["readable"] < r["videos"] for r in found["splits"]):
         raise click.exceptions.Exit(1)

@@ -7,7 +7,7 @@ their truth as annotated; nothing is dropped, clipped or put in order here.
 import lazy_loader
 
 _NAMES = {
-    "loading": ["Loader", "Row"],
+    "loading": ["Loader", "Row", "measured"],
     "records": ["Query", "Saliency", "VideoQueries", "fingerprint"],
     "registry": ["DATASETS", "load_dataset", "loader"],
     "sources": ["downloads", "sources"],

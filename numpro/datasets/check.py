@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from numpro.datasets import VideoQueries, downloads, load_dataset, loader, sources
-from numpro.paths import relative
+from numpro.paths import find, relative
 from numpro.progress import progress_bar
 from numpro.video import VideoError, VideoInfo, probe
 from numpro.video.workers import Request, run_many
 
-FAULTS = ("missing", "unreadable", "too_short", "other_duration", "damaged", "late_picture")
+FAULTS = ("missing", "unreadable", "too_short", "other_duration", "damaged", "late_picture",
+          "odd_spans")  # fmt: skip
 TOLERANCE = 1.0  # seconds that a file may be longer or shorter than its annotation
 LATE = 0.5  # seconds after which a first picture is late
 
@@ -21,6 +22,21 @@ def other_duration(video: VideoQueries, seconds: float) -> str | None:
     return f"the film is {seconds:.2f} s long, annotated are {video.duration:.2f} s"
 
 
+def odd_spans(video: VideoQueries, duration: float | None) -> str | None:
+    """Return which true spans of a video are reversed, negative or go on past its end, in seconds.
+
+    They stay as annotated: a reversed one overlaps nothing, the others can be reached in part.
+    """
+    found = []
+    for query in video.queries:
+        for start, end in query.spans:
+            odd = ["reversed"] * (end < start) + ["negative"] * (min(start, end) < 0)
+            odd += ["past the end"] * (duration is not None and max(start, end) > duration)
+            if odd:
+                found.append(f"query {query.qid}: {start:g} to {end:g} is {' and '.join(odd)}")
+    return "; ".join(found[:3] + [f"{len(found) - 3} more"] * (len(found) > 3)) or None
+
+
 def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str, str]:
     """Return what is wrong with a video's file, with the reason; empty when nothing is.
 
@@ -28,13 +44,17 @@ def video_faults(video: VideoQueries, info: VideoInfo | VideoError) -> dict[str,
     the process that did. ``too_short``: a true span starts when the film is over, or there are
     fewer than two frames. ``other_duration``: longer or shorter than annotated by more than a
     second. ``damaged``: frames are missing inside. ``late_picture``: its first picture comes more
-    than half a second after the film's beginning, half a sample at the usual rate.
+    than half a second after the film's beginning, half a sample at the usual rate. ``odd_spans``:
+    a true span is reversed, negative, or ends after the film.
     """
+    known = not isinstance(info, VideoError)
+    odd = odd_spans(video, info.duration if known else video.duration)
+    found = {"odd_spans": odd} if odd else {}
     if not video.path.exists():
-        return {"missing": relative(video.path)}
-    if isinstance(info, VideoError):
-        return {"unreadable": info.reason}
-    found, length = {}, f"the film is {info.duration:.2f} s long"
+        return found | {"missing": relative(video.path)}
+    if not known:
+        return found | {"unreadable": info.reason}
+    length = f"the film is {info.duration:.2f} s long"
     latest = max((span.start for query in video.queries for span in query.spans), default=0.0)
     if info.frames < 2 or latest >= info.duration:
         found["too_short"] = f"{length}, has {info.frames} frames; a span starts at {latest:.2f} s"
@@ -70,15 +90,15 @@ def check_dataset(
         ``dataset``; ``splits``, rows with ``split, queries, videos, present, readable`` and the
         counts of the other `FAULTS` (see `video_faults`), and
         ``published``, the counts that the whole split has (None: not stated); the splits
-        ``without_annotations``; for each fault the list of rows ``split, video, reason``; and
-        the ``source``.
+        ``without_annotations`` and the files ``wanted`` for them; for each fault the list of
+        rows ``split, video, reason``; and the ``source``.
 
     Raises
     ------
     ValueError
         For an unknown name or split, or malformed annotations.
     FileNotFoundError
-        When no split, or one asked for, has annotations.
+        When a split that was asked for has no annotations, or there is no data root.
     """
     source = sources().get(name, {})
     rows, faults, absent, looked_at = [], {fault: [] for fault in FAULTS}, {}, set()
@@ -103,9 +123,10 @@ def check_dataset(
         row = {"split": split, "queries": queries, "videos": len(videos), "present": present}
         row |= {"readable": present - counts.pop("unreadable"), **counts}
         rows.append(row | {"published": source.get("published", {}).get(split)})
-    if absent and (splits or not rows):
+    if absent and (splits or not rows and not find(data_root).is_dir()):
         raise next(iter(absent.values()))
     found = {"dataset": name, "splits": rows, "without_annotations": list(absent)}
+    found["wanted"] = [str(error).partition("; to download")[0] for error in absent.values()]
     return found | faults | {"source": source}
 
 
@@ -113,11 +134,16 @@ def report_lines(found: dict, most: int = 10) -> list[str]:
     """Return what `check_dataset` found as lines for people, `most` videos of each fault."""
     import pandas as pd
 
-    table = pd.DataFrame(found["splits"])
-    published = table.pop("published")
-    counts = ["{videos}/{queries}".format(**p) if p else "not stated" for p in published]
-    table["published videos/queries"] = counts
-    lines = table.to_string(index=False).splitlines()
+    lines, fetch = [], downloads(found["dataset"])
+    if found["splits"]:
+        table = pd.DataFrame(found["splits"])
+        published = table.pop("published")
+        counts = ["{videos}/{queries}".format(**p) if p else "not stated" for p in published]
+        table["published videos/queries"] = counts
+        lines = table.to_string(index=False).splitlines()
+    else:  # nothing is there: the videos, which are large, first
+        fetch.sort(key=lambda line: not line.startswith("videos"))
+        lines += found["wanted"]
     if absent := found["without_annotations"]:
         lines.append(f"no annotations for: {', '.join(absent)}")
     for fault in FAULTS:
@@ -125,4 +151,4 @@ def report_lines(found: dict, most: int = 10) -> list[str]:
         lines += [f"{fault}: {row['split']} {row['video']}: {row['reason']}" for row in rows[:most]]
         if len(rows) > most:
             lines.append(f"{fault}: {len(rows) - most} more; --json lists them all")
-    return lines + [f"to download: {line}" for line in downloads(found["dataset"])]
+    return lines + [f"to download: {line}" for line in fetch]

@@ -8,9 +8,10 @@ as the data root) has one query a row::
     holiday.mp4,the boat leaves,,
 
 ``video`` is a file beside the table or in ``videos/``, with or without its suffix. ``start`` and
-``end`` are seconds; without them the query has no truth, and can be asked but not scored. In JSON
-``spans`` may give several: ``[[12.5, 15.0], [40.0, 42.0]]``. Without a column ``qid`` it is the
-number of the row, and without ``duration`` that of the file is taken.
+``end`` are seconds, or clock times such as ``1:02:03.5``; without them the query has no truth, and
+can be asked but not scored. In JSON ``spans`` may give several: ``[[12.5, 15.0], [40.0, 42.0]]``.
+Without a column ``qid`` it is the number of the row, and without ``duration`` that of the file is
+taken.
 """
 
 from collections.abc import Iterator

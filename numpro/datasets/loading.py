@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import csv_rows, json_rows, naming, need, row_name, seconds
 from numpro.datasets.sources import downloads
-from numpro.paths import resolve
+from numpro.paths import find, places
 from numpro.spans import one_of
 
 # of several files of one name the first of these counts
@@ -157,11 +157,11 @@ class Loader:
         wanted = " or ".join(self.files[split])
         if data_root is None:
             raise ValueError(f"{self.name} needs data_root: a folder with {wanted}, or the file")
-        self.root, self.split = resolve(data_root), split
+        self.root, self.split = find(data_root), split
         if self.root.is_file():
             path, self.root = self.root, self.root.parent
         elif (path := self._there(self.files[split])) is None:
-            message = f"{self.name}, split {split}: no {wanted} in {self.root}"
+            message = f"{self.name}, split {split}: no {wanted} in {self.root}{places(data_root)}"
             raise FileNotFoundError("; to download: ".join([message, *downloads(self.name)[:1]]))
         return path
 

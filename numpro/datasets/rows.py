@@ -18,6 +18,7 @@ _LONGEST = 16 * 2**20  # bytes of one line; a longer one is no annotation and no
 _LARGEST = 2**29  # bytes of a .json file
 _CHUNK = 2**20  # characters of it that are read at once
 _MARK, _COLON = (re.compile(rf"[ \t\n\r]*([{marks}])[ \t\n\r]*") for marks in (r"\[\]{},", ":"))
+_CLOCK = re.compile(r"\s*(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)\s*")
 _FAULTS = dict.fromkeys((UnicodeDecodeError, RecursionError), "cannot be read: ")
 _FAULTS |= {json.JSONDecodeError: "not JSON: ", csv.Error: "not CSV: "}
 
@@ -62,7 +63,10 @@ def number(value: Any, name: str, what: str = "a finite number") -> float:
 
 
 def seconds(value: Any, name: str) -> float:
-    """Return a number of seconds, which a text file holds as text."""
+    """Return a number of seconds, which a text file holds as text, also as 0:02 or 1:02:03.5."""
+    if isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
+        hours, minutes, rest = map(float, clock.groups("0"))
+        return 3600 * hours + 60 * minutes + rest
     with suppress(ValueError):  # `number` says what was there instead
         value = float(value) if isinstance(value, str) else value
     return number(value, name, "a number of seconds")

@@ -8,7 +8,7 @@ from pathlib import Path
 from numpro.datasets.qvhighlights import Qvhighlights
 from numpro.flipbook.films import ANNOTATIONS, make_films
 from numpro.flipbook.world import SPLITS
-from numpro.paths import resolve
+from numpro.paths import find
 
 
 class Flipbook(Qvhighlights):
@@ -19,7 +19,7 @@ class Flipbook(Qvhighlights):
 
     def find(self, split: str, data_root: str | Path | None, limit: int | None) -> Path:
         """Draw what is not there yet, and return the annotations."""
-        if data_root is not None and resolve(data_root).is_file():
+        if data_root is not None and find(data_root).is_file():
             return super().find(split, data_root, limit)
         self.root, self.split = make_films(split, data_root, limit), split
         return self.root / ANNOTATIONS

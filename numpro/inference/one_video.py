@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from numpro import plots
+from numpro.inference.embedded import caution
 from numpro.models import Question, RankedMoments, VideoModel
 from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
@@ -37,6 +38,8 @@ class Found:
         In seconds; empty when nothing could be read (`answer.reason`).
     ranked : RankedMoments or None
         The moments in order of the IoU that the model expects of them, where they were asked for.
+    caution : str or None
+        Why the answer means nothing (`numpro.inference.embedded`).
     """
 
     query: str
@@ -46,6 +49,7 @@ class Found:
     answer: MomentAnswer
     spans: tuple[Span, ...]
     ranked: RankedMoments | None = None
+    caution: str | None = None
 
     def figure(self) -> "plots.style.Figure":
         """Return the sampled frames as the model saw them, the answer below (a Figure).
@@ -57,9 +61,9 @@ class Found:
         return plots.contact_strip(self.pages, self.clip.seconds, **answered)
 
     def __str__(self) -> str:
-        if not self.spans:
-            return f"no span could be read from {self.answer.text!r} ({self.answer.reason})"
-        return ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in self.spans)
+        text = ", ".join(f"{start:.2f} s to {end:.2f} s" for start, end in self.spans)
+        text = text or f"no span could be read from {self.answer.text!r} ({self.answer.reason})"
+        return f"{text}\n{self.caution}" if self.caution else text
 
 
 def find_moment(
@@ -105,7 +109,7 @@ def find_moment(
         answer = ranked.answer if ranked else model.answer(clip, [query], question)[0]
     unit, labels = model.answer_unit(question, len(clip))
     spans = tuple(to_seconds(answer, clip, labels, unit=unit))
-    return Found(query, clip, pages, prompt, answer, spans, ranked)
+    return Found(query, clip, pages, prompt, answer, spans, ranked, caution(model, clip))
 
 
 def _thinned(clip: Clip, fps: float) -> str:

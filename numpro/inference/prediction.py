@@ -23,6 +23,7 @@ from numpro import __version__
 from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
+from numpro.inference.embedded import caution
 from numpro.models import Question, RankedMoments, VideoModel
 from numpro.numbers import disturb
 from numpro.progress import progress_bar
@@ -287,6 +288,8 @@ class _Session:
         if written := getattr(self.model, "written", None):
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))
         files.write_config(self.out, self.config, self.about)
+        if not_its_world := caution(self.model, clip):
+            warnings.warn(f"{self.out.name}: {not_its_world}", stacklevel=6)
         if session["cost"] and self.execution.tell:
             self.execution.tell(f"For the first video: {session['cost']}")
 

@@ -13,7 +13,7 @@ from numpro.metrics.official import WINDOWS, detection_values
 from numpro.metrics.ranked import ranked_columns, trust
 from numpro.metrics.read import Queries, read_queries, read_truth
 from numpro.metrics.span_sets import Spans
-from numpro.paths import resolve
+from numpro.paths import find
 from numpro.spans import Span, one_of
 
 _DRAWS = 200_000_000  # of the bootstrap: of more than 100,000 videos it takes fewer resamples
@@ -212,7 +212,7 @@ def evaluate_moment_predictions(
         raise ValueError(f"label_seconds must be above 0; got {label_seconds!r}")
     names = CONVENTIONS if convention == "all" else (convention,)
     readers = {CONVENTIONS[name].reader for name in names}
-    queries = read_queries(resolve(path), resolve(annotations or path), dataset, readers)
+    queries = read_queries(find(path), find(annotations or path), dataset, readers)
     found = {"reversed_truth": int((np.diff(queries.true.ends) < 0).sum())}
     if convention == "all":
         rows = _compared(queries, label_seconds)
@@ -224,4 +224,4 @@ def evaluate_moment_predictions(
     elif calibration or min_confidence is not None:
         lack = "has no windows with a confidence of 0 to 1, as predict --read ranked writes them"
         raise ValueError(f"{path}: {lack}")
-    return found | _floors(queries, train and resolve(train), dataset, label_seconds)
+    return found | _floors(queries, train and find(train), dataset, label_seconds)

@@ -20,7 +20,7 @@ from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
 from numpro.metrics.highlight_detection import CLIP_SECONDS, matrix_values, saliency_matrix
 from numpro.metrics.read import array_of, check_same_queries, count_kinds, read_file, windows_of
-from numpro.paths import resolve, write_whole
+from numpro.paths import find, resolve, write_whole
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 # a window counts for a range when it is longer than the first number and not longer than the
@@ -233,7 +233,7 @@ def evaluate_highlight_predictions(
     ValueError
         For a malformed file, named with its row; for queries missing on either side.
     """
-    path, true_path, parts = resolve(predictions), resolve(annotations), []
+    path, true_path, parts = find(predictions), find(annotations), []
     submitted = read_file(path, partial(_submitted, parts=parts))
     true = read_file(true_path, partial(_annotated, parts=parts))
     check_same_queries(submitted, true, path, true_path)

@@ -165,9 +165,9 @@ def paper_table(rows: Sequence[Mapping]) -> dict:
     Returns
     -------
     dict
-        ``where`` (the paper's datasets), ``rows`` with ``arm``, ``metric``, ``ours`` and
-        ``paper`` (a score or None for each of `where`), and ``notes``. Empty rows where no arm is
-        one of the paper's.
+        ``where`` (the paper's datasets), its ``models``, ``rows`` with ``arm``, ``metric``,
+        ``ours`` and ``paper`` (a score or None for each of `where`), and ``notes``. Empty rows
+        where no arm is one of the paper's.
     """
     models = [row for row in rows if role(row["method"]) == "model"]
     first = {row["task"]: PANEL(row) for row in reversed(models)}
@@ -180,4 +180,5 @@ def paper_table(rows: Sequence[Mapping]) -> dict:
         line = lines.setdefault((row["arm"], row["metric"]), line)
         line["paper"][where.index(row["where"])] = row["paper"]
     notes = list(dict.fromkeys(row["note"] for row in beside if row["note"]))
-    return {"where": where, "rows": list(lines.values()), "notes": notes}
+    models = sorted({row["model"] for row in beside})
+    return {"where": where, "models": models, "rows": list(lines.values()), "notes": notes}

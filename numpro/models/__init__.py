@@ -7,7 +7,7 @@ once for all its queries. A question without an answer has a `NoAnswer` with the
 import lazy_loader
 
 _NAMES = {
-    "registry": ["load_model"],
+    "registry": ["check_model", "load_model"],
     "base": ["CutResponse", "NoAnswer", "VideoModel"],
     "files": ["read_notes"],
     "moments": ["Moment", "RankedMoments", "expected_ious", "keep_distinct"],

@@ -93,6 +93,29 @@ def base_fingerprint(base: str) -> str:
     return converted["source"] if converted.get("weights") == weights else weights
 
 
+def open_adapter(adapter: str, base: str) -> tuple[Path, PeftConfig, dict]:
+    """Return the folder, configuration and notes of an adapter, which must be one of this base.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no adapter.
+    ValueError
+        When its notes name other weights than the base has (where these are on this machine).
+    """
+    folder = fetch(adapter, "adapter")
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
+    notes = files.read_notes(folder)
+    trained = files.weights_folder(base).is_dir() and notes.get("base_fingerprint")
+    if trained and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
+        owner = f"{notes['base_model']!r} (weights {trained})"
+        raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
+    return folder, config, notes
+
+
 def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[PeftModel, dict]:
     """Put an adapter on a base model, whatever names its file gives the base's modules.
 
@@ -121,17 +144,9 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
     UserWarning
         When it names another base, and has no notes by which its weights could be told.
     """
-    folder = fetch(adapter, "adapter")
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
-    notes = files.read_notes(folder)
-    trained = notes.get("base_fingerprint")
-    if trained and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
-        owner = f"{notes['base_model']!r} (weights {trained})"
-        raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
-    theirs, weights = None if trained else config.base_model_name_or_path, read_weights(folder)
+    folder, config, notes = open_adapter(adapter, base)
+    theirs = None if notes.get("base_fingerprint") else config.base_model_name_or_path
+    weights = read_weights(folder)
     try:
         adapted = put_on(model, fit_adapter(model, config, *weights))
     except (RuntimeError, ValueError) as error:

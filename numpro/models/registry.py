@@ -1,5 +1,6 @@
 """The classes of video LLMs by the model type of a checkpoint, and how one is loaded."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -55,6 +56,16 @@ def load_model(
     module, kind = served if name.startswith("openai:") else _class(name)
     options |= {"adapter": adapter or None, "device": device, "dtype": dtype}
     return getattr(import_module(module), kind).load(name, **options)
+
+
+def check_model(name: str, adapters: Iterable[str] = ()) -> None:
+    """Refuse what `load_model` would, as far as can be told without loading the weights."""
+    if not name.startswith("openai:"):
+        from numpro.models.adapters import open_adapter
+
+        _class(name)
+        for adapter in adapters:
+            open_adapter(adapter, name)
 
 
 def _class(name: str) -> tuple[str, str]:

@@ -9,8 +9,9 @@ import lazy_loader
 from numpro.flipbook.description import description_accuracy
 
 _ARMS = ["Arm", "ask_arms", "choose_arms", "encoding_arms", "first_spans", "four_arms"]
-_ARMS += ["learning_curve", "load_parts", "score_arms", "score_floors", "worst"]
-_OTHERS = {"attention": ["frame_attention", "readings"]}
+_ARMS += ["learning_curve", "score_arms", "score_floors", "worst"]
+_OTHERS = {"parts": ["fit_parts", "load_parts"]}
+_OTHERS |= {"attention": ["frame_attention", "readings"]}
 _OTHERS |= {"lookup": ["ask_lookups", "number_or_place"]}
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"arms": _ARMS} | _OTHERS)
 __all__ += ["description_accuracy"]

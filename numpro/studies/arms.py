@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from numpro.datasets import VideoQueries, load_dataset
+from numpro.datasets import VideoQueries
 from numpro.inference import predict
 from numpro.metrics import baselines, highlight_detection, moment_retrieval, ranked_retrieval
 from numpro.models import Question, load_model
@@ -53,24 +53,6 @@ def four_arms(tuned_without: str = "flipbook/ft", tuned_with: str = "flipbook/nu
     if tuned_with:
         arms.append(Arm("fine-tuned + numbers", "overlay-index", tuned_with))
     return arms
-
-
-def load_parts(
-    dataset: str, data_root: str, splits: Sequence[str], n_videos: Sequence[int]
-) -> dict[str, list[VideoQueries]]:
-    """Load parts of a dataset, of each at most `n_videos` (0: all); "" is its own data root.
-
-    Raises
-    ------
-    ValueError
-        When there are not as many numbers as parts.
-    """
-    if len(splits) != len(n_videos):
-        raise ValueError(f"n_videos needs one number a split: {len(n_videos)} for {len(splits)}")
-    return {
-        split: load_dataset(dataset, split, data_root or None, limit or None)
-        for split, limit in zip(splits, n_videos, strict=True)
-    }
 
 
 def first_spans(rows: Sequence[dict]) -> list[tuple[float, float] | None]:
@@ -150,15 +132,16 @@ def score_floors(
 ) -> list[dict]:  # fmt: skip
     """Return score rows of answers that never look at the video, and of the frame-grid ceiling.
 
-    The fixed window and the random moments come from `train`, never from what is scored.
+    The fixed window and the random moments come from `train`, never from what is scored; without
+    any (`numpro.studies.fit_parts`) these two are left out.
     """
     if task == "highlight_detection":
         return [_score(videos, task, "centre-prior", baselines.centre_prior(videos))]
-    guesses = {
-        "whole-video": baselines.whole_video(videos),
-        "random-moment": baselines.random_moment(videos, train, seed),
-        "best-fixed-window": baselines.fixed_window(videos, baselines.best_fixed_window(train)),
-    }
+    guesses = {"whole-video": baselines.whole_video(videos)}
+    if train:
+        window = baselines.best_fixed_window(train)
+        guesses["random-moment"] = baselines.random_moment(videos, train, seed)
+        guesses["best-fixed-window"] = baselines.fixed_window(videos, window)
     floors = [_score(videos, task, k, [[s] for s in spans]) for k, spans in guesses.items()]
     ceiling = [[span] for span in baselines.frame_grid(videos, fps)]
     return [*floors, _score(videos, task, "frame-grid", ceiling, fps=fps)]
@@ -268,9 +251,13 @@ def learning_curve(
 
 
 def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:
-    """Return the prediction rows with the least IoU, unreadable answers first."""
+    """Return the prediction rows with the least IoU, unreadable answers first.
+
+    Rows of videos that could not be read are no answers.
+    """
 
     def iou(row: dict) -> float:
         return temporal_iou(row["pred"][0], row["truth"][0]) if row["pred"] else -1.0
 
-    return sorted((row for row in rows if row["truth"]), key=iou)[:count]
+    answered = [r for r in rows if r["truth"] and not (r["reason"] or "").startswith("video: ")]
+    return sorted(answered, key=iou)[:count]

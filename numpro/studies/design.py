@@ -21,7 +21,7 @@ from transformers.utils import logging
 from numpro.flipbook import scenes, world
 from numpro.models import pick_device
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
-from numpro.paths import find_model, resolve
+from numpro.paths import find, find_model
 from numpro.progress import progress_bar
 
 SIZES = (20, 40, 60, 80)
@@ -70,7 +70,7 @@ def folder_pictures(
     ValueError
         When it has neither layout, or a name leads out of the folder.
     """
-    base = resolve(folder)
+    base = find(folder)
     listed = base / "captions.json"
     if not listed.is_file():
         raise FileNotFoundError(f"{base} must hold captions.json (COCO's, or file name: caption)")

@@ -16,6 +16,7 @@ import numpy as np
 from diskcache import Cache
 
 from numpro import __version__
+from numpro.paths import find
 from numpro.video import Clip, read_clip
 
 SIZE_LIMIT = 20 * 2**30
@@ -172,7 +173,7 @@ class ClipCache:
 def file_state(path: str | os.PathLike) -> list | None:
     """Return a file's full path, its size and time of change; None where there is no file."""
     try:
-        file = Path(path).resolve(strict=True)
+        file = find(path).resolve(strict=True)
         stat = file.stat()
     except OSError:
         return None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpro.paths import find
 from numpro.spans import one_of
 from numpro.video import opening
 from numpro.video.opening import VideoError, one_thread, open_film, stream_frames
@@ -105,7 +106,7 @@ def find_index(path: str | os.PathLike, *choices: Any) -> Index:
     """
     stat = opening.check_file(Path(path))
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return _kept_index(Path(path), choices, identity)
+    return _kept_index(find(path), choices, identity)
 
 
 @lru_cache(maxsize=4)  # of a film of two hours it is some 15 MB

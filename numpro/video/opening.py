@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from numpro.paths import find, places
+
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _KEPT_FRAMES = 18  # that a decoder may hold: H.264 predicts from 16
 
@@ -48,14 +50,14 @@ def reading(path: Path) -> Iterator[None]:
 def check_file(path: Path) -> os.stat_result:
     """Return the state of a file that can be read; a `VideoError` says why it cannot."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise VideoError(path, f"a {'directory' if path.is_dir() else 'device'}, not a file")
-        with path.open("rb") as file:
+        if (found := find(path)).exists() and not found.is_file():  # a pipe would be waited for
+            raise VideoError(path, f"a {'directory' if found.is_dir() else 'device'}, not a file")
+        with found.open("rb") as file:
             if not file.read(1):
                 raise VideoError(path, "empty file")
             return os.fstat(file.fileno())
     except FileNotFoundError:
-        raise VideoError(path, "no such file") from None
+        raise VideoError(path, f"no such file{places(path)}") from None
     except OSError as error:
         raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
 

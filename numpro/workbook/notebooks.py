@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -63,6 +64,33 @@ def read_needs(
                 needed |= names
         needs[path.stem] = needed
     return needs
+
+
+def check_needs(books: Mapping[Path, Mapping]) -> None:
+    """Run the cells tagged ``check`` of notebooks, here: they look at data and models only.
+
+    So a gap shows before hours of a model's work. What they print goes to stderr.
+
+    Parameters
+    ----------
+    books
+        Notebooks with their parameters, defaults too.
+
+    Raises
+    ------
+    ValueError
+        With what each notebook misses, and where to get it.
+    """
+    faults: dict[str, str] = {}
+    for path, values in books.items():
+        cells = (cell for cell in load(path).cells if "check" in cell.metadata.get("tags", []))
+        try:
+            with redirect_stdout(sys.stderr):
+                exec("\n".join(cell.source for cell in cells), dict(values))
+        except (ValueError, OSError, ImportError) as error:
+            faults.setdefault(str(error), path.stem)
+    if faults:
+        raise ValueError("; ".join(f"{name}: {fault}" for fault, name in faults.items()))
 
 
 def execute(path: Path, output: Path, values: Mapping[str, object], title: str) -> None:

@@ -24,10 +24,13 @@ from numpro.metrics.tables import check_score_row
 from numpro.parameters import Parameter, check_parameters, read_parameters, read_recipe
 from numpro.paths import relative, resolve, root, write_whole
 from numpro.provenance import provenance
-from numpro.workbook.notebooks import NotebookError, execute, load, read_needs
+from numpro.workbook.notebooks import NotebookError, check_needs, execute, load, read_needs
 from numpro.workbook.report import render_report
 
 DEFAULT_RUN = "workbook"
+_FREE = 1e9  # bytes that the answers, pictures and adapters of a run may take
+PATHS = ("adapter", "adapters", "clip_model", "data_root", "loaded", "model", "other_bases",
+         "pictures", "stored", "video")  # fmt: skip
 REFERENCE_RUNS = ("flipbook", "flipbook_full")  # git keeps these two and ignores all others
 
 
@@ -250,7 +253,7 @@ def run_workbook(
         Single parameters; they win over the recipe's.
     name : str, optional
         Name of the run. By default ``workbook`` where nothing else is given (it replaces the
-        earlier one), else the recipe's name and the time.
+        earlier one), else the recipe, the data set and model given beside it, and the time.
     resume : bool
         Go on with a broken run: a notebook that finished with the same source and parameters is
         kept, unless one that it needs runs again.
@@ -272,14 +275,16 @@ def run_workbook(
     Raises
     ------
     ValueError
-        For unknown or mistyped parameters or a name that is taken, before anything runs.
+        For unknown or mistyped parameters, a name that is taken, or data, models and adapters
+        that a notebook will need and that are not there, before anything runs.
     NotebookError
         When a notebook fails or leaves a cell unfinished. Those that do not need it still run.
     """
     books = find_notebooks()
     known = known_parameters(books)
     everything, books = books, _chosen_books(books, only)
-    name, chosen = name and _file_name(name), dict(parameters or {})
+    name, given = name and _file_name(name), dict(parameters or {})
+    chosen = given
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1; got {jobs}")
     if recipe is not None:
@@ -288,6 +293,8 @@ def run_workbook(
         check_parameters(from_recipe, known, yaml=True)
         chosen = from_recipe | chosen
     stem = recipe.stem if recipe else DEFAULT_RUN if chosen else None
+    if about := [Path(str(given[key])).name for key in ("dataset", "model") if key in given]:
+        stem = re.sub(r"[^\w.-]+", "-", "-".join([*([recipe.stem] if recipe else []), *about]))
     if reference:
         if name or parameters or only or stem not in (None, REFERENCE_RUNS[1]):
             raise ValueError("a reference run takes no options but the recipe of flipbook_full")
@@ -296,6 +303,7 @@ def run_workbook(
     before = Run(folder).results() if folder else {}
     chosen = chosen or before.get("parameters", {})
     check_parameters(chosen, known)
+    chosen = {key: _from_here(value) if key in PATHS else value for key, value in chosen.items()}
     needs = read_needs(everything, chosen)
     folder = folder or _new_folder(name, stem, reference)
     started = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
@@ -305,6 +313,17 @@ def run_workbook(
     results |= {"recipe": source, "parameters": chosen, "seed": seed, **provenance()}
     _execute_all(books, needs, Run(folder), results, before.get("notebooks", []), jobs)
     return folder
+
+
+def _from_here(path: object) -> object:
+    """Return a path that counts from the working directory as the root's, for a kernel elsewhere.
+
+    Of a list each; what is no path there stays, as the words that such a parameter may be.
+    """
+    if isinstance(path, list):
+        return [_from_here(one) for one in path]
+    words = (None, "", "flipbook", "none", "run")
+    return path if path in words or not Path(path).exists() else relative(Path(path).absolute())
 
 
 def _chosen_books(books: list[Path], only: Sequence[str]) -> list[Path]:
@@ -326,6 +345,11 @@ def _execute_all(
     from numpro.workbook.kernels import side_by_side
 
     entries, tasks = _plan(books, needs, run, results["parameters"], before)
+    if results["parameters"]:  # what a run of defaults needs is here
+        ready = {book: entries[book.stem]["parameters"] for book in books if book.stem in tasks}
+        check_needs(ready)
+    if (free := shutil.disk_usage(root()).free) < _FREE:
+        raise OSError(f"{free / 1e9:.2f} GB are free on the disk; a run needs {_FREE / 1e9:.0f}")
     usual = _usual_seconds()
     start, kept = monotonic(), sum(entry["seconds"] for entry in entries.values())
     cores, failures = results["machine"]["cores"], {}
@@ -376,7 +400,7 @@ def _plan(
         if old | entry != old or needs[name] & tasks.keys():
             effective = {key: parameter.default for key, parameter in declared.items()} | values
             old = entry | {"status": "unfinished", "seconds": 0.0, "parameters": effective}
-            tasks[name] = partial(execute, path, run.path(path.name), values, title)
+            tasks[name] = partial(execute, path, run.folder / path.name, values, title)
         entries[name] = old
     return entries, tasks
 

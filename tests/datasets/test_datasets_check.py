@@ -48,7 +48,8 @@ def test_every_fault_is_counted_and_listed(root):
     found = check_dataset("folder", root)
     assert found["splits"] == [
         {"split": "test", "queries": 7, "videos": 7, "present": 6, "readable": 5, "too_short": 2,
-         "other_duration": 1, "damaged": 0, "late_picture": 0, "published": None}
+         "other_duration": 1, "damaged": 0, "late_picture": 0, "odd_spans": 1,
+         "published": None}
     ]  # fmt: skip
     listed = {fault: [row["video"] for row in found[fault]] for fault in datasets.check.FAULTS}
     assert listed == {
@@ -58,6 +59,7 @@ def test_every_fault_is_counted_and_listed(root):
         "other_duration": ["longer"],
         "damaged": [],
         "late_picture": [],
+        "odd_spans": ["late"],
     }
     assert found["without_annotations"] == ["train", "val"]
     (row,) = found["other_duration"]
@@ -188,3 +190,45 @@ def test_a_film_that_hangs_is_not_measured_for_ever(root, monkeypatch):
     monkeypatch.undo()
     assert measured(root / "fine.mp4") == pytest.approx(4.0)
     assert measured(root / "broken.mp4") is None and measured(root / "gone.mp4") is None
+
+
+def test_an_empty_folder_lists_all_there_is_to_get_the_videos_first(tmp_path):
+    done = CliRunner().invoke(main, ["check-data", "charades-sta", "--data-root", str(tmp_path)])
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 1
+    assert [line.partition(" in ")[0] for line in lines[:2]] == [
+        "charades-sta, split train: no charades_sta_train.txt",
+        "charades-sta, split test: no charades_sta_test.txt",
+    ]
+    fetch = [line for line in lines if line.startswith("to download: ")]
+    assert len(fetch) == 4 and fetch[0].startswith("to download: videos, Charades_v1_480.zip")
+    assert any("Charades_v1_train.csv" in line for line in fetch)
+
+
+def test_spans_that_no_film_can_have_are_told(root):
+    (root / "test.csv").write_text(
+        "video,query,start,end\nfine,a,3,1\nfine,b,-1,2\nfine,c,0:01,0:02\nfine,d,1,9\n"
+        "near,a,1,2\ngone,a,2,1\n"
+    )
+    found = check_dataset("folder", root)
+    reasons = {row["video"]: row["reason"] for row in found["odd_spans"]}
+    assert reasons == {
+        "fine": "query 2: 3 to 1 is reversed; query 3: -1 to 2 is negative; "
+        "query 5: 1 to 9 is past the end",
+        "gone": "query 7: 2 to 1 is reversed",
+    }
+    (root / "test.csv").write_text("video,query,start,end\nfine,a,nan,1\n")
+    with pytest.raises(ValueError, match="test.csv: row 2: start must be a number of seconds"):
+        check_dataset("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0:02", 2.0), ("1:02:03.5", 3723.5), (" 75:30 ", 4530.0), ("00:00:13", 13.0), ("2.5", 2.5)],
+)
+def test_clock_times_are_read(text, seconds):
+    from numpro.datasets import rows
+
+    assert rows.seconds(text, "start") == seconds
+    with pytest.raises(ValueError, match="start must be a number of seconds; got '1:75'"):
+        rows.seconds("1:75", "start")

@@ -422,3 +422,25 @@ def test_qvhighlights_floors():
         scores = highlight_detection(predicted, truth, durations, resamples=1)
         names = [f"{m}@{level}" for level in ("Fair", "Good", "VeryGood") for m in ("mAP", "HIT@1")]
         assert [round(scores[name][0], 2) for name in names] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "beside"),
+    [
+        ("Qwen/Qwen2-VL-7B-Instruct", "charades-sta", [("Qwen2-VL-7B", "charades-sta test", "")]),
+        ("models/llava-onevision-qwen2-7b-ov-hf", "activitynet-captions",
+         [("LLaVA-OneVision-7B", "activitynet-captions val_2", "split test for val_2")]),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "charades-sta",
+         [("LongVA-7B-DPO", "charades-sta test",
+           "model Qwen/Qwen2.5-VL-7B-Instruct for LongVA-7B-DPO")]),
+        ("lmms-lab/LongVA-7B-DPO", "didemo",
+         [("LongVA-7B-DPO", "charades-sta test", "dataset didemo for charades-sta"),
+          ("LongVA-7B-DPO", "activitynet-captions val_2",
+           "dataset didemo for activitynet-captions, split test for val_2")]),
+    ],
+)  # fmt: skip
+def test_beside_paper_is_the_row_of_the_same_model_and_data_set(name, dataset, beside):
+    row = {"dataset": dataset, "split": "test", "task": "moment_retrieval", "model": name}
+    row |= {"method": "base", "time_encoding": "overlay-index", "mIoU": [50.0, 40.0, 60.0]}
+    found = metrics.beside_paper([row])
+    assert [(r["model"], r["where"], r["differs"]) for r in found] == beside

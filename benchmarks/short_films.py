@@ -75,7 +75,7 @@ def ask_all(paths, workers, folder):
         for p in paths
     ]
     try:
-        from numpro.inference.prediction import Execution, predict
+        from numpro.inference import Execution, predict
 
         how = {"execution": Execution(workers=workers, progress=False)}
     except ImportError:  # the version of 0.1.0

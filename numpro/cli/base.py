@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from numpro import __version__
+from numpro.models.question import WHOLE
 from numpro.paths import parse_yaml
 from numpro.prompting import TIME_ENCODINGS
 from numpro.video.container import ORIGINS
@@ -88,6 +89,13 @@ def _with_none(value: object) -> object:
     return None if value == "None" else value
 
 
+def _windows(_context, _option, value: str | None) -> tuple | str | None:
+    """Read windows, such as ``16,4``; a `Question` refuses what is none."""
+    if value in (None, WHOLE):
+        return value
+    return tuple(int(n) if n.strip().isdigit() else n for n in value.split(","))
+
+
 # options that several commands have
 PATH, POSITIVE = click.Path(), click.IntRange(1)
 _TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
@@ -107,6 +115,8 @@ template = click.option("--template", type=PATH, help="A file: the question, wit
 max_tokens = click.option(
     "--max-new-tokens", type=POSITIVE, help="Where an answer is cut [by the task]."
 )
+_WINDOWS = "FRAMES,STRIDE of ranked moments, or: whole [what the adapter was trained on]."
+windows = click.option("--windows", metavar="SIZE", callback=_windows, help=_WINDOWS)
 data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
 workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
 
@@ -125,7 +135,7 @@ def read_calibration(path: str | None) -> dict | None:
 
 def question_options(command: Callable) -> Callable:
     """Add the options of a question: the model, its settings, time encoding, sampling, wording."""
-    sampled = fps(origin(template(max_tokens(command))))
+    sampled = fps(origin(template(max_tokens(windows(command)))))
     return model(adapter(model_settings(time_encoding(sampled))))
 
 

@@ -37,7 +37,7 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 @click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
-    template, max_new_tokens, seconds, cache, shard, merge, out, read, top, **execution,
+    template, max_new_tokens, windows, seconds, cache, shard, merge, out, read, top, **execution,
 ) -> None:  # fmt: skip
     r"""Run a dataset through a model; one row a query, answered or with the reason why not.
 
@@ -47,6 +47,7 @@ def predict(
     Example:
       numpro predict --dataset flipbook --split test --out predictions.jsonl --limit 5
       numpro predict --split val --read ranked --out ranked.jsonl
+      numpro predict --split test_long --read ranked --windows 16,4 --out long.jsonl
       numpro predict --model Qwen/Qwen2-VL-7B-Instruct -o frames_as video -o max_pixels 50176 \
         --out a.jsonl
       numpro predict --model openai:Qwen/Qwen3-VL-8B-Instruct \
@@ -63,7 +64,7 @@ def predict(
         rows = prediction_files.merge_shards(videos, out)
     else:
         template = read_template(template, task) if template else None
-        words = {"template": template, "max_new_tokens": max_new_tokens}
+        words = {"template": template, "max_new_tokens": max_new_tokens, "windows": windows}
         question = models.Question(task, time_encoding, **words)
         execution |= {"cache": cache and Path(cache).absolute(), "shard": shard, "tell": base.tell}
         settings = {"device": device} | settings if process else settings

@@ -81,6 +81,7 @@ def ask(
       numpro ask film.mp4 "a red star spins" --picture answer.png
       numpro ask film.mp4 "a dog barks" --time-encoding text-seconds --json
       numpro ask film.mp4 "a red star spins" --top 5 --min-confidence 0.5
+      numpro ask long_film.mp4 "a red star spins" --windows 16,4 --top 5
       numpro ask film.mp4 "a dog barks" --model openai:Qwen/Qwen3-VL-8B-Instruct \
         -o base_url http://127.0.0.1:8000/v1
     """
@@ -88,7 +89,8 @@ def ask(
         raise click.UsageError("QUERY is empty")
     template = read_template(template) if template else None
     calibration = base.read_calibration(calibration)
-    top = top or (1 if calibration or min_confidence is not None else None)
+    ranks = calibration or min_confidence is not None or wording["windows"]
+    top = top or (1 if ranks else None)
     probe(video)  # before the model is loaded: a wrong path is said at once
     loaded = models.load_model(here(model), adapter=here(adapter), **settings)
     question = models.Question(template=template, **wording)

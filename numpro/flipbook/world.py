@@ -42,7 +42,7 @@ SPLITS = {
     "test": Split(3, 40, (8.0, 16.0), (3, 5)),
     "test_long": Split(4, 16, (32.0, 64.0), (5, 8)),
     # of a full run only: choices for longer films, and more to learn from
-    "val_long": Split(5, 8, (32.0, 64.0), (5, 8)),
+    "val_long": Split(5, 24, (32.0, 64.0), (5, 8)),
     "train_more": Split(6, 480, (8.0, 16.0), (3, 5)),
 }
 

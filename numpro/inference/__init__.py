@@ -7,7 +7,8 @@ are answered (`predict`), or for one video the moment, its seconds and the film 
 import lazy_loader
 
 _NAMES = {
-    "prediction": ["Execution", "predict"],
+    "execution": ["Execution"],
+    "prediction": ["predict"],
     "prediction_files": ["merge_shards", "read_rows"],
     "one_video": ["cut_out", "find_moment"],
 }

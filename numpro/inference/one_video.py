@@ -14,6 +14,7 @@ from numpro.models import Question, RankedMoments, VideoModel
 from numpro.prompting import MomentAnswer, Prompt
 from numpro.spans import Span, to_seconds
 from numpro.video import Clip, Sampling, probe, read_clip, sampling_times, write_video
+from numpro.video.windows import open_windows
 
 _AT_ONCE = 64  # frames read together while cutting
 
@@ -87,7 +88,7 @@ def find_moment(
         Is given, before the question is asked, that a long film was thinned, and what it will cost
         where the model can say it.
     top
-        Rank so many moments, too (`VideoModel.moments`).
+        Rank so many moments, too (`VideoModel.moments`), of a long film a window at a time.
 
     Raises
     ------
@@ -98,14 +99,20 @@ def find_moment(
     """
     if not query.strip():
         raise ValueError("the query is empty; say what to look for")
+    size = None if top is None else question.window_size(model.notes)
+    windows = size and open_windows(video, size, sampling)
     clip = read_clip(video, **asdict(sampling))
-    if tell and (thinned := _thinned(clip, sampling.fps)):
+    if tell and not windows and (thinned := _thinned(clip, sampling.fps)):
         tell(thinned)
     pages, (prompt,) = model.prepare(clip, [query], question)
     with warnings.catch_warnings(action="ignore"):  # prepare has warned already
+        if tell and windows:
+            tell(windows)
         if tell and hasattr(model, "cost"):
-            tell(model.cost(clip, [query], question))
-        ranked = None if top is None else model.moments(clip, [query], question, top=top)[0]
+            part = next(windows.clips())[1] if windows else clip
+            tell(model.cost(part, [query], question))
+        film = windows or clip
+        ranked = None if top is None else model.moments(film, [query], question, top=top)[0]
         answer = ranked.answer if ranked else model.answer(clip, [query], question)[0]
     unit, labels = model.answer_unit(question, len(clip))
     spans = tuple(to_seconds(answer, clip, labels, unit=unit))

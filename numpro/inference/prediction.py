@@ -6,14 +6,15 @@ configurations are never mixed in one file (`numpro.inference.prediction_files`)
 """
 
 import hashlib
+import json
 import os
 import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,53 +25,20 @@ from numpro.datasets import Query, VideoQueries, fingerprint
 from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.inference.embedded import caution
+from numpro.inference.execution import Execution
+from numpro.inference.window_answers import WindowAnswers
 from numpro.models import Question, RankedMoments, VideoModel
+from numpro.models.question import WHOLE
 from numpro.numbers import disturb
 from numpro.progress import progress_bar
 from numpro.prompting import TASKS, HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import Labels, highlight_scores, one_of, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
-from numpro.video.workers import LIMIT
+from numpro.video.windows import Windows, open_windows
 
 READS = ("greedy", "ranked")
 _FAILING = 3  # videos, from the first on: then it is no one video's fault
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run over a dataset is executed; no answer depends on it, but for `seed`.
-
-    Attributes
-    ----------
-    seed : int
-        Torch's random numbers are seeded with it and the video's name before each video, so
-        that a run in parts draws what a whole one draws.
-    shard : (i, n) or None
-        Ask every n-th video only, from the i-th (1 to n); the rows go to a file of their own
-        (`numpro.inference.prediction_files.shard_path`) until `merge_shards`.
-    workers : int or None
-        Processes that decode ahead (`numpro.video.workers.read_many`); None goes by the cores.
-    limit : float
-        Seconds for reading one video.
-    max_memory : float or None
-        Bytes that reading one video may take (`numpro.read_clip`).
-    cache : ClipCache, path or None
-        Where sampled clips are kept from run to run.
-    progress : bool or None
-        Show a bar on stderr; None: when it is a terminal.
-    tell : callable or None
-        Gets one line before the first video is asked: what it costs, of a local model.
-    """
-
-    seed: int = 0
-    shard: tuple[int, int] | None = None
-    workers: int | None = None
-    limit: float = LIMIT
-    max_memory: float | None = None
-    cache: ClipCache | str | os.PathLike | None = None
-    progress: bool | None = None
-    tell: Callable[[str], None] | None = None
 
 
 def predict(
@@ -132,6 +100,11 @@ def predict(
         one_of("task of ranked moments", question.task, TASKS[:1])
         if top < 1:
             raise ValueError(f"top must be 1 or more; got {top!r}")
+        # a control changes the whole film: by default it is not asked in windows
+        size = None if control and not question.windows else question.window_size(model.notes)
+        if control and size:
+            raise ValueError(f"a control goes without windows; got {control!r} and {size}")
+        question = replace(question, windows=size or WHOLE)
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
         out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
@@ -140,6 +113,7 @@ def predict(
     config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
     config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
     config |= {"read": read, "top": top if read == "ranked" else None}
+    config |= {"windows": list(size) if read == "ranked" and size else None}
     config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     with files.locked(out):  # two writers: one waits, then reads
@@ -191,7 +165,10 @@ class _Session:
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
         sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
         requests = [Request(video.path, sampling) for video, _ in todo]
-        clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
+        if self.config["windows"]:  # read as they are asked, a few frames at a time
+            clips = ((video, self._open(video, queries)) for video, queries in todo)
+        else:
+            clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
         self.unreadable = sum(map(_unreadable, done.values()))
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         self.works = first > 0  # with this configuration
@@ -214,6 +191,7 @@ class _Session:
                     self.failed += not files.answered(row)
                     self.unreadable += _unreadable(row)
                 os.fsync(file.fileno())  # its rows are on the disk before the next video is asked
+                files.windows_path(self.out).unlink(missing_ok=True)
                 if not self.queries:
                     _refuse_server([row["reason"] for row in doubtful])
                 self.queries += len(doubtful)
@@ -223,20 +201,36 @@ class _Session:
         if len(self.refused) == len(todo) and not self.works:
             raise self.refused[0]
 
+    def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows | VideoError:
+        """Open a film to be asked in windows, with what they have answered before a break."""
+        about = json.dumps([self.config, video.video, *(q.qid for q in queries)], default=str)
+        answers = WindowAnswers(
+            files.windows_path(self.out), hashlib.sha256(about.encode()).hexdigest()
+        )
+        how = tuple(self.config["windows"]), self.sampling, self.execution.max_memory
+        try:
+            return replace(open_windows(video.path, *how), answers=answers)
+        except VideoError as error:
+            return error
+
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
         """Return the rows of one video; what it raises is their reason, and stops no other."""
         try:
             rows = list(self._rows(video, queries, clip))
-            self.works |= isinstance(clip, Clip)
+            self.works |= not isinstance(clip, VideoError)
             return rows
         except OSError:
             raise  # a full disk
+        except VideoError as error:  # in a later window
+            return [self._row(video, query, "", f"video: {error}") for query in queries]
         except Exception as error:  # noqa: BLE001
             self.raised.append(error)
             reason = f"error: {type(error).__name__}: {error}"
             return [self._row(video, query, "", reason) for query in queries]
 
-    def _rows(self, video: VideoQueries, queries, clip: Clip | VideoError) -> Iterator[dict]:
+    def _rows(
+        self, video: VideoQueries, queries, clip: Clip | Windows | VideoError
+    ) -> Iterator[dict]:
         """Yield the rows of one video."""
         if isinstance(clip, VideoError):
             self.refused += [clip] if isinstance(clip, SamplingError) else []
@@ -277,13 +271,15 @@ class _Session:
 
     def _note_cost(self, clip: Clip, texts: list[str], labels: list[int] | None) -> None:
         """Keep the first prompt whole, and what a video costs; tell it once a session."""
-        session = self.about["sessions"][-1]
+        session, windows = self.about["sessions"][-1], ""
         if "cost" in session:
             return
+        if isinstance(clip, Windows):
+            windows, (_, clip) = f"{clip}, each: ", next(clip.clips())
         with warnings.catch_warnings(action="ignore"):  # `answer` warns of the same
             frames, prompts = self.model.prepare(clip, texts[:1], self.question, labels)
             cost = getattr(self.model, "cost", None)
-            session["cost"] = cost and str(cost(clip, texts, self.question, labels))
+            session["cost"] = cost and windows + str(cost(clip, texts, self.question, labels))
         self.about.setdefault("prompt", render_prompt(prompts[0], len(clip)))
         if written := getattr(self.model, "written", None):
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))

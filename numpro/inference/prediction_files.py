@@ -76,6 +76,11 @@ class RowsFile(io.FileIO):
             raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.name)) from error
 
 
+def windows_path(out: Path) -> Path:
+    """Return where the answers of a film's windows lie until it has its rows."""
+    return out.with_name(f"{out.name}.windows")
+
+
 def locked(out: Path) -> FileLock:
     """Return the lock of a file of rows, for one process at a time; taking it makes the folder."""
     return FileLock(out.with_name(f".{out.name}.lock"))
@@ -118,7 +123,7 @@ def check_config(out: Path, config: dict, asking: bool = True) -> dict:
         raise ValueError(f"{out} holds rows of an unknown configuration: no {out.name}.config.json")
     given = {k: v for k, v in config.items() if asking or k != "state"}
     # the clock and the way to read answers until they could be chosen
-    before = {"origin": "first-picture", "read": "greedy"} | before
+    before = {"origin": "first-picture", "read": "greedy", "windows": None} | before
     # another setting that the file's writer did not know had no other value then
     differs = {k: (before.get(k, v), v) for k, v in sorted(given.items()) if before.get(k, v) != v}
     if differs:

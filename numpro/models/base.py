@@ -4,19 +4,21 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from numpro.models.files import fingerprint_files
 from numpro.models.moments import Distribution, Moment, RankedMoments, check_ranking, rank
-from numpro.models.question import Question, differences_from_training
+from numpro.models.question import WHOLE, Question, differences_from_training
+from numpro.models.windows import ask_windows, choose_windows
 from numpro.numbers import number_frames, warn_unreadable
 from numpro.numbers.overlay import BAR
 from numpro.prompting import ENCODINGS, Prompt, asked_unit, build_prompt
 from numpro.prompting.answers import HighlightAnswer, MomentAnswer, parse_highlights, parse_moment
 from numpro.prompting.labels import LabelForm, label_form
 from numpro.spans import Labels, one_of, to_seconds
-from numpro.video import Clip
+from numpro.video import Clip, Windows
 
 
 class NoAnswer(str):
@@ -126,6 +128,8 @@ class VideoModel(ABC):
             For no frames, an unknown task or time encoding, or one that this model cannot have.
         """
         question = replace(question or Question(), **changes)
+        if question.windows not in (None, WHOLE):
+            raise ValueError(f"windows go with ranked moments; got windows={question.windows}")
         frames, prompts = self.prepare(clip, queries, question, labels)
         if not prompts:
             return []
@@ -133,7 +137,7 @@ class VideoModel(ABC):
         return [read_response(response, question.task) for response in responses]
 
     def moments(
-        self, clip: Clip, queries: Sequence[str], question: Question | None = None,
+        self, clip: Clip | Windows, queries: Sequence[str], question: Question | None = None,
         labels: Labels = None, *, top: int = 5, overlap: float = 0.7, least: float = 1e-3,
         end: str = "instant", **changes,
     ) -> list[RankedMoments]:  # fmt: skip
@@ -142,10 +146,14 @@ class VideoModel(ABC):
         The probability of every pair of labels is read in the words of the model's own answer; of
         an answer that cannot be read, in the form that the question asks for.
 
+        A film that is longer than those an adapter was trained on is asked a window at a time, and
+        one that `windows` is given for (`numpro.models.windows`).
+
         Parameters
         ----------
         clip, queries, question, labels, **changes
-            As in `answer`, for moments.
+            As in `answer`, for moments. `numpro.video.open_windows` gives a film that need not
+            lie in memory.
         top
             How many moments a query gets at most.
         overlap
@@ -170,6 +178,12 @@ class VideoModel(ABC):
         check_ranking(top, overlap, least)
         if question.task != "moment_retrieval":
             raise ValueError(f"moments are ranked for moment_retrieval; got task={question.task!r}")
+        clip = choose_windows(clip, question, self.notes, labels)
+        question = replace(question, windows=WHOLE)
+        if isinstance(clip, Windows):
+            how = {"top": top, "overlap": overlap, "least": least, "end": end}
+            ask = partial(self.moments, queries=queries, question=question, **how)
+            return ask_windows(clip, ask, len(queries), top, overlap)
         frames, prompts = self.prepare(clip, queries, question, labels)
         unit, labels = self.answer_unit(question, len(clip), labels)
         encoding = self.resolve_encoding(question.time_encoding)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from numpro.numbers import NumberStyle
 from numpro.prompting import TASKS
+from numpro.video import check_windows
+
+WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Question:
         The wording, with ``{query}``; None takes the adapter's own, else the published one.
     max_new_tokens : int or None
         Where a response is cut; None goes by the task (`numpro.models.base.answer_tokens`).
+    windows : (frames, stride), "whole" or None
+        Ranked moments are asked of so many frames at a time, and again so many frames later. None
+        goes by what the adapter was trained on (`window_size`); "whole" asks once.
     """
 
     task: str = TASKS[0]
@@ -30,10 +36,29 @@ class Question:
     style: NumberStyle = NumberStyle()
     template: str | None = None
     max_new_tokens: int | None = field(default=None, repr=False)
+    windows: tuple[int, int] | str | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more; got {self.max_new_tokens!r}")
+        if self.windows not in (None, WHOLE):
+            check_windows(self.windows)
+
+    def window_size(self, notes: dict) -> tuple[int, int] | None:
+        """Return the windows of ranked moments, frames and stride; None asks a film whole.
+
+        Without `windows` they are as long as the longest film that an adapter was trained on, by
+        its notes, and a quarter of that apart.
+
+        Examples
+        --------
+        >>> Question().window_size({"longest": 16}), Question().window_size({})
+        ((16, 4), None)
+        """
+        if self.windows is not None:
+            return None if self.windows == WHOLE else self.windows
+        longest = notes.get("longest") or 0
+        return (longest, max(1, longest // 4)) if longest > 1 else None
 
 
 def differences_from_training(

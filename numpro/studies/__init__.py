@@ -10,8 +10,9 @@ from numpro.flipbook.description import description_accuracy
 
 _ARMS = ["Arm", "ask_arms", "choose_arms", "encoding_arms", "first_spans", "four_arms"]
 _ARMS += ["learning_curve", "score_arms", "score_floors", "worst"]
+_HEADS = ["ask_crop", "brightest_stretch", "choose_heads", "question_attention"]
 _OTHERS = {"parts": ["fit_parts", "load_parts"]}
-_OTHERS |= {"attention": ["frame_attention", "readings"]}
+_OTHERS |= {"attention": ["frame_attention", "readings", *_HEADS]}
 _OTHERS |= {"lookup": ["ask_lookups", "number_or_place"]}
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"arms": _ARMS} | _OTHERS)
 __all__ += ["description_accuracy"]

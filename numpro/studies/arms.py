@@ -93,7 +93,8 @@ def ask_arms(
         loaded = load_kept(load_model, model, arm.adapter, loading)
         put = replace(question, time_encoding=arm.time_encoding)
         whole = depends_on | {"question": put, "name": arm.name, "weights": loaded.fingerprint}
-        whole |= {"max_new_tokens": put.max_new_tokens} if put.max_new_tokens else {}
+        rare = {"max_new_tokens": put.max_new_tokens, "windows": put.windows}
+        whole |= {name: value for name, value in rare.items() if value}
         text = json.dumps(whole, default=str, sort_keys=True)
         mark = hashlib.sha256(text.encode()).hexdigest()[:8]
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", arm.name)

@@ -2,6 +2,10 @@
 
 The video is run once, as for an answer. Then the answer is run behind it once more in attention
 that keeps its weights: a few rows of them, not a square as long as the video.
+
+While the question is read, a few heads look at the frames that it is about. Which heads, is found
+on validation films; then the frames around the stretch that they look at most are asked about
+alone.
 """
 
 from collections.abc import Sequence
@@ -16,7 +20,10 @@ from numpro.models.local import LocalModel
 from numpro.models.sharing import Prefix, decode
 from numpro.models.threads import fit_threads
 from numpro.spans import Span, labels_to_seconds, to_seconds
-from numpro.video import Clip
+from numpro.video import Clip, film_of_window
+
+NEUTRAL = "something"  # the query that shows where a head looks whatever it is asked
+Heads = Sequence[tuple[int, int]]
 
 
 def frame_attention(
@@ -86,8 +93,7 @@ def _answer_and_look(
     model, clip, query, question, layer, labels
 ) -> tuple[list[int], str, np.ndarray]:
     """Return the answer's tokens, the response, and the weights [N, T] (`frame_attention`)."""
-    if not isinstance(model, LocalModel):
-        raise TypeError(f"attention is read from local models only; {model.name!r} is none")
+    _check_local(model)
     most = answer_tokens(question, len(clip))
     frames, (prompt,) = model.prepare(clip, [query], question, labels)
     ids = model.prompt_ids(frames.shape, prompt)
@@ -104,6 +110,12 @@ def _answer_and_look(
 
 def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:
     """Run tokens behind a prefix: what each attends to, the mean over heads [N, tokens]."""
+    heads = _heads(model, prefix, ids)
+    return heads.mean((0, 1)) if layer is None else heads[layer].mean(0)
+
+
+def _heads(model, prefix: Prefix, ids: list[int]) -> np.ndarray:
+    """Run tokens behind a prefix: what each attends to [layers, heads, N, tokens]."""
     inner = model.model
     before = inner.config._attn_implementation
     tokens = torch.tensor([ids], device=inner.device)
@@ -117,8 +129,7 @@ def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarra
         ).attentions  # fmt: skip
     finally:
         inner.set_attn_implementation(before)
-    chosen = layers if layer is None else [layers[layer]]
-    return sum(one[0].float().mean(0) for one in chosen).cpu().numpy().astype(float) / len(chosen)
+    return np.stack([one[0].float().cpu().numpy() for one in layers]).astype(float)
 
 
 def _frames_of(model, tokens: int, frames: int) -> np.ndarray:
@@ -166,3 +177,103 @@ def peaks(tokens: list[str], weights: np.ndarray) -> tuple[int, int] | None:
         return None
     first, last = sorted(weights[starts[[0, -1]]].argmax(1).tolist())
     return first, last
+
+
+# --- heads that know when before a word is written (TG-Heads, arXiv 2605.21954) ------------------
+
+
+def _check_local(model) -> None:
+    if not isinstance(model, LocalModel):
+        raise TypeError(f"attention is read from local models only; {model.name!r} is none")
+
+
+@fit_threads
+@torch.inference_mode()
+def question_attention(
+    model: LocalModel, clip: Clip, queries: Sequence[str], question: Question = Question()
+) -> np.ndarray:
+    """Measure at which frames each head looks while a question is read, before any answer.
+
+    Parameters
+    ----------
+    model
+        A local model.
+    clip, queries, question
+        As in `numpro.models.VideoModel.answer`.
+
+    Returns
+    -------
+    float64 [queries, layers, heads, T]
+        Attention on each frame, the mean over the question's tokens, above that of the same
+        question about `NEUTRAL`.
+
+    Raises
+    ------
+    TypeError
+        For a model that does not run in this process.
+    """
+    _check_local(model)
+    frames, prompts = model.prepare(clip, [*queries, NEUTRAL], question)
+    model.take_frames(frames, prompts[0])
+    prompts_ids, _ = model.encode_prompts(frames.shape, prompts)
+    visual = np.flatnonzero([model.is_visual(token) for token in prompts_ids[0]])
+    begins = int(visual[-1]) + 1
+    prefix = model.prefill(prompts_ids[0][:begins], frames, prompts[0])
+    of_frames = _frames_of(model, len(visual), len(frames))
+    looks = [_heads(model, prefix, ids[begins:])[..., visual].mean(2) for ids in prompts_ids]
+    *asked_for, neutral = (look @ of_frames for look in looks)
+    return np.array(asked_for) - neutral
+
+
+def choose_heads(
+    looks: Sequence[np.ndarray], truths: Sequence[np.ndarray], count: int = 5
+) -> Heads:
+    """Return the heads that look at the truth most, as (layer, head), the best first.
+
+    Parameters
+    ----------
+    looks : float [layers, heads, T] each
+        Of validation queries, by `question_attention`.
+    truths : bool [T] each
+        Which frames are inside the true spans.
+    count
+        How many heads.
+    """
+    pairs = [(look, true) for look, true in zip(looks, truths, strict=True) if 0 < true.mean() < 1]
+    gains = sum(look[..., true].mean(-1) - look[..., ~true].mean(-1) for look, true in pairs)
+    order = np.argsort(-gains, axis=None, kind="stable")[:count]
+    return [tuple(map(int, np.unravel_index(place, gains.shape))) for place in order]
+
+
+def brightest_stretch(look: np.ndarray, heads: Heads) -> tuple[int, int]:
+    """Return first and last frame of the stretch that the heads look at above their mean.
+
+    Of all stretches that one has the largest sum of what is above the mean.
+
+    Examples
+    --------
+    >>> brightest_stretch(np.array([[[0, 0, 3, 2, 3, 0, 1]]]), [(0, 0)])
+    (2, 4)
+    """
+    chosen = np.array([look[head] for head in heads], float)
+    total = (chosen / np.maximum(np.abs(chosen).mean(1, keepdims=True), 1e-12)).mean(0)
+    sums = np.concatenate([[0.0], np.cumsum(total - total.mean())])
+    gains = np.triu(sums[None, 1:] - sums[:-1, None])  # of first frame (row) to last (column)
+    first, last = np.unravel_index(gains.argmax(), gains.shape)
+    return int(first), int(last)
+
+
+def ask_crop(
+    model: LocalModel, clip: Clip, query: str, frames: tuple[int, int],
+    question: Question = Question(), margin: int = 2,
+) -> Span | None:  # fmt: skip
+    """Ask again about the frames from one to another and `margin` around, as a film of its own."""
+    first, last = max(0, frames[0] - margin), min(len(clip) - 1, frames[1] + margin)
+    if last == first:
+        return None
+    crop = film_of_window(clip.select(range(first, last + 1)))
+    (answer,) = model.answer(crop, [query], question)
+    unit, labels = model.answer_unit(question, len(crop))
+    spans = to_seconds(answer, crop, labels, unit=unit)
+    begins = float(clip.seconds[first])
+    return Span(spans[0].start + begins, spans[0].end + begins) if spans else None

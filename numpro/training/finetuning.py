@@ -242,6 +242,7 @@ def _notes(
         **{k: getattr(config, k) for k in ("fps", "highlight_fps", "max_frames", "templates")},
         "prompt": {task: question(query, shown, task, config).text for task in config.tasks},
         "rounding": config.rounding,
+        "longest": max(len(item.shown.seconds) for item in samples.items),
         "data": {
             "fingerprint": facts["training data"],
             "samples": len(samples),

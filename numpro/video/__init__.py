@@ -11,6 +11,7 @@ _NAMES = {
     "cache": ["ClipCache"],
     "container": ["VideoInfo"],
     "opening": ["SamplingError", "VideoError"],
+    "windows": ["Windows", "check_windows", "cut_windows", "film_of_window", "open_windows"],
     "workers": ["Request", "read_many", "run_many"],
     "writing": ["write_video"],
 }

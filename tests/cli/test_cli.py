@@ -118,6 +118,22 @@ def test_predict_ranks_moments_of_a_data_set(tmp_path):
     assert "top: 2 there, 5 now" in invoke(*run, code=1).stderr
 
 
+def test_ask_takes_windows_and_refuses_those_that_leave_frames_out(tmp_path):
+    from numpro.datasets import load_dataset
+
+    film = load_dataset("flipbook", "test", limit=1)[0]
+    ask = ("ask", film.path, film.queries[0].text, "--picture", tmp_path / "answer.png")
+    answer = invoke(*ask, "--windows", "6,3", "--json")
+    assert len(json.loads(answer.stdout)["moments"]) == 1
+    count = len(range(0, int(film.duration) + 1 - 6, 3)) + 1
+    assert f"{count} windows of 6 frames, one every 3" in answer.stderr
+    whole = invoke(*ask, "--windows", "whole", "--top", 1, "--json")
+    assert "windows" not in whole.stderr
+    for size in ("6,7", "1,1", "6", "a,b", "6;3"):
+        refused = invoke(*ask, "--windows", size, code=1).stderr
+        assert "windows must be (frames, stride)" in refused
+
+
 @pytest.fixture
 def predictions(tmp_path):
     file = tmp_path / "predictions.jsonl"

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from numpro.inference.prediction import Execution
+from numpro.inference import Execution
 from numpro.inference.prediction import predict as predict_with_records
 from numpro.models import Question
 from numpro.video import Sampling

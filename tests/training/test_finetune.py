@@ -23,6 +23,7 @@ from numpro.training.memory import GIB, predict_memory
 from numpro.training.presets import PRESETS, FinetuneConfig
 from numpro.training.samples import Samples
 from numpro.training.trainer import lora_config
+from numpro.video import sampling_times
 
 STEPS = {"steps": 2, "learning_rate": 5e-3, "batch_size": 8, "log_every": 1}
 QUICK = {**STEPS, "progress": False}
@@ -240,6 +241,7 @@ def test_the_adapter_says_how_it_was_made(trained, films, longva_dir):
     assert (notes["rounding"], notes["max_frames"], notes["processes"]) == ("nearest", 240, 1)
     assert (notes["time_encoding"], notes["fps"]) == ("overlay-index", 1.0)
     assert notes["style"] == {"position": "bottom_right", "size": 40, "color": "red"}
+    assert notes["longest"] == max(len(sampling_times(v.duration, 1.0)) for v in films)
     assert notes["data"] == {
         "fingerprint": fingerprint(films),
         "samples": sum(len(v.queries) for v in films),

@@ -1,0 +1,181 @@
+"""Long films of the embedded world, asked at once and a window at a time.
+
+``python benchmarks/long_films.py windows`` asks three arms about every film of a split, at once
+(greedy) and in windows, and scores several rules of putting windows together (the package's is
+``mean``). ``heads`` chooses attention heads on short validation films and asks again about the
+frames that they look at. Choices are made on ``val_long`` (the default); ``test_long`` is for a
+measurement. Both print a table and write JSON.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from numpro import Question, read_clip
+from numpro.datasets import load_dataset
+from numpro.metrics import moment_retrieval
+from numpro.models import load_model
+from numpro.provenance import provenance
+from numpro.spans import temporal_iou, to_seconds
+from numpro.studies import ask_crop, brightest_stretch, choose_heads, question_attention
+from numpro.video import cut_windows
+
+ARMS = {
+    "base + numbers": (None, "overlay-index"),
+    "fine-tuned + numbers": ("flipbook/numpro-ft", "overlay-index"),
+    "fine-tuned": ("flipbook/ft", "none"),
+    "base": (None, "none"),
+}
+
+
+def films(split, count):
+    """Yield each film's record and its clip at 1 fps."""
+    for video in load_dataset("flipbook", split, limit=count):
+        yield video, read_clip(video.path, fps=1.0, size=(336, 336))
+
+
+def ask_once(model, clip, queries, question):
+    """Return the greedy answers about the whole film, in seconds."""
+    unit, labels = model.answer_unit(question, len(clip))
+    answers = model.answer(clip, queries, question)
+    return [to_seconds(answer, clip, labels, unit=unit)[:1] for answer in answers]
+
+
+def plain_rules(windows, answers):
+    """Return the moments that simpler rules take first: name to span."""
+    shown = windows.seconds[[(a, windows.stop(a) - 1) for a in windows.starts]]
+    tables = [np.reshape(one["spans"], (-1, 2)) for one in answers]
+    weights = [np.array(one["probabilities"]) for one in answers]
+    pairs = list(zip(tables, weights, strict=True))
+    firsts = [table[by.argmax()] for table, by in pairs if len(by)]
+    surest = np.array([by.max() for by in weights if len(by)])
+    film, spans = windows.seconds[[0, -1]], np.unique(np.concatenate(tables), axis=0)
+    inner = []
+    for (table, by), (first, last) in zip(pairs, shown, strict=True):
+        begins = (table[:, 0] > first) | (first == film[0])
+        ends = (table[:, 1] < last) | (last == film[1])
+        inner.append(np.where(begins & ends, by, 0.3 * by))
+
+    def mixed(by):
+        total = sum(
+            temporal_iou(spans[:, None], table) @ w for table, w in zip(tables, by, strict=True)
+        )
+        return tuple(spans[total.argmax()])
+
+    agreement = [sum(temporal_iou(one, np.array(firsts)) * surest) for one in firsts]
+    return {
+        "likeliest answer": tuple(firsts[int(surest.argmax())]),
+        "agreement of answers": tuple(firsts[int(np.argmax(agreement))]),
+        "mixture": mixed(weights),
+        "mixture, inner answers first": mixed(inner),
+    }
+
+
+def windows_table(arguments):
+    """Measure each arm, asked once and in windows, under every rule."""
+    table, size = [], tuple(arguments.windows)
+    for name, (adapter, encoding) in ARMS.items():
+        model, question = (
+            load_model("flipbook/longva", adapter=adapter),
+            Question(time_encoding=encoding),
+        )
+        found, truth, names, seconds = {}, [], [], {"asked once": 0.0, "in windows": 0.0}
+        for video, clip in films(arguments.split, arguments.films):
+            queries = [query.text for query in video.queries]
+            began = time.process_time()
+            once = ask_once(model, clip, queries, question)
+            seconds["asked once"] += time.process_time() - began
+            windows, began = cut_windows(clip, size), time.process_time()
+            ranked = model.moments(windows, queries, question)
+            seconds["in windows"] += time.process_time() - began
+            for number, query in enumerate(video.queries):
+                truth.append(query.spans)
+                names.append(video.video)
+                best = [(m.start, m.end) for m in ranked[number].moments]
+                spoken = [windows.answers[start][number] for start in windows.starts]
+                rows = {"asked once": once[number][0] if once[number] else None}
+                rows |= {"mean": best[0] if best else None} | plain_rules(windows, spoken)
+                rows["best of five"] = max(
+                    best, key=lambda s: max(temporal_iou(s, t) for t in query.spans), default=None
+                )
+                for rule, span in rows.items():
+                    found.setdefault(rule, []).append(span)
+        scores = {
+            rule: moment_retrieval(spans, truth, names)["mIoU"] for rule, spans in found.items()
+        }
+        ratio = seconds["in windows"] / seconds["asked once"]
+        table.append(
+            {"arm": name, "n": len(truth), "mIoU": scores, "cpu_seconds": seconds, "ratio": ratio}
+        )
+        print(
+            name,
+            len(truth),
+            {k: [round(x, 1) for x in v] for k, v in scores.items()},
+            f"cost x {ratio:.1f}",
+            flush=True,
+        )
+    return table
+
+
+def heads_table(arguments):
+    """Choose heads on short validation films, then ask again about what they look at."""
+    table = []
+    for name, (adapter, encoding) in ARMS.items():
+        model, question = (
+            load_model("flipbook/longva", adapter=adapter),
+            Question(time_encoding=encoding),
+        )
+        looks, inside = [], []
+        for video, clip in films("val", None):
+            looks += list(
+                question_attention(model, clip, [q.text for q in video.queries], question)
+            )
+            inside += [(clip.seconds >= q.spans[0].start) & (clip.seconds <= q.spans[0].end)
+                       for q in video.queries]  # fmt: skip
+        heads, found, truth, names = choose_heads(looks, inside), {}, [], []
+        for video, clip in films(arguments.split, arguments.films):
+            queries = [query.text for query in video.queries]
+            once = ask_once(model, clip, queries, question)
+            looks = question_attention(model, clip, queries, question)
+            for query, answer, look in zip(video.queries, once, looks, strict=True):
+                first, last = brightest_stretch(look, heads)
+                spans = {"answer": answer[0] if answer else None}
+                spans["heads"] = (clip.seconds[first], clip.seconds[last])
+                spans["asked again"] = ask_crop(model, clip, query.text, (first, last), question)
+                for what, span in spans.items():
+                    found.setdefault(what, []).append(span)
+                truth.append(query.spans)
+                names.append(video.video)
+        scores = {
+            what: moment_retrieval(spans, truth, names)["mIoU"] for what, spans in found.items()
+        }
+        table.append({"arm": name, "heads": heads, "n": len(truth), "mIoU": scores})
+        print(
+            name,
+            heads,
+            len(truth),
+            {k: [round(x, 1) for x in v] for k, v in scores.items()},
+            flush=True,
+        )
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["windows", "heads"])
+    parser.add_argument("--split", default="val_long")
+    parser.add_argument("--films", type=int, help="only the first films")
+    parser.add_argument("--windows", type=int, nargs=2, default=[16, 4], help="frames and stride")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("long_films.json"))
+    arguments = parser.parse_args()
+    rows = {"windows": windows_table, "heads": heads_table}[arguments.what](arguments)
+    stored = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    stored[f"{arguments.what} {arguments.split}"] = {"rows": rows, "about": provenance()}
+    arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Moments of a long film, asked a window at a time: what the windows say becomes one list."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seeing import Seeing
+
+from numpro.video import Clip, film_of_window
+
+WINDOWS, ENCODING = (16, 4), "text-index"
+
+
+def film(count=60):
+    frames = (
+        np.zeros((count, 8, 8, 3), np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None, None]
+    )
+    source = {"duration": float(count), "warnings": ()}
+    return Clip(frames, np.arange(count, dtype=float), np.arange(count), source)
+
+
+def ask(query, model=None, clip=None, windows=WINDOWS, **options):
+    how = {"windows": windows, "time_encoding": ENCODING} | options
+    (ranked,) = (model or Seeing()).moments(clip or film(), [query], **how)
+    return ranked
+
+
+def pairs(ranked):
+    return [(moment.start, moment.end) for moment in ranked.moments]
+
+
+@given(st.integers(0, 55), st.integers(4, 12))
+def test_an_event_is_found_wherever_it_is(start, length):
+    start = min(start, 59 - length)
+    ranked = ask(f"{start}-{start + length}")
+    assert pairs(ranked)[0] == (start, start + length)
+    assert ranked.answer.spans == (pairs(ranked)[0],) and ranked.answer.unit == "second"
+    assert 0.3 < ranked.moments[0].expected_iou <= 1
+
+
+def test_an_event_longer_than_a_window_is_found_in_part():
+    start, end = pairs(ask("10-34"))[0]
+    assert 10 <= start < end <= 34 and end - start >= 14
+
+
+def test_two_events_come_first():
+    assert set(pairs(ask("5-10, 40-47"))[:2]) == {(5, 10), (40, 47)}
+
+
+def test_an_event_that_is_not_there_has_little_confidence():
+    there, none = ask("20-30"), ask("200-230")
+    first, *others = (m for m in none.moments if m.start >= 4)  # only one window shows 1 to 3 s
+    assert first.expected_iou < there.moments[0].expected_iou / 2
+    assert len(others) == 3
+
+
+def test_each_window_is_asked_once_as_a_film_of_its_own():
+    model = Seeing()
+    ranked = ask("20-30", model)
+    assert model.asked_of == [(start, 16) for start in [*range(0, 44, 4), 44]]
+    assert ranked.reason == "Seeing gives no probabilities"
+    part = film().select(range(20, 36))
+    alone = film_of_window(part)
+    assert (alone.seconds[0], alone.seconds[-1], alone.duration) == (0, 15, 16)
+    assert part.seconds[0] == 20
+
+
+def test_a_window_without_an_answer_is_the_reason():
+    model = Seeing()
+    model.fails_at = 8
+    ranked = ask("20-30", model)
+    assert ranked.moments == () and ranked.answer.text == ""
+    assert ranked.reason == "out of memory: too much (window of 8.0 to 23.0 s)"
+
+
+@pytest.mark.parametrize(
+    ("notes", "windows", "asked_of"),
+    [
+        ({}, None, 1),
+        ({"longest": 16}, None, 12),
+        ({"longest": 16}, "whole", 1),
+        ({"longest": 60}, None, 1),
+        ({"longest": 16}, (30, 30), 2),
+        ({}, (100, 10), 1),
+    ],
+)
+def test_windows_go_by_what_an_adapter_was_trained_on(notes, windows, asked_of):
+    model = Seeing()
+    model.notes = notes
+    assert pairs(ask("20-29", model, windows=windows))[0] == (20, 29)
+    assert len(model.asked_of) == asked_of
+
+
+def test_numbers_of_the_users_own_ask_the_film_whole():
+    model = Seeing()
+    model.notes = {"longest": 16}
+    assert ask("20-30", model, windows=None, labels=range(100, 160)).moments
+    assert len(model.asked_of) == 1
+    with pytest.raises(ValueError, match="windows are numbered from 0 each"):
+        ask("20-30", labels=range(100, 160))
+
+
+def test_an_answer_takes_no_windows():
+    with pytest.raises(ValueError, match="windows go with ranked moments"):
+        Seeing().answer(film(), ["20-30"], windows=WINDOWS)
+    with pytest.raises(ValueError, match="windows must be"):
+        ask("20-30", windows=(16, 17))
+
+
+def test_probabilities_of_a_real_model_are_put_together(longva, clip):
+    frames, size = len(clip), (6, 3)
+    queries = ["a red star spins", "a blue heart moves"]
+    found = longva.moments(clip, queries, windows=size, least=0)
+    parts = [clip.select(range(a, a + 6)) for a in [*range(0, frames - 6, 3), frames - 6]]
+    alone = [longva.moments(film_of_window(part), queries, least=0) for part in parts]
+    for number, ranked in enumerate(found):
+        assert ranked.reason is None and len(ranked.moments) == 5
+        mass = np.mean([one[number].probabilities.sum() for one in alone])
+        assert ranked.probabilities.sum() == pytest.approx(mass)
+        best = ranked.moments[0]
+        agreed = shown = 0
+        for part, one in zip(parts, alone, strict=True):
+            begins, ends = part.seconds[[0, -1]]
+            inside = min(best.end, ends) - max(best.start, begins)
+            if inside < 0:
+                continue
+            shown += inside / (best.end - best.start)
+            for span, p in zip(one[number].spans + begins, one[number].probabilities, strict=True):
+                overlap = min(best.end, span[1]) - max(best.start, span[0])
+                agreed += p * max(0, overlap) / (max(best.end, span[1]) - min(best.start, span[0]))
+        assert best.expected_iou == pytest.approx(agreed / (shown + 0.1))
+    whole = longva.moments(clip, queries, windows="whole")
+    longer = longva.moments(clip, queries, windows=(frames + 1, 1))
+    assert [one.moments for one in longer] == [one.moments for one in whole]

@@ -247,7 +247,7 @@ class _Session:
         end, ranked = self.config["end"], self.config["read"] == "ranked"
         how = {"top": self.config["top"], "end": end} if ranked else {}
         ask = self.model.moments if ranked else self.model.answer
-        found = ask(clip, texts, self.question, labels, **how)
+        found = ask(clip, texts, self.question, labels=labels, **how)
         reading = self.model.answer_unit(self.question, len(clip), labels)
         for query, given in zip(queries, found, strict=True):
             answer = given.answer if ranked else given

@@ -109,8 +109,9 @@ def open_adapter(adapter: str, base: str) -> tuple[Path, PeftConfig, dict]:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
     notes = files.read_notes(folder)
-    trained = files.weights_folder(base).is_dir() and notes.get("base_fingerprint")
-    if trained and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
+    trained = notes.get("base_fingerprint")
+    here = trained and files.weights_folder(base).is_dir()
+    if here and trained not in (base_fingerprint(base), files.fingerprint_files([base])):
         owner = f"{notes['base_model']!r} (weights {trained})"
         raise ValueError(f"adapter {adapter!r} belongs to {owner}; {base!r} has other weights")
     return folder, config, notes

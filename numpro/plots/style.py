@@ -89,7 +89,7 @@ def alt_text(figure: Figure, caption: str = "", most: int = 500) -> str:
 
 @styled()
 def small_png(figure: Figure, dpi: float = 100) -> bytes:
-    """Return a figure as a PNG of 256 colours: a third of the bytes in a notebook.
+    """Return a figure as a PNG of 128 colours: a third of the bytes in a notebook.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def small_png(figure: Figure, dpi: float = 100) -> bytes:
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
     picture = Image.open(drawn).convert("RGB")
-    picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture = picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     picture.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
     return small.getvalue()
 

@@ -21,14 +21,16 @@ class VideoError(ValueError):
         The file.
     reason : str
         Why, in a few words.
+    where : str
+        Where was looked for it; in the message, and in no stored reason.
     """
 
-    def __init__(self, path: str | os.PathLike, reason: str):
-        super().__init__(path, reason)
-        self.path, self.reason = Path(path), reason
+    def __init__(self, path: str | os.PathLike, reason: str, where: str = ""):
+        super().__init__(path, reason, where)
+        self.path, self.reason, self.where = Path(path), reason, where
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{self.path}: {self.reason}{self.where}"
 
 
 class SamplingError(VideoError):
@@ -57,7 +59,7 @@ def check_file(path: Path) -> os.stat_result:
                 raise VideoError(path, "empty file")
             return os.fstat(file.fileno())
     except FileNotFoundError:
-        raise VideoError(path, f"no such file{places(path)}") from None
+        raise VideoError(path, "no such file", places(path)) from None
     except OSError as error:
         raise VideoError(path, (error.strerror or "cannot be opened").lower()) from error
 

@@ -34,15 +34,17 @@ def walk(number: str, values: dict, cwd: Path = ROOT / "notebooks") -> dict:
     check_parameters(given, known)
     names, printed = {"__name__": "__main__"}, StringIO()
     quick = patch("numpro.plots.style.small_png", _drawn)
-    with chdir(cwd), redirect_stdout(printed), warnings.catch_warnings(), quick:
-        warnings.simplefilter("ignore")
-        for cell in (cell for cell in book.cells if cell.cell_type == "code"):
-            try:
-                exec(compile(cell.source, f"{path.stem} {cell['id']}", "exec"), names)
-            except Exception as error:
-                error.add_note(f"in cell {cell['id']} of {path.stem}")
-                raise
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= given
-    plt.close("all")
+    try:
+        with chdir(cwd), redirect_stdout(printed), warnings.catch_warnings(), quick:
+            warnings.simplefilter("ignore")
+            for cell in (cell for cell in book.cells if cell.cell_type == "code"):
+                try:
+                    exec(compile(cell.source, f"{path.stem} {cell['id']}", "exec"), names)
+                except Exception as error:
+                    error.add_note(f"in cell {cell['id']} of {path.stem}")
+                    raise
+                if "parameters" in cell.metadata.get("tags", []):
+                    names |= given
+    finally:
+        plt.close("all")
     return names | {"printed": printed.getvalue()}

@@ -53,7 +53,8 @@ def open_run(names: dict) -> Run:
         check_parameters(values, every)
         names.update(values)
     run = Run(names["run_dir"])
-    _lock(run, hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:8] if declared else "")
+    if declared:  # else it is not known which notebook this is
+        _lock(run, hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:8])
     return run
 
 

@@ -150,6 +150,15 @@ def every_picture(clip):
     }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def closed():
+    """Every picture at once is more than pyplot, where a test before has loaded it, puts up with."""
+    with matplotlib.rc_context({"figure.max_open_warning": 0}):
+        yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
 def drawn(figure, gid):
     return figure.findobj(lambda artist: artist.get_gid() == gid)
 

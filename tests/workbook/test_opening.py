@@ -105,7 +105,8 @@ def test_two_kernels_with_one_notebook_and_one_run_are_noticed(project, recwarn)
     from numpro.workbook import open_run
 
     names = {"In": ["", PARAMETERS], "run_dir": "runs/both"}
-    script = f"from numpro.workbook import open_run\nopen_run({names!r})\n"
+    unknown = {"run_dir": "runs/unknown"}  # a kernel without history, as nbval's: any notebook
+    script = f"from numpro.workbook import open_run\nopen_run({names!r})\nopen_run({unknown})\n"
     script += "print('open', flush=True)\ninput()"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=os.environ) as other:
@@ -113,6 +114,7 @@ def test_two_kernels_with_one_notebook_and_one_run_are_noticed(project, recwarn)
         with pytest.warns(UserWarning, match="another kernel has this notebook open.*runs/both"):
             open_run(names)
         open_run(names | {"run_dir": "runs/mine"})
+        open_run(unknown)
         open_run({"In": ["", PARAMETERS + "seed: int = 0\n"], "run_dir": "runs/both"})
         other.communicate("\n")
     open_run(names)

@@ -152,7 +152,7 @@ def every_picture(clip):
 
 @pytest.fixture(autouse=True)
 def closed():
-    """Every picture at once is more than pyplot, where a test before has loaded it, puts up with."""
+    """Let go of every picture; they are more at once than pyplot likes."""
     with matplotlib.rc_context({"figure.max_open_warning": 0}):
         yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):

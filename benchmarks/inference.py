@@ -9,16 +9,14 @@ import argparse
 import ctypes
 import json
 import multiprocessing
-import os
-import re
 import resource
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from side_by_side import memory_kib, run_child
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
@@ -261,18 +259,14 @@ def measure_job(kind, job, frames, tokens):
     queries = [f"a red star number {i} spins and {'grows ' * (i % 3)}" for i in range(int(count))]
     ask(Clip(film[:2], seconds[:2], np.arange(2), {"duration": 4.0}), queries[:1])
     ctypes.CDLL(None).malloc_trim(0)  # what is free goes back, or it would hide a part
-    before = _status("VmRSS")
+    before = memory_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     began = time.process_time()
     found = ask(clip, queries, max_new_tokens=tokens)
     whole = time.process_time() - began
     pairs = [len(one.probabilities) for one in found] if way in ("ranked", "by copies") else None
     return {"cpu_s": whole, "after_prefill_s": whole - spent[-1], "pairs": pairs,
-            "peak_mib": (_status("VmHWM") - before) / 1024}  # fmt: skip
-
-
-def _status(name):
-    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+            "peak_mib": (memory_kib("VmHWM") - before) / 1024}  # fmt: skip
 
 
 def compare(kind, frames, tokens, before, repeats):
@@ -283,12 +277,9 @@ def compare(kind, frames, tokens, before, repeats):
         for name, folder in builds.items():
             if name == "before" and job.startswith(("ranked", "by copies")):
                 continue
-            command = [sys.executable, __file__, "--job", kind, job, str(frames), str(tokens)]
-            runs = []
-            for _ in range(1 if job.startswith("by copies") else repeats):
-                env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-                done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-                runs.append(json.loads(done.stdout.splitlines()[-1]))
+            given = ["--job", kind, job, frames, tokens]
+            times = 1 if job.startswith("by copies") else repeats
+            runs = [run_child(__file__, given, folder) for _ in range(times)]
             rows[f"{name} {job}"] = min(runs, key=lambda run: run["cpu_s"])
             print(f"{kind:9} {name:6} {job:14}", rows[f"{name} {job}"], flush=True)
     old = "before" if before else "now"

@@ -10,11 +10,8 @@ Each way runs in processes of its own, in turns::
 import argparse
 import csv
 import json
-import os
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from fractions import Fraction
@@ -22,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from side_by_side import memory_kib, run_child
 
 ROOT = Path(__file__).resolve().parents[1]
 FILMS, QUERIES, KINDS, SECONDS = 1334, 3720, 6, 8
@@ -101,7 +99,7 @@ def run(folder, cache):
         for n, part in enumerate(PARTS)
     }
     total = [round(b - a, 2) for a, b in zip(marks[0], marks[-1], strict=True)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = memory_kib("VmHWM") >> 10
     answer = {"wall_and_cpu": spent, "all": total, "peak_mib": peak}
     print(json.dumps(answer | {"mIoU": [row["mIoU"][0] for row in scores]}))
 
@@ -110,17 +108,6 @@ def cpu():
     """Return the CPU seconds of this process and of the children that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-def ask_child(checkout, folder, cache):
-    """Walk once in a process of its own, with the package of a checkout."""
-    paths = os.pathsep.join([str(checkout), str(ROOT / "benchmarks")])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--run", str(folder), str(cache)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=checkout)
-    if done.returncode:
-        raise SystemExit(f"{checkout}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main():
@@ -148,9 +135,12 @@ def main():
             way: (checkout, data, folder / f"cache of {way}") for way, checkout in ways.items()
         }
         for place in places.values():  # fills its cache
-            ask_child(*place)
+            run_child(__file__, ["--run", *place[1:]], place[0])
         rounds = [
-            {way: ask_child(*place) for way, place in places.items()}
+            {
+                way: run_child(__file__, ["--run", *place[1:]], place[0])
+                for way, place in places.items()
+            }
             for _ in range(arguments.rounds)
         ]
     if len({str(found["mIoU"]) for each in rounds for found in each.values()}) > 1:

@@ -11,10 +11,7 @@ torch that is installed; it needs the libraries of FFmpeg.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from fractions import Fraction
@@ -22,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from side_by_side import run_child
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS, SECONDS, SIZE = 6, 10, (336, 336)
@@ -125,14 +123,8 @@ def run(way, folder):
 
 def ask_child(way, folder, before, torchcodec):
     """Run one way in a process of its own."""
-    paths = [str(Path(before) if "before" in way else ROOT)]
-    paths += [torchcodec] * (way == "torchcodec") + [str(ROOT / "benchmarks")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--run", way, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=paths[0])
-    if done.returncode:
-        raise SystemExit(f"{way}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    paths = [torchcodec] * (way == "torchcodec")
+    return run_child(__file__, ["--run", way, folder], before if "before" in way else ROOT, paths)
 
 
 def main():

@@ -67,7 +67,7 @@ def compare(folders, metric, out) -> None:
     Example:
       numpro compare papermill_runs/flipbook papermill_runs/mine --out sweep.png
     """
-    from numpro.plots import run_scores
+    from numpro.plots import run_scores, save
     from numpro.workbook import comparison
 
     results = [runs.Run(Path(folder).absolute()).results() for folder in folders]
@@ -75,6 +75,6 @@ def compare(folders, metric, out) -> None:
     names, lines = [Path(folder).name for folder in folders], comparison.lines(results, rows)
     if out:
         of_models = [row for row in rows if tables.role(row["method"]) == "model"]
-        run_scores(of_models, names).savefig(out)
+        save(run_scores(of_models, names), out)
         lines = [*lines, f"picture: {out}"]
     say({"runs": names, "differs": comparison.differing(results), "scores": rows}, *lines)

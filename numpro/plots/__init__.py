@@ -1,8 +1,8 @@
 """Every picture of the workbook, in one look.
 
 In comes what the package made: clips, prediction rows, score rows, logs; a `ValueError` names what
-is malformed. Out comes a matplotlib Figure, to be saved with ``savefig`` or shown in a notebook
-with `show`. What is drawn by hand takes the same look inside ``with styled():``. Truth is a green
+is malformed. Out comes a matplotlib Figure, to be saved with `save` or shown in a notebook with
+`show`. What is drawn by hand takes the same look inside ``with styled():``. Truth is a green
 bar with up-turned ends; an answer is a hatched orange bar below it: never colour alone.
 """
 
@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scores": ["learning_curve", "length_curve", "recall_bars", "recall_curve", "score_bars"]
         + ["trust_curves"],
         "strips": ["compare_strip", "contact_strip", "failure_gallery"],
-        "style": ["line_look", "show", "styled"],
+        "style": ["line_look", "save", "show", "styled"],
         "training": ["loss_curves", "training_curves"],
     },
 )

@@ -1,6 +1,7 @@
 """One look for every picture: white ground, Okabe-Ito colours, dark text of 10 pt and more."""
 
 import io
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +67,12 @@ def show(figure: Figure, caption: str = "") -> None:
 
     content = {"text/plain": repr(figure), "image/png": small_png(figure)}
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
+    close(figure)
+
+
+def save(figure: Figure, path: str | os.PathLike, **options: Any) -> None:
+    """Write a picture to a file and let go of it; options are those of ``savefig``."""
+    figure.savefig(path, **options)
     close(figure)
 
 

@@ -21,7 +21,7 @@ from numpro.datasets.instructions import Shown, question
 from numpro.models import load_model, read_notes
 from numpro.models.adapters import base_fingerprint, quiet_peft, read_log, save_adapter
 from numpro.models.local import LocalModel
-from numpro.plots import training_curves
+from numpro.plots import save, training_curves
 from numpro.training import checkpoints
 from numpro.training.memory import give_back_freed, predict_memory, trainable_parameters
 from numpro.training.presets import PRESETS, FinetuneConfig
@@ -299,7 +299,7 @@ def finished(
         return None
     log = read_log(out)
     if rank() == 0 and not (out / "log.png").is_file():
-        training_curves(log, out.name).savefig(out / "log.png")
+        save(training_curves(log, out.name), out / "log.png")
     return {"log": log, "notes": read_notes(out)}
 
 
@@ -327,7 +327,7 @@ def train(samples: Samples, out: Path, validation: Videos = ()) -> dict | None:
     log = finetune(model, videos, out, config, validation=validation, samples=samples)
     if rank() != 0:
         return None
-    training_curves(log, out.name).savefig(out / "log.png")
+    save(training_curves(log, out.name), out / "log.png")
     return {"log": log, "notes": model.notes}
 
 

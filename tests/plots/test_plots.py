@@ -151,12 +151,10 @@ def every_picture(clip):
 
 
 @pytest.fixture(autouse=True)
-def closed():
-    """Let go of every picture; they are more at once than pyplot likes."""
+def many():
+    """All pictures at once are more than pyplot likes."""
     with matplotlib.rc_context({"figure.max_open_warning": 0}):
         yield
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        pyplot.close("all")
 
 
 def drawn(figure, gid):
@@ -221,6 +219,16 @@ def test_pyplot_shows_figures_only_where_it_is_used():
         "assert [plt.figure(n) for n in plt.get_fignums()] == [figure]"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_a_picture_that_is_saved_is_let_go_of(tmp_path):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    plots.save(plots.loss_curves({"a": STEP}), tmp_path / "a.png", dpi=50)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width <= 500
+    assert plt.get_fignums() == before
 
 
 # ---------------------------------------------------------------- strips

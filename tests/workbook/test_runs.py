@@ -422,16 +422,18 @@ def test_an_interrupt_ends_all_kernels(project):
     for name in ("01_a", "02_b"):
         write_notebook(books / f"{name}.ipynb", cell, needs={})
     command = [sys.executable, "-m", "numpro", "run", "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        end = monotonic() + 60
-        while len(files := list(project.glob("*.pid"))) < 2 and monotonic() < end:
-            sleep(0.1)
-        assert len(files) == 2
-        process.send_signal(signal.SIGINT)
-        _, messages = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    # a shell that runs the tests in the background has them ignore interrupts
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=-1, text=True, preexec_fn=heeds) as process:
+        try:
+            end = monotonic() + 60
+            while len(files := list(project.glob("*.pid"))) < 2 and monotonic() < end:
+                sleep(0.1)
+            assert len(files) == 2
+            process.send_signal(signal.SIGINT)
+            _, messages = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode != 0 and messages.endswith("Aborted!\n")
     for file in files:
         with pytest.raises(ProcessLookupError):

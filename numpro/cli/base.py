@@ -125,11 +125,19 @@ _SURE = "Below this confidence an answer is: not sure."
 min_confidence = click.option("--min-confidence", type=click.FloatRange(0, 1), help=_SURE)
 
 
-def read_calibration(path: str | None) -> dict | None:
-    """Return what ``numpro calibrate`` wrote; None where no file is given."""
+def read_calibration(path: str | None, put: dict) -> dict | None:
+    """Return what ``numpro calibrate`` wrote; None where no file is given.
+
+    A temperature belongs to one way of asking: `put` has the model, adapter and time encoding that
+    it is wanted for, as far as they are known.
+    """
     found = path and json.loads(Path(here(path)).read_text(encoding="utf-8"))
     if path and not (isinstance(found, dict) and {"temperature", "videos"} <= found.keys()):
         raise ValueError(f"{path} is no calibration: numpro calibrate writes one")
+    for key in put.keys() & (found or {}).keys():
+        if found[key] != put[key]:
+            other = f"of {key} {found[key]!r}; got {put[key]!r}"
+            raise ValueError(f"{path} is {other}: fit one by numpro calibrate")
     return found
 
 

@@ -96,15 +96,19 @@ def calibrate_confidence(predictions, out) -> None:
       numpro evaluate moment-retrieval ranked.jsonl --calibration calibration.json
     """
     predictions = Path(here(predictions))
-    config = prediction_files.read_config(predictions)  # a temperature is one way of asking's
-    found = {key: config.get(key) for key in ("model", "adapter", "time_encoding")}
+    found = _asking(predictions)  # a temperature is one way of asking's
     found |= metrics.fit_calibration(inference.read_rows(predictions))
     out = Path(out or f"{predictions}.calibration.json")
     write_whole(out.absolute(), json.dumps(found, indent=1) + "\n")
-    before, after = found["calibration_error"]
-    heat, n = found["temperature"], found["n"]
-    fitted = f"temperature {heat:.2f} from {n} queries; error {before:.3f}, with it {after:.3f}"
-    say(found, f"wrote {out}: {fitted}")
+    fitted = "temperature {temperature:.2f} from {n} queries; error {calibration_error[0]:.3f}, "
+    fitted += "with it {calibration_error[1]:.3f}"
+    say(found, f"wrote {out}: {fitted.format(**found)}")
+
+
+def _asking(predictions: str | Path) -> dict:
+    """Return by what model, adapter and time encoding rows were asked for, where that is known."""
+    config = prediction_files.read_config(Path(predictions))
+    return {key: config[key] for key in ("model", "adapter", "time_encoding") if key in config}
 
 
 @main.group()
@@ -160,7 +164,7 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
       numpro evaluate moment-retrieval predictions.jsonl --convention all
       numpro evaluate moment-retrieval ranked.jsonl --calibration calibration.json
     """
-    options["calibration"] = base.read_calibration(calibration)
+    options["calibration"] = base.read_calibration(calibration, _asking(here(predictions)))
     scores = metrics.evaluate_moment_predictions(predictions, annotations, train=train, **options)
     if "conventions" in scores:
         return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))

@@ -3,7 +3,7 @@
 import click
 import numpy as np
 
-from numpro import models
+from numpro import models, plots
 from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference import find_moment
@@ -88,7 +88,9 @@ def ask(
     if not query.strip():
         raise click.UsageError("QUERY is empty")
     template = read_template(template) if template else None
-    calibration = base.read_calibration(calibration)
+    put = {"model": here(model), "adapter": here(adapter)}
+    put["time_encoding"] = wording["time_encoding"]
+    calibration = base.read_calibration(calibration, put)
     ranks = calibration or min_confidence is not None or wording["windows"]
     top = top or (1 if ranks else None)
     probe(video)  # before the model is loaded: a wrong path is said at once
@@ -99,7 +101,7 @@ def ask(
     if not answer.text and (answer.reason or "").startswith(("server:", "out of memory:")):
         raise ValueError(f"no answer from {model}: {answer.reason}")
     if picture:
-        found.figure().savefig(picture, bbox_inches="tight")
+        plots.save(found.figure(), picture, bbox_inches="tight")
     result = {"video": video, "query": query, "model": model, "adapter": adapter}
     result |= {"time_encoding": question.time_encoding, "fps": fps, "text": answer.text}
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}

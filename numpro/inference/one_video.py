@@ -109,7 +109,7 @@ def find_moment(
         if tell and windows:
             tell(windows)
         if tell and hasattr(model, "cost"):
-            part = next(windows.clips())[1] if windows else clip
+            part = clip.select(range(min(windows.size[0], len(clip)))) if windows else clip
             tell(model.cost(part, [query], question))
         film = windows or clip
         ranked = None if top is None else model.moments(film, [query], question, top=top)[0]

@@ -86,7 +86,7 @@ def predict(
     ------
     ValueError
         When `out` holds rows of another configuration, or of other annotations; for highlights
-        or a `top` below 1 with ranked moments.
+        or a `top` below 1 with ranked moments; for windows without them.
     OSError
         When a row cannot be written (a full disk) or the temporary folder has no room; all rows
         before it are kept. When a server refuses every question about the first video.
@@ -105,6 +105,8 @@ def predict(
         if control and size:
             raise ValueError(f"a control goes without windows; got {control!r} and {size}")
         question = replace(question, windows=size or WHOLE)
+    elif question.windows not in (None, WHOLE):
+        raise ValueError(f"windows go with ranked moments; got windows={question.windows}")
     out, whole, shard = Path(out), videos, execution.shard
     if shard:
         out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
@@ -204,9 +206,8 @@ class _Session:
     def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows | VideoError:
         """Open a film to be asked in windows, with what they have answered before a break."""
         about = json.dumps([self.config, video.video, *(q.qid for q in queries)], default=str)
-        answers = WindowAnswers(
-            files.windows_path(self.out), hashlib.sha256(about.encode()).hexdigest()
-        )
+        key = hashlib.sha256(about.encode()).hexdigest()
+        answers = WindowAnswers(files.windows_path(self.out), key)
         how = tuple(self.config["windows"]), self.sampling, self.execution.max_memory
         try:
             return replace(open_windows(video.path, *how), answers=answers)

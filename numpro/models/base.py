@@ -208,9 +208,8 @@ class VideoModel(ABC):
                                labels, end, unit)  # fmt: skip
             spans = np.array(spans, float).reshape(-1, 2)
             best = rank(spans, found.probabilities, top, overlap)
-            ranked.append(
-                RankedMoments(best, answer, None, spans, pairs, found.probabilities, found.left_out)
-            )
+            rest = spans, pairs, found.probabilities, found.left_out
+            ranked.append(RankedMoments(best, answer, None, *rest))
         return ranked
 
     def respond_with_labels(

@@ -120,11 +120,10 @@ def distributions(
                         found[step.question].append((step.start, child, mass))
                 elif mass < least:
                     left_out[step.question] += mass
-                elif leaf:
-                    more = labels.between, labels.second, mass, child
-                    following.append(_Step(step.question, branch, *more))
                 else:
                     more = [token], child, mass, step.start
+                    if leaf:
+                        more = labels.between, labels.second, mass, child
                     following.append(_Step(step.question, branch, *more))
         steps = []
         for question in range(len(starts) if least else 0):

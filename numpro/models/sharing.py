@@ -241,10 +241,8 @@ def decode(
         tokens = [[token] for token in logits.argmax(-1).tolist()]
         if constraint is not None:
             constraint.advance([token for (token,) in tokens])
-            for row, more in zip(
-                tokens, constraint.forced() if branches.ragged else [], strict=False
-            ):
-                row += more
+            forced = constraint.forced() if branches.ragged else [[] for _ in tokens]
+            tokens = [row + more for row, more in zip(tokens, forced, strict=True)]
         for answer, row in zip(answers, tokens, strict=True):
             answer += row
         if all(len(one) >= most or not ends.isdisjoint(one) for one in answers):

@@ -64,9 +64,7 @@ def progress_bar(
         How many were done before.
     """
     shown = {"desc": title, "total": total, "unit": unit, "initial": initial}
-    shown["disable"] = None if progress is None else not progress
-    if _in_kernel():
-        shown["disable"] = progress is False
+    shown["disable"] = None if progress is None and not _in_kernel() else progress is False
     if in_live_notebook():
         from tqdm.auto import tqdm
     else:

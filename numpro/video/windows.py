@@ -75,11 +75,8 @@ class Windows:
                 continue
             stop = self.stop(start)
             if block is None or stop > first + len(block):
-                block = None  # so that two do not lie in memory
-                block, first = (
-                    self.read(start, min(start + _BLOCK * self.size[0], len(self))),
-                    start,
-                )
+                block, first = None, start  # so that two do not lie in memory
+                block = self.read(start, min(start + _BLOCK * self.size[0], len(self)))
             yield start, block.select(range(start - first, stop - first))
 
 

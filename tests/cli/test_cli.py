@@ -102,6 +102,9 @@ def test_ask_ranks_moments_and_can_say_not_sure(tmp_path):
     first = "{start:.2f} to {end:.2f}".format(**moments[0])
     assert f"not sure: a confidence of {confidence[0]:.2f}, below 1.00" in text
     assert "or was it here?" in text and f"1     {first}" in text
+    calibration.write_text(json.dumps({"temperature": 2.0, "videos": [], "adapter": "other"}))
+    bad = invoke(*ask, "--calibration", calibration, code=1).stderr
+    assert "calibration.json is of adapter 'other'; got None: fit one by numpro calibrate" in bad
     calibration.write_text("[]")
     bad = invoke(*ask, "--calibration", calibration, code=1).stderr
     assert "calibration.json is no calibration: numpro calibrate writes one" in bad
@@ -179,6 +182,9 @@ class TestEvaluate:
         assert "first moment against greedy: +12.5 [-25.0, +50.0] mIoU" in lines
         trust = json.loads(invoke(*how, "--calibration", path, "--json").stdout)["trust"]
         assert trust["temperature"] == found["temperature"] != 1
+        (tmp_path / "test.jsonl.config.json").write_text(json.dumps(config | {"model": "other"}))
+        other = invoke(*how, "--calibration", path, code=1).stderr
+        assert "is of model 'm'; got 'other': fit one by numpro calibrate" in other
         assert "validation films only; got made/test" in invoke("calibrate", test, code=1).stderr
         shared = invoke("evaluate", "moment-retrieval", val, "--calibration", path, code=1).stderr
         assert "fitted on 2 of the scored videos" in shared

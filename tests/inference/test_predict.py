@@ -442,6 +442,7 @@ def test_a_film_that_cannot_be_read_has_no_ranked_moments(films, out, tmp_path):
     [
         ({"read": "best"}, "read must be one of greedy, ranked; got 'best'"),
         ({"read": "ranked", "top": 0}, "top must be 1 or more; got 0"),
+        ({"windows": (6, 3)}, r"windows go with ranked moments; got windows=\(6, 3\)"),
         ({"read": "ranked", "task": "highlight_detection"}, "must be one of moment_retrieval"),
     ],
 )

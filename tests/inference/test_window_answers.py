@@ -112,3 +112,18 @@ def test_one_long_film_is_asked_in_windows_and_it_is_said(videos):
     assert [str(line) for line in lines] == ["12 windows of 16 frames, one every 8"]
     find_moment(videos[1].path, "2-6", model, *how, top=3)
     assert str(lines[1]) == "windows of 16 frames: the film has 10, it is asked whole"
+
+
+def test_what_a_window_costs_is_said_without_reading_the_film_once_more(videos, monkeypatch):
+    from numpro.video import windows
+
+    read, parts, sizes = [], windows.read_clip, []
+    monkeypatch.setattr(
+        windows, "read_clip", lambda *of, **how: read.append(of) or parts(*of, **how)
+    )
+    model = Seeing(number_of)
+    how = Sampling(size=None), Question(time_encoding="text-index", windows=(16, 8))
+    find_moment(videos[0].path, "50-60", model, *how, top=3)
+    model.cost, usual = lambda clip, *_: sizes.append(len(clip)), len(read)
+    find_moment(videos[0].path, "50-60", model, *how, sizes.append, top=3)
+    assert 16 in sizes and len(read) == 2 * usual > 0

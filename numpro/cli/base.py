@@ -13,6 +13,7 @@ from numpro.paths import parse_yaml
 from numpro.prompting import TIME_ENCODINGS
 from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
+from numpro.workbook.report import render
 
 
 class _Command(click.Command):
@@ -57,6 +58,12 @@ def say(content: object, *lines: str) -> None:
     """Print `content` as JSON where ``--json`` was given, else the lines for people."""
     as_json = click.get_current_context().meta["json"]
     click.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def show(result: dict, form: str, **names: object) -> None:
+    """Print a result as `say` does; for people as a template of the folder ``text`` puts it."""
+    folder = Path(__file__).with_name("text")
+    say(result, render(f"{form}.j2", folder, result=result, **names).rstrip("\n"))
 
 
 def tell(line: str) -> None:

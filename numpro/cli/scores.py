@@ -116,28 +116,6 @@ def evaluate() -> None:
     """Score a file of predictions."""
 
 
-def _counted(scores: dict) -> str:
-    """Return how many were scored, how many of them could not be read, and why not."""
-    why = ", ".join(f"{reason}: {count}" for reason, count in scores["reasons"].items())
-    return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
-
-
-def _compared_lines(rows: list[dict]) -> list[str]:
-    """Return the table of all conventions, then what each does otherwise."""
-    lines = [*metrics.tables.cell_lines(metrics.convention_cells(rows)), ""]
-    for row in rows:
-        areas = ", ".join(f"{k} {v:.2f}" for k, v in row.items() if k.endswith("_AUC"))
-        above = "above_1" in row and "{above_1} IoUs pass 1, up to {largest:.2f}".format(**row)
-        notes = filter(None, [row["differs"], areas, above, row.get("needs")])
-        lines.append(f"{row['convention']}: {'; '.join(notes)}")
-    return lines
-
-
-_COUNTED = {
-    "reversed_truth": "true spans end before they start: nothing overlaps them",
-    "reversed": "answers end before they start",
-    "unclipped": "answers are not clipped to their film, whose length is not known",
-}
 _FORM = click.Choice(tuple(datasets.DATASETS))
 _RULES = f"How answers are read and scored: {', '.join(metrics.CONVENTIONS)}, or all of them: all."
 
@@ -167,34 +145,9 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
     options["calibration"] = base.read_calibration(calibration, _asking(here(predictions)))
     scores = metrics.evaluate_moment_predictions(predictions, annotations, train=train, **options)
     if "conventions" in scores:
-        return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))
-    given = scores["intervals"].items()
-    cells = [(name, metrics.tables.format_score([scores[name], *v])) for name, v in given]
-    wide = max(6, *map(len, scores["intervals"]))
-    lines = [f"{name:<{wide}}  {score}" for name, score in cells]
-    lines += [f"{name}  {value:.2f}" for name, value in scores.items() if name.endswith("_AUC")]
-    lines += [f"{scores[count]} {what}" for count, what in _COUNTED.items() if scores[count]]
-    for name, row in scores.get("beside", {}).items():
-        values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
-        lines.append(f"{metrics.tables.role(name)}: {name}: {values}")
-    lines += _trust_lines(scores.get("trust"), options["min_confidence"])
-    if fitted := scores.get("train"):
-        lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
-    say(scores, _counted(scores), *lines)
-
-
-def _trust_lines(trust: dict | None, least: float | None) -> list[str]:
-    """Return how true the confidence of ranked moments is, for people."""
-    if not trust:
-        return []
-    line = "calibration error {calibration_error:.3f} at temperature {temperature:.2f}"
-    lines = [line.format(**trust)]
-    if pair := trust.get("against_greedy"):
-        lines.append("first moment against greedy: {:+.1f} [{:+.1f}, {:+.1f}] mIoU".format(*pair))
-    if least is not None:
-        score = metrics.tables.format_score(trust["sure_mIoU"])
-        lines.append(f"sure ({least:g} or more): {100 * trust['coverage']:.1f} %, mIoU {score}")
-    return lines
+        cells = metrics.convention_cells(scores["conventions"])
+        return base.show(scores, "conventions", cells=cells)
+    base.show(scores, "moment_retrieval", least=options["min_confidence"])
 
 
 @evaluate.command("highlight-detection")
@@ -208,12 +161,6 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
       numpro evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl
     """
     scores = metrics.evaluate_highlight_predictions(predictions, annotations, beside=True)
-    given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
-    lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
-    for name, row in scores.get("beside", {}).items():
-        values = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
-        lines.append(f"beside: {name}: {values}")
     if out:
         metrics.write_moment_detr(inference.read_rows(here(predictions)), Path(out).absolute())
-        lines.append(f"wrote {out}")
-    say(scores, _counted(scores), *lines)
+    base.show(scores, "highlight_detection", out=out)

@@ -41,20 +41,12 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
     config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
     folder = Path(videos).absolute() if videos else None
     samples, report = teaching.build_samples(loaded, task, config, folder, not absent)
-    skipped = [f"left out: {row['video']}: {row['reason']}" for row in report["skipped"]]
     if not samples:
-        raise ValueError(f"no samples in {len(loaded)} videos; {(skipped or ['no queries'])[0]}")
+        reasons = ["left out: {video}: {reason}".format(**row) for row in report["skipped"]]
+        raise ValueError(f"no samples in {len(loaded)} videos; {(reasons or ['no queries'])[0]}")
     teaching.export(samples, Path(out).absolute(), form)
-    lines = ["wrote {}: {samples} samples of {videos} videos for {}".format(out, form, **report)]
-    if report["cost"]:
-        costs = ", ".join(f"{rule} {lost:.2f}" for rule, lost in report["cost"].items())
-        lines.append(f"mean IoU lost by rounding, in %: {costs}; used: {how['rounding']}")
-    lines += skipped[:10]
-    if len(skipped) > 10:
-        lines.append(f"left out: {len(skipped) - 10} more, listed by --json")
-    if ENCODINGS[how["time_encoding"]].drawn and not videos:
-        lines.append("the videos have no numbers on them yet: --videos writes them numbered")
-    say({"out": out, "format": form} | report, *lines)
+    unnumbered = ENCODINGS[how["time_encoding"]].drawn and not videos
+    base.show({"out": out, "format": form} | report, "instructions", unnumbered=unnumbered)
 
 
 _PRESETS = click.Choice(tuple(PRESETS))

@@ -8,7 +8,6 @@ from numpro.cli import base
 from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
 from numpro.inference import find_moment
 from numpro.metrics.ranked import calibrate
-from numpro.metrics.tables import cell_lines
 from numpro.numbers import number_video, overlay
 from numpro.numbers.numbered_video import list_frames
 from numpro.prompting.encodings import DRAWN
@@ -107,11 +106,9 @@ def ask(
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
     result |= {"caution": found.caution}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
-    lines = [f"{query}: {found}", f"the model said: {answer.text}"]
     if found.ranked:
         result |= _ranked(found.ranked, calibration, min_confidence or 0)
-        lines += _ranked_lines(result)
-    say(result | {"state": loaded.state()}, *lines, *[f"wrote {picture}"] * bool(picture))
+    base.show(result | {"state": loaded.state()}, "ask", found=found)
 
 
 def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float) -> dict:
@@ -125,20 +122,6 @@ def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float
     sure = bool(rows) and rows[0]["confidence"] >= least
     found = {"moments": rows, "sure": sure, "min_confidence": least}
     return found | {"ranked_reason": ranked.reason, "left_out": ranked.left_out}
-
-
-def _ranked_lines(result: dict) -> list[str]:
-    """Return ranked moments as a table for people."""
-    lines, cells = [], [["rank", "seconds", "confidence"]]
-    for row in result["moments"]:
-        seconds, sure = "{start:.2f} to {end:.2f}".format(**row), f"{row['confidence']:.2f}"
-        cells.append([str(row["rank"]), seconds, sure])
-    if not result["sure"] and cells[1:]:
-        lines = [f"not sure: a confidence of {cells[1][2]}, below {result['min_confidence']:.2f}"]
-    if result["ranked_reason"]:
-        lines.append(f"no ranking: {result['ranked_reason']}")
-    title = "ranked by the IoU that the model expects; or was it here?"
-    return [*lines, title, *cell_lines(cells)] if cells[1:] else lines
 
 
 @main.command("check-data")

@@ -9,32 +9,13 @@ from numpro import datasets, inference, metrics, models
 from numpro.cli import base
 from numpro.cli.base import PATH, here, main, say
 from numpro.inference import prediction_files
-from numpro.inference.prediction import READS
 from numpro.paths import write_whole
-from numpro.prompting.prompts import TASKS, read_template
+from numpro.prompting.prompts import read_template
 from numpro.video import Sampling
 
 
-def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
-    number, _, count = (value or "1/1").partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise click.BadParameter(f"must be i/n with 1 <= i <= n, such as 2/4; got {value!r}")
-    return (int(number), int(count)) if value else None
-
-
 @main.command()
-@base.dataset_options("test")
-@base.question_options
-@click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
-@click.option("--read", type=click.Choice(READS), default=READS[0], help="One answer, or ranked.")
-@click.option("--top", type=base.POSITIVE, default=5, help="Ranked moments a query, at most.")
-@click.option("--seed", type=int, default=0)
-@base.workers
-@click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
-@click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
-@click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
-@click.option("--merge", is_flag=True, help="Ask nothing; put the rows of all shards into OUT.")
-@click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
+@base.options("predict")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
     template, max_new_tokens, windows, seconds, cache, shard, merge, out, read, top, **execution,
@@ -87,7 +68,7 @@ def predict(
 
 @main.command("calibrate")
 @click.argument("predictions", type=PATH)
-@click.option("--out", type=PATH, help="Where it goes [PREDICTIONS.calibration.json].")
+@base.options("calibrate")
 def calibrate_confidence(predictions, out) -> None:
     """Fit one temperature that makes confidences true, on ranked moments of validation films.
 
@@ -116,19 +97,9 @@ def evaluate() -> None:
     """Score a file of predictions."""
 
 
-_FORM = click.Choice(tuple(datasets.DATASETS))
-_RULES = f"How answers are read and scored: {', '.join(metrics.CONVENTIONS)}, or all of them: all."
-
-
 @evaluate.command("moment-retrieval")
 @click.argument("predictions", type=PATH)
-@click.option("--annotations", type=PATH, help="Truth from here, not from the rows.")
-@click.option("--dataset", type=_FORM, help="Form of the annotations, where the file can be two.")
-@click.option("--convention", metavar="NAME", default="numpro", help=_RULES)
-@click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
-@click.option("--train", type=PATH, help="Annotations to fit the floors on.")
-@base.calibration
-@base.min_confidence
+@base.options("moment-retrieval")
 def evaluate_moment_retrieval(predictions, annotations, train, calibration, **options) -> None:
     """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
 
@@ -153,7 +124,7 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
 @evaluate.command("highlight-detection")
 @click.argument("predictions", type=PATH)
 @click.argument("annotations", type=PATH)
-@click.option("--moment-detr", "out", type=PATH, help="Write them for the official script, too.")
+@base.options("highlight-detection")
 def evaluate_highlight_detection(predictions, annotations, out) -> None:
     """Score saliency, and windows, as the official QVHighlights scorer does, in percent.
 

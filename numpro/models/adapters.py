@@ -148,23 +148,13 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
     folder, config, notes = open_adapter(adapter, base)
     theirs = None if notes.get("base_fingerprint") else config.base_model_name_or_path
     weights = read_weights(folder)
-    with fitting(adapter, base, theirs):
-        return put_on(model, fit_adapter(model, config, *weights)), notes
-
-
-@contextmanager
-def fitting(adapter: str, ours: str, theirs: str | None) -> Iterator[None]:
-    """Say of an adapter that does not fit why, and warn when it names another base than ours."""
     try:
-        yield
+        adapted = put_on(model, fit_adapter(model, config, *weights))
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ValueError(f"adapter {adapter!r} does not fit {ours!r}: {reason}") from error
-    if theirs and _last_part(theirs) != _last_part(ours):
-        warnings.warn(
-            f"adapter {adapter!r} was trained on {theirs!r} and is put on {ours!r}; unless these "
-            "are the same weights, its answers mean nothing", stacklevel=4,
-        )  # fmt: skip
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"adapter {adapter!r} does not fit {base!r}: {reason}") from error
+    warn_other_base(adapter, theirs, base)
+    return adapted, notes
 
 
 def put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
@@ -193,6 +183,15 @@ def put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
         if names:
             raise ValueError(f"{what} {shorten(name.removeprefix(IN_FILES) for name in names)}")
     return wrapped.eval()
+
+
+def warn_other_base(adapter: str, theirs: str | None, ours: str) -> None:
+    """Warn when an adapter names another base than the one it is put on."""
+    if theirs and _last_part(theirs) != _last_part(ours):
+        warnings.warn(
+            f"adapter {adapter!r} was trained on {theirs!r} and is put on {ours!r}; unless these "
+            "are the same weights, its answers mean nothing", stacklevel=3,
+        )  # fmt: skip
 
 
 def _last_part(name: str) -> str:

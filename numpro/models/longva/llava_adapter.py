@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
 from numpro.models.adapter_names import IN_FILES, FittedAdapter, bare_parts
-from numpro.models.adapters import fitting, put_on
+from numpro.models.adapters import put_on, warn_other_base
 from numpro.models.files import read_json, read_notes
 from numpro.models.longva.llava_format import FACTS, rename
 from numpro.models.longva.modeling import PROJECTOR
@@ -113,5 +113,11 @@ def attach_llava_adapter(model: PreTrainedModel, folder: str | Path, base: str) 
     """
     config, tensors = read_adapter(folder)
     theirs = read_json(Path(folder, "adapter_config.json")).get("base_model_name_or_path")
-    with fitting(str(folder), base, theirs):
-        return put_on(model, FittedAdapter(config, tensors, {}))
+    try:
+        adapted = put_on(model, FittedAdapter(config, tensors, {}))
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:400]
+        another = "another base model than this one was trained"
+        raise ValueError(f"adapter {folder} does not fit; {another}: {reason}") from error
+    warn_other_base(str(folder), theirs, base)
+    return adapted

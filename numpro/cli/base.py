@@ -3,16 +3,26 @@
 import inspect
 import json
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 import click
 
 from numpro import __version__
+from numpro.datasets import DATASETS
+from numpro.datasets.instructions import FORMATS
+from numpro.flipbook.world import SPLITS
+from numpro.inference.prediction import READS
+from numpro.metrics import CONVENTIONS
 from numpro.models.question import WHOLE
-from numpro.paths import parse_yaml
-from numpro.prompting import TIME_ENCODINGS
+from numpro.paths import parse_yaml, yaml_beside
+from numpro.prompting import TASKS, TIME_ENCODINGS
+from numpro.prompting.encodings import DRAWN
+from numpro.spans import ROUNDINGS
+from numpro.training.presets import PRESETS
 from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
+from numpro.workbook.report import render
 
 
 class _Command(click.Command):
@@ -59,6 +69,12 @@ def say(content: object, *lines: str) -> None:
     click.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
+def show(result: dict, form: str, **names: object) -> None:
+    """Print a result as `say` does; for people as a template of the folder ``text`` puts it."""
+    folder = Path(__file__).with_name("text")
+    say(result, render(f"{form}.j2", folder, result=result, **names).rstrip("\n"))
+
+
 def tell(line: str) -> None:
     """Print a line for people on standard error."""
     click.echo(line, err=True)
@@ -96,33 +112,48 @@ def _windows(_context, _option, value: str | None) -> tuple | str | None:
     return tuple(int(n) if n.strip().isdigit() else n for n in value.split(","))
 
 
-# options that several commands have
-PATH, POSITIVE = click.Path(), click.IntRange(1)
-_TIMES, _HOW = click.Choice(TIME_ENCODINGS), "How the model is told the time."
-_MODEL = "Of the model: device, dtype, quantization, frames_as, max_pixels, base_url ..."
-_WORKERS = "Processes that read videos; 0: none [by cores]."
-fps = click.option("--fps", type=float, default=1.0, help="Frames a second.")
-_ZERO = "What second 0 is: the film's beginning, as in a player, or its first picture."
-origin = click.option("--origin", type=click.Choice(ORIGINS), default=ORIGINS[0], help=_ZERO)
-model = click.option("--model", default="flipbook/longva", help="Name or folder.")
-adapter = click.option("--adapter", help="A fine-tuned adapter: name or folder.")
-time_encoding = click.option("--time-encoding", type=_TIMES, default="overlay-index", help=_HOW)
-model_settings = click.option(
-    "-o", "--model-option", "settings", nargs=2, multiple=True, metavar="NAME VALUE",
-    callback=_settings, help=_MODEL,
-)  # fmt: skip
-template = click.option("--template", type=PATH, help="A file: the question, with {query} in it.")
-max_tokens = click.option(
-    "--max-new-tokens", type=POSITIVE, help="Where an answer is cut [by the task]."
-)
-_WINDOWS = "FRAMES,STRIDE of ranked moments, or: whole [what the adapter was trained on]."
-windows = click.option("--windows", metavar="SIZE", callback=_windows, help=_WINDOWS)
-data_root = click.option("--data-root", type=PATH, help="Its folder; the flipbook needs none.")
-workers = click.option("--workers", type=click.IntRange(0), help=_WORKERS)
+def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
+    number, _, count = (value or "1/1").partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"must be i/n with 1 <= i <= n, such as 2/4; got {value!r}")
+    return (int(number), int(count)) if value else None
 
-calibration = click.option("--calibration", type=PATH, help="Of the confidence: numpro calibrate.")
-_SURE = "Below this confidence an answer is: not sure."
-min_confidence = click.option("--min-confidence", type=click.FloatRange(0, 1), help=_SURE)
+
+PATH = click.Path()
+_TABLE = yaml_beside(__file__, "options.yaml")
+_CHOICES = {
+    "dataset": DATASETS, "drawn": DRAWN, "format": FORMATS, "origin": ORIGINS, "preset": PRESETS,
+    "read": READS, "rounding": ROUNDINGS, "task": TASKS, "time encoding": TIME_ENCODINGS,
+    "world": SPLITS,
+}  # fmt: skip
+_TYPES = {name: click.Choice(tuple(choices)) for name, choices in _CHOICES.items()}
+_TYPES |= {"path": PATH, "number": float, "integer": int, "count": click.IntRange(1)}
+_TYPES |= {"size": click.IntRange(0), "share": click.FloatRange(0, 1)}
+_CALLBACKS = {"settings": _settings, "windows": _windows, "shard": _shard}
+_NAMED = {"type": _TYPES, "callback": _CALLBACKS}  # what the table says by name
+
+
+def options(name: str) -> Callable:
+    """Return what adds the options of a command, as ``options.yaml`` lists them."""
+    return lambda command: reduce(lambda made, add: add(made), _listed(_TABLE[name]), command)
+
+
+def _listed(entries: list) -> list[Callable]:
+    """Return decorators of the options in a list of the table, the last one first."""
+    found = []
+    for entry in reversed(entries):
+        if isinstance(entry, list):
+            found += _listed(entry)
+            continue
+        ((declared, changes),) = ({entry: {}} if isinstance(entry, str) else entry).items()
+        facts = _TABLE["shared"].get(declared, {}) | changes
+        for fact, known in _NAMED.items():
+            if fact in facts:
+                facts[fact] = known[facts[fact]]
+        if "help" in facts:
+            facts["help"] = facts["help"].replace("CONVENTIONS", ", ".join(CONVENTIONS))
+        found.append(click.option(*declared.split(), **facts))
+    return found
 
 
 def read_calibration(path: str | None, put: dict) -> dict | None:
@@ -139,20 +170,3 @@ def read_calibration(path: str | None, put: dict) -> dict | None:
             other = f"of {key} {found[key]!r}; got {put[key]!r}"
             raise ValueError(f"{path} is {other}: fit one by numpro calibrate")
     return found
-
-
-def question_options(command: Callable) -> Callable:
-    """Add the options of a question: the model, its settings, time encoding, sampling, wording."""
-    sampled = fps(origin(template(max_tokens(windows(command)))))
-    return model(adapter(model_settings(time_encoding(sampled))))
-
-
-def dataset_options(split: str) -> Callable:
-    """Return what adds the options of a dataset: its name, its folder, the split, how many videos.
-
-    `split` is the default.
-    """
-    name = click.option("--dataset", default="flipbook", help="Name of the dataset.")
-    part = click.option("--split", default=split, help="Part of the dataset.")
-    limit = click.option("--limit", type=POSITIVE, help="Only so many videos.")
-    return lambda command: name(data_root(part(limit(command))))

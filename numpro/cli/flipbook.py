@@ -2,11 +2,10 @@
 
 import click
 
+from numpro.cli import base
 from numpro.cli.base import PATH, main, say
 from numpro.flipbook.world import SPLITS
 from numpro.paths import flipbook_dir, relative, resolve
-
-_ONLY = "Only this split (may be given again)."
 
 
 @main.group()
@@ -15,7 +14,7 @@ def flipbook() -> None:
 
 
 @flipbook.command()
-@click.option("--split", "splits", type=click.Choice(tuple(SPLITS)), multiple=True, help=_ONLY)
+@base.options("make")
 def make(splits) -> None:
     """Render the films; those that are there are kept.
 
@@ -41,7 +40,7 @@ def pretrain(arguments) -> None:
 
 @flipbook.command()
 @click.argument("run", type=PATH)
-@click.option("--seed", type=int, default=0, help="Of the adapters taken.")
+@base.options("publish")
 def publish(run, seed) -> None:
     """Copy a full run's adapters to data/flipbook/models, in bfloat16.
 

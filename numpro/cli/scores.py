@@ -9,32 +9,13 @@ from numpro import datasets, inference, metrics, models
 from numpro.cli import base
 from numpro.cli.base import PATH, here, main, say
 from numpro.inference import prediction_files
-from numpro.inference.prediction import READS
 from numpro.paths import write_whole
-from numpro.prompting.prompts import TASKS, read_template
+from numpro.prompting.prompts import read_template
 from numpro.video import Sampling
 
 
-def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
-    number, _, count = (value or "1/1").partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise click.BadParameter(f"must be i/n with 1 <= i <= n, such as 2/4; got {value!r}")
-    return (int(number), int(count)) if value else None
-
-
 @main.command()
-@base.dataset_options("test")
-@base.question_options
-@click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
-@click.option("--read", type=click.Choice(READS), default=READS[0], help="One answer, or ranked.")
-@click.option("--top", type=base.POSITIVE, default=5, help="Ranked moments a query, at most.")
-@click.option("--seed", type=int, default=0)
-@base.workers
-@click.option("--limit-s", "seconds", type=float, default=300.0, help="Seconds to read one video.")
-@click.option("--cache", type=PATH, help="Keep sampled clips in this folder for the next run.")
-@click.option("--shard", callback=_shard, help="i/n: ask every n-th video from the i-th only.")
-@click.option("--merge", is_flag=True, help="Ask nothing; put the rows of all shards into OUT.")
-@click.option("--out", type=PATH, required=True, help="JSON Lines; resumed when there.")
+@base.options("predict")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
     template, max_new_tokens, windows, seconds, cache, shard, merge, out, read, top, **execution,
@@ -87,7 +68,7 @@ def predict(
 
 @main.command("calibrate")
 @click.argument("predictions", type=PATH)
-@click.option("--out", type=PATH, help="Where it goes [PREDICTIONS.calibration.json].")
+@base.options("calibrate")
 def calibrate_confidence(predictions, out) -> None:
     """Fit one temperature that makes confidences true, on ranked moments of validation films.
 
@@ -116,41 +97,9 @@ def evaluate() -> None:
     """Score a file of predictions."""
 
 
-def _counted(scores: dict) -> str:
-    """Return how many were scored, how many of them could not be read, and why not."""
-    why = ", ".join(f"{reason}: {count}" for reason, count in scores["reasons"].items())
-    return f"n {scores['n']}, unparsed {scores['unparsed']}" + (f" ({why})" if why else "")
-
-
-def _compared_lines(rows: list[dict]) -> list[str]:
-    """Return the table of all conventions, then what each does otherwise."""
-    lines = [*metrics.tables.cell_lines(metrics.convention_cells(rows)), ""]
-    for row in rows:
-        areas = ", ".join(f"{k} {v:.2f}" for k, v in row.items() if k.endswith("_AUC"))
-        above = "above_1" in row and "{above_1} IoUs pass 1, up to {largest:.2f}".format(**row)
-        notes = filter(None, [row["differs"], areas, above, row.get("needs")])
-        lines.append(f"{row['convention']}: {'; '.join(notes)}")
-    return lines
-
-
-_COUNTED = {
-    "reversed_truth": "true spans end before they start: nothing overlaps them",
-    "reversed": "answers end before they start",
-    "unclipped": "answers are not clipped to their film, whose length is not known",
-}
-_FORM = click.Choice(tuple(datasets.DATASETS))
-_RULES = f"How answers are read and scored: {', '.join(metrics.CONVENTIONS)}, or all of them: all."
-
-
 @evaluate.command("moment-retrieval")
 @click.argument("predictions", type=PATH)
-@click.option("--annotations", type=PATH, help="Truth from here, not from the rows.")
-@click.option("--dataset", type=_FORM, help="Form of the annotations, where the file can be two.")
-@click.option("--convention", metavar="NAME", default="numpro", help=_RULES)
-@click.option("--label-seconds", type=float, help="Seconds a frame label, for raw responses.")
-@click.option("--train", type=PATH, help="Annotations to fit the floors on.")
-@base.calibration
-@base.min_confidence
+@base.options("moment-retrieval")
 def evaluate_moment_retrieval(predictions, annotations, train, calibration, **options) -> None:
     """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
 
@@ -167,40 +116,15 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
     options["calibration"] = base.read_calibration(calibration, _asking(here(predictions)))
     scores = metrics.evaluate_moment_predictions(predictions, annotations, train=train, **options)
     if "conventions" in scores:
-        return say(scores, f"n {scores['n']}", *_compared_lines(scores["conventions"]))
-    given = scores["intervals"].items()
-    cells = [(name, metrics.tables.format_score([scores[name], *v])) for name, v in given]
-    wide = max(6, *map(len, scores["intervals"]))
-    lines = [f"{name:<{wide}}  {score}" for name, score in cells]
-    lines += [f"{name}  {value:.2f}" for name, value in scores.items() if name.endswith("_AUC")]
-    lines += [f"{scores[count]} {what}" for count, what in _COUNTED.items() if scores[count]]
-    for name, row in scores.get("beside", {}).items():
-        values = ", ".join(f"{metric} {value:.1f}" for metric, value in row.items())
-        lines.append(f"{metrics.tables.role(name)}: {name}: {values}")
-    lines += _trust_lines(scores.get("trust"), options["min_confidence"])
-    if fitted := scores.get("train"):
-        lines.append("floors are fitted on {n} of {of} training queries".format(**fitted))
-    say(scores, _counted(scores), *lines)
-
-
-def _trust_lines(trust: dict | None, least: float | None) -> list[str]:
-    """Return how true the confidence of ranked moments is, for people."""
-    if not trust:
-        return []
-    line = "calibration error {calibration_error:.3f} at temperature {temperature:.2f}"
-    lines = [line.format(**trust)]
-    if pair := trust.get("against_greedy"):
-        lines.append("first moment against greedy: {:+.1f} [{:+.1f}, {:+.1f}] mIoU".format(*pair))
-    if least is not None:
-        score = metrics.tables.format_score(trust["sure_mIoU"])
-        lines.append(f"sure ({least:g} or more): {100 * trust['coverage']:.1f} %, mIoU {score}")
-    return lines
+        cells = metrics.convention_cells(scores["conventions"])
+        return base.show(scores, "conventions", cells=cells)
+    base.show(scores, "moment_retrieval", least=options["min_confidence"])
 
 
 @evaluate.command("highlight-detection")
 @click.argument("predictions", type=PATH)
 @click.argument("annotations", type=PATH)
-@click.option("--moment-detr", "out", type=PATH, help="Write them for the official script, too.")
+@base.options("highlight-detection")
 def evaluate_highlight_detection(predictions, annotations, out) -> None:
     """Score saliency, and windows, as the official QVHighlights scorer does, in percent.
 
@@ -208,12 +132,6 @@ def evaluate_highlight_detection(predictions, annotations, out) -> None:
       numpro evaluate highlight-detection predictions.jsonl highlight_val_release.jsonl
     """
     scores = metrics.evaluate_highlight_predictions(predictions, annotations, beside=True)
-    given = ((k, v, scores["intervals"][k] or (v, v)) for k, v in scores["brief"].items())
-    lines = [f"{k:<24}{v:6.2f} [{a:.2f}, {b:.2f}]" for k, v, (a, b) in given if v is not None]
-    for name, row in scores.get("beside", {}).items():
-        values = ", ".join(f"{metric} {value:.2f}" for metric, value in row.items())
-        lines.append(f"beside: {name}: {values}")
     if out:
         metrics.write_moment_detr(inference.read_rows(here(predictions)), Path(out).absolute())
-        lines.append(f"wrote {out}")
-    say(scores, _counted(scores), *lines)
+    base.show(scores, "highlight_detection", out=out)

@@ -8,26 +8,15 @@ import click
 
 from numpro import datasets
 from numpro.cli import base
-from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
+from numpro.cli.base import PATH, here, main, say, tell
 from numpro.datasets import instructions as teaching
 from numpro.prompting import ENCODINGS, TASKS
-from numpro.spans import ROUNDINGS
 from numpro.training.presets import PRESETS, FinetuneConfig, parse_values
 from numpro.training.processes import rank
 
-_FORMS, _RULES = click.Choice(tuple(teaching.FORMATS)), click.Choice(ROUNDINGS)
-
 
 @main.command()
-@base.dataset_options("train")
-@click.option("--task", type=click.Choice(TASKS), default=TASKS[0])
-@base.time_encoding
-@base.fps
-@click.option("--rounding", type=_RULES, default="nearest", help="How seconds become labels.")
-@click.option("--format", "form", type=_FORMS, default="ms-swift", help="What it is written for.")
-@click.option("--videos", type=PATH, help="Write the videos, numbered, to this folder.")
-@click.option("--absent-too", "absent", is_flag=True, help="Take videos that are not there, too.")
-@click.option("--out", type=PATH, required=True, help="JSON, for ms-swift JSON Lines.")
+@base.options("instructions")
 def instructions(dataset, data_root, limit, split, task, form, videos, absent, out, **how) -> None:
     """Write questions with true answers for fine-tuning with another trainer.
 
@@ -41,41 +30,16 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
     config = teaching.InstructionConfig(**how, highlight_fps=how["fps"])
     folder = Path(videos).absolute() if videos else None
     samples, report = teaching.build_samples(loaded, task, config, folder, not absent)
-    skipped = [f"left out: {row['video']}: {row['reason']}" for row in report["skipped"]]
     if not samples:
-        raise ValueError(f"no samples in {len(loaded)} videos; {(skipped or ['no queries'])[0]}")
+        reasons = ["left out: {video}: {reason}".format(**row) for row in report["skipped"]]
+        raise ValueError(f"no samples in {len(loaded)} videos; {(reasons or ['no queries'])[0]}")
     teaching.export(samples, Path(out).absolute(), form)
-    lines = ["wrote {}: {samples} samples of {videos} videos for {}".format(out, form, **report)]
-    if report["cost"]:
-        costs = ", ".join(f"{rule} {lost:.2f}" for rule, lost in report["cost"].items())
-        lines.append(f"mean IoU lost by rounding, in %: {costs}; used: {how['rounding']}")
-    lines += skipped[:10]
-    if len(skipped) > 10:
-        lines.append(f"left out: {len(skipped) - 10} more, listed by --json")
-    if ENCODINGS[how["time_encoding"]].drawn and not videos:
-        lines.append("the videos have no numbers on them yet: --videos writes them numbered")
-    say({"out": out, "format": form} | report, *lines)
-
-
-_PRESETS = click.Choice(tuple(PRESETS))
+    unnumbered = ENCODINGS[how["time_encoding"]].drawn and not videos
+    base.show({"out": out, "format": form} | report, "instructions", unnumbered=unnumbered)
 
 
 @main.command()
-@base.dataset_options("train")
-@base.model
-@base.time_encoding
-@base.max_tokens
-@click.option("--fps", type=float, help="Frames a second [the preset's].")
-@click.option("--preset", type=_PRESETS, default="laptop", help="Batch, epochs and so on.")
-@click.option("--steps", type=POSITIVE, help="Optimiser steps, if not the preset's.")
-@click.option("--seed", type=int, default=0)
-@click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Any other value.")
-@click.option("--validation", help="Split that is asked while training; the best weights stay.")
-@click.option("--validation-limit", type=POSITIVE, help="Only so many of its videos.")
-@click.option("--question", help="What is asked, with {query} [as published].")
-@click.option("--dry-run", is_flag=True, help="Say what it would do and need, and stop.")
-@click.option("--overwrite", is_flag=True, help="Train anew where OUT holds a finished adapter.")
-@click.option("--out", type=PATH, required=True, help="Folder of the new adapter.")
+@base.options("finetune")
 def finetune(
     dataset, data_root, limit, split, model, preset, pairs, validation, validation_limit,
     question, dry_run, overwrite, out, **changes,
@@ -124,9 +88,7 @@ def adapter() -> None:
 
 def _adapter_command(function: Callable) -> click.Command:
     """Add a command that reads an adapter and its base, and writes another folder."""
-    base = click.option("--model", help="Its base, if not where its notes say.")
-    out = click.option("--out", type=PATH, required=True, help="The folder to write.")
-    return adapter.command()(click.argument("adapter")(base(out(function))))
+    return adapter.command()(click.argument("adapter")(base.options("adapter")(function)))
 
 
 @_adapter_command
@@ -161,7 +123,7 @@ def export(adapter: str, model: str | None, out: str) -> None:
 @main.command()
 @click.argument("source", metavar="IN")
 @click.argument("out", type=PATH)
-@click.option("--vision-tower", help="Where the CLIP tower is, if not where IN says.")
+@base.options("convert")
 def convert(source, out, vision_tower) -> None:
     """Write LongVA-7B-DPO, or the released NumPro-FT adapter, in our format to the folder OUT.
 

@@ -5,13 +5,11 @@ import numpy as np
 
 from numpro import models, plots
 from numpro.cli import base
-from numpro.cli.base import PATH, POSITIVE, here, main, say, tell
+from numpro.cli.base import PATH, here, main, say, tell
 from numpro.inference import find_moment
 from numpro.metrics.ranked import calibrate
-from numpro.metrics.tables import cell_lines
 from numpro.numbers import number_video, overlay
 from numpro.numbers.numbered_video import list_frames
-from numpro.prompting.encodings import DRAWN
 from numpro.prompting.prompts import read_template, render_prompt
 from numpro.video import Sampling, probe
 
@@ -19,16 +17,7 @@ from numpro.video import Sampling, probe
 @main.command()
 @click.argument("video", type=PATH)
 @click.argument("out", type=PATH)
-@base.fps
-@base.origin
-@click.option("--width", type=POSITIVE, help="Resize; needs --height too.")
-@click.option("--height", type=POSITIVE, help="Resize; needs --width too.")
-@click.option("--position", default="bottom_right", help="Where it stands.")
-@click.option("--font-size", "size", type=float, default=40, help="In pixels.")
-@click.option("--color", default="red", help="Name or #rrggbb.")
-@click.option("--outline", help="Colour around the digits [none].")
-@click.option("--box", help="Colour of a box behind the number [none].")
-@click.option("--time-encoding", type=click.Choice(DRAWN), default=DRAWN[0], help="What is drawn.")
+@base.options("number")
 def number(video, out, fps, origin, width, height, time_encoding, **style) -> None:
     """Write VIDEO with a number on every frame to OUT (mp4), at the sampled rate.
 
@@ -47,8 +36,7 @@ def number(video, out, fps, origin, width, height, time_encoding, **style) -> No
 
 @main.command()
 @click.argument("video", type=PATH)
-@base.fps
-@base.origin
+@base.options("frames")
 def frames(video, fps, origin) -> None:
     """List the sampled frames of VIDEO: the label, its second, the frame of the file.
 
@@ -63,11 +51,7 @@ def frames(video, fps, origin) -> None:
 @main.command()
 @click.argument("video", type=PATH)
 @click.argument("query")
-@base.question_options
-@click.option("--picture", type=PATH, help="Write a picture of the answer to this file.")
-@click.option("--top", type=POSITIVE, help="Rank so many moments, with their confidence.")
-@base.calibration
-@base.min_confidence
+@base.options("ask")
 def ask(
     video, query, model, adapter, fps, origin, settings, template, picture, top, calibration,
     min_confidence, **wording,
@@ -107,11 +91,9 @@ def ask(
     result |= {"unit": answer.unit, "spans": found.spans, "reason": answer.reason}
     result |= {"caution": found.caution}
     result |= {"picture": picture, "prompt": render_prompt(found.prompt, len(found.clip))}
-    lines = [f"{query}: {found}", f"the model said: {answer.text}"]
     if found.ranked:
         result |= _ranked(found.ranked, calibration, min_confidence or 0)
-        lines += _ranked_lines(result)
-    say(result | {"state": loaded.state()}, *lines, *[f"wrote {picture}"] * bool(picture))
+    base.show(result | {"state": loaded.state()}, "ask", found=found)
 
 
 def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float) -> dict:
@@ -127,26 +109,9 @@ def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float
     return found | {"ranked_reason": ranked.reason, "left_out": ranked.left_out}
 
 
-def _ranked_lines(result: dict) -> list[str]:
-    """Return ranked moments as a table for people."""
-    lines, cells = [], [["rank", "seconds", "confidence"]]
-    for row in result["moments"]:
-        seconds, sure = "{start:.2f} to {end:.2f}".format(**row), f"{row['confidence']:.2f}"
-        cells.append([str(row["rank"]), seconds, sure])
-    if not result["sure"] and cells[1:]:
-        lines = [f"not sure: a confidence of {cells[1][2]}, below {result['min_confidence']:.2f}"]
-    if result["ranked_reason"]:
-        lines.append(f"no ranking: {result['ranked_reason']}")
-    title = "ranked by the IoU that the model expects; or was it here?"
-    return [*lines, title, *cell_lines(cells)] if cells[1:] else lines
-
-
 @main.command("check-data")
 @click.argument("dataset")
-@base.data_root
-@click.option("--split", "splits", multiple=True, help="Only this split (may be given again).")
-@click.option("--limit-s", "limit", type=float, default=60.0, help="Seconds to look at one file.")
-@base.workers
+@base.options("check-data")
 def check_data(dataset, data_root, splits, limit, workers) -> None:
     """Say for each split of DATASET how many videos are there and can be read.
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from numpro import paths
-from numpro.cli.base import PATH, POSITIVE, main, say
+from numpro.cli import base
+from numpro.cli.base import PATH, main, say
 from numpro.metrics import tables
 from numpro.parameters import parse_pairs
 from numpro.workbook import runs
@@ -13,12 +14,7 @@ from numpro.workbook import runs
 
 @main.command()
 @click.argument("recipe", type=PATH, required=False)
-@click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
-@click.option("--run", "name", help="Name of the run [workbook, or the recipe's and the time].")
-@click.option("--resume", is_flag=True, help="Go on where a broken run stopped.")
-@click.option("--only", multiple=True, metavar="05", help="Only this notebook (may be repeated).")
-@click.option("--jobs", type=POSITIVE, help="Notebooks at the same time [cores; 1 with a GPU].")
-@click.option("--reference", is_flag=True, help="For maintainers: rewrites committed files.")
+@base.options("run")
 def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
     """Run every notebook, headless, into papermill_runs/<run>/.
 
@@ -41,7 +37,7 @@ def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="Write nothing; fail when a part is stale.")
+@base.options("readme")
 def readme(check) -> None:
     """Write the generated parts of README.md and data/README.md again.
 
@@ -57,8 +53,7 @@ def readme(check) -> None:
 
 @main.command()
 @click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
-@click.option("--metric", help="The score to compare [mIoU, and mAP for highlights].")
-@click.option("--out", type=PATH, help="Picture to write (png, pdf, svg).")
+@base.options("compare")
 def compare(folders, metric, out) -> None:
     """Put runs beside each other: what was set otherwise, and what came of it.
 

@@ -8,11 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
+from numpro.paths import find_model, write_whole, yaml_beside
 
-from numpro.paths import find_model, write_whole
-
-FACTS = yaml.safe_load(Path(__file__).with_name("facts.yaml").read_text(encoding="utf-8"))
+FACTS = yaml_beside(__file__, "facts.yaml")
 # The file in an adapter folder that says how it was trained and so how it must be asked.
 ADAPTER_NOTES = "numpro.json"
 # What a checkpoint needs beside its weights: one of each.

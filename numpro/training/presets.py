@@ -143,6 +143,7 @@ class FinetuneConfig(InstructionConfig):
 
 _RECIPES = yaml_beside(__file__)
 PRESETS = {name: FinetuneConfig(**_RECIPES[name]) for name in ("laptop", "24gb", "paper")}
+TRAINER = _RECIPES["trainer"]  # its arguments that are the same in every run
 
 TrainingConfig = FinetuneConfig  # its name in version 0.1
 

@@ -16,7 +16,7 @@ from numpro.plots import loss_curves
 from numpro.plots.style import Figure, close, small_png
 from numpro.progress import in_live_notebook, progress_bar
 from numpro.training.prefetch import ByLength
-from numpro.training.presets import FinetuneConfig
+from numpro.training.presets import TRAINER, FinetuneConfig
 from numpro.training.processes import world_size
 from numpro.training.samples import Samples, collate
 
@@ -135,28 +135,20 @@ def _arguments(samples: Samples, out: Path) -> TrainingArguments:
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation_on(world_size()),
         learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
         warmup_steps=config.warmup_steps(steps),
         weight_decay=config.weight_decay,
         bf16=config.precision == "bfloat16",
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 1,
-        save_total_limit=2,
         logging_steps=config.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,  # a training that broke down must be visible in its log
-        remove_unused_columns=False,
         report_to=list(config.report_to),
         seed=config.seed,
         data_seed=config.seed,
-        disable_tqdm=True,  # `Watch` shows more
-        dataloader_pin_memory=False,
-        label_names=["labels"],
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and world_size() > 1 else None,
-        ddp_find_unused_parameters=False,
         # activations that are computed anew: renamed between transformers 5.17 and 5.23
         **{name: config.gradient_checkpointing, f"{name}_kwargs": {"use_reentrant": False}},
+        **TRAINER,
     )
     # with more DataParallel would cut each batch, and frames and questions differently
     arguments._n_gpu = min(arguments.n_gpu, 1)

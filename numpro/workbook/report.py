@@ -14,11 +14,11 @@ def _as_text(value: object) -> str:
     return "None" if value is None else json.dumps(value)
 
 
-def render(template: str, **names: object) -> str:
-    """Return a template of this folder filled in; it may call `names` and `tables`."""
+def render(template: str, folder: Path = Path(__file__).parent, **names: object) -> str:
+    """Return a template of a folder filled in; it may call `names` and `tables`."""
     import jinja2
 
-    folder, escape = Path(__file__).parent, jinja2.select_autoescape(["html.j2"])
+    escape = jinja2.select_autoescape(["html.j2"])
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=escape, **options)
     pages.filters |= names

@@ -10,14 +10,13 @@ import re
 from pathlib import Path
 
 import torch
-import yaml
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, GenerationConfig
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.files import read_json
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
 from numpro.models.weights import load_tensors, refuse_weights, weight_files
-from numpro.paths import find_model
+from numpro.paths import find_model, yaml_beside
 
 # Theirs -> ours, as regular expressions that `from_pretrained` takes too.
 RENAMES = {
@@ -26,7 +25,7 @@ RENAMES = {
     r"^model\.mm_projector\.2\.": "projector.linear_2.",
     r"^model\.(embed_tokens|layers|norm)\.": r"language_model.\1.",
 }
-FACTS = yaml.safe_load(Path(__file__).with_name("llava.yaml").read_text(encoding="utf-8"))
+FACTS = yaml_beside(__file__, "llava.yaml")
 # Stored by some versions of the libraries, never used for a video, and so left out.
 UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"

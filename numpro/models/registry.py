@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from numpro.models.base import VideoModel
-from numpro.models.files import FACTS
+from numpro.models.files import FACTS, check_space
 from numpro.paths import find_model
 
 # model_type of the checkpoint's config -> (module, class)
@@ -64,6 +64,7 @@ def check_model(name: str, adapters: Iterable[str] = ()) -> None:
         from numpro.models.adapters import open_adapter
 
         _class(name)
+        check_space(name)
         for adapter in adapters:
             open_adapter(adapter, name)
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -315,5 +316,10 @@ def _check(model, config: FinetuneConfig) -> None:
 
 
 def collate(model: LocalModel, samples: Sequence[dict]) -> dict:
-    """Return a model's batch of samples, with logits only where the loss needs them."""
-    return answers_only(model.collate(samples))
+    """Return a model's batch of samples, with logits only where the loss needs them.
+
+    VideoLLaMA 3 and MiniCPM-V 4.6 give all the same, so they keep all labels.
+    """
+    batch = model.collate(samples)
+    base = getattr(model.model, "get_base_model", lambda: model.model)()
+    return answers_only(batch) if "logits_to_keep" in signature(base.forward).parameters else batch

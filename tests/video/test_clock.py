@@ -5,6 +5,7 @@ PyAV, torchcodec, OpenCV and decord; where a player's seek goes wrong (edit list
 twice, or in another order), the timeline of the file decides.
 """
 
+import struct
 from functools import partial
 
 import numpy as np
@@ -236,6 +237,42 @@ def test_a_recording_behind_another_that_is_not_read_is_refused_with_the_second(
     assert probe(tmp_path / f"0.{suffix}").duration == pytest.approx(4, abs=0.05)
     with pytest.raises(VideoError, match=r"another recording begins at 4.0\d s: write both"):
         read_clip(path, fps=1)
+
+
+def old_mov(path, count, *, moov_first):
+    """Write a mov file as QuickTime did before it had ``ftyp``."""
+    how = {"container": {"movflags": "faststart"} if moov_first else {}}
+    content = bytearray(encode(path, "libx264", numbered(count), **how).read_bytes())
+    assert content[4:8] == b"ftyp"
+    del content[: (shift := int.from_bytes(content[:4], "big"))]
+    at = content.index(b"stco")
+    places = struct.Struct(f">{int.from_bytes(content[at + 8 : at + 12], 'big')}I")
+    moved = (place - shift for place in places.unpack_from(content, at + 12))
+    places.pack_into(content, at + 12, *moved)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_old_mov_files_without_a_type_are_read_and_refused_when_joined(first, tmp_path):
+    olds = [partial(old_mov, count=n, moov_first=first == (n == 100)) for n in (100, 60)]
+    for parts in (
+        [olds[0]] * 2,
+        olds,
+        [olds[0], partial(encode, codec="libx264", frames=numbered(60))],
+    ):
+        path = joined(tmp_path, "mov", *parts)
+        assert [number_of(f) for f in read_clip(tmp_path / "0.mov", times=[0, 3]).frames] == [0, 75]
+        with pytest.raises(VideoError, match=r"another recording begins at 4.0\d s: write both"):
+            read_clip(path, fps=1)
+
+
+def test_a_film_that_is_described_twice_is_one_film(tmp_path):
+    """As editors leave it that write the header again; FFmpeg reads the first."""
+    path = old_mov(tmp_path / "film.mov", 100, moov_first=False)
+    content = path.read_bytes()
+    path.write_bytes(content + content[content.rindex(b"moov") - 4 :])
+    assert probe(path).frames == 100
 
 
 def test_a_transport_stream_over_the_wrap_gives_no_warning(sources, tmp_path):

@@ -71,7 +71,8 @@ def show(figure: Figure, caption: str = "", saw: str = "") -> None:
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
     close(figure)
     if saw:
-        display({"text/markdown": f"**What you see.** {saw}", "text/plain": saw}, raw=True)
+        text = f"**What you see.** {saw}"
+        display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def save(figure: Figure, path: str | os.PathLike, **options: Any) -> None:

@@ -73,3 +73,35 @@ def compare(folders, metric, out) -> None:
         save(run_scores(of_models, names), out)
         lines = [*lines, f"picture: {out}"]
     say({"runs": names, "differs": comparison.differing(results), "scores": rows}, *lines)
+
+
+@main.command()
+@click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
+def leaderboard(folders) -> None:
+    """Print the leaderboard of time encodings of stored runs, yours beside ours.
+
+    Example:
+      numpro run papermill_runs/recipes/encodings.yaml --only 07 --run mine -p model MODEL
+      numpro leaderboard papermill_runs/flipbook papermill_runs/mine
+    """
+    from numpro.workbook import comparison, markdown_table
+
+    heads, rows = comparison.leaderboard([runs.Run(folder).results() for folder in folders])
+    say({"rows": [dict(zip(heads, row, strict=True)) for row in rows]}, markdown_table(heads, rows))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+def student(folder) -> None:
+    """Write the notebooks without their solutions into DIR, for those who learn from them.
+
+    Each exercise keeps its empty cell and the cell that checks it.
+
+    Example:
+      numpro student course
+      jupyter lab course/00_start_here.ipynb
+    """
+    from numpro.workbook.exercises import write_student_copies
+
+    files = write_student_copies(folder)
+    say({"files": files}, *[f"wrote {paths.relative(file)}" for file in files])

@@ -189,7 +189,8 @@ def attention_map(
     ax, drawn, _ = _below_frames(weights / (weights.max() or 1), 0.3 * len(tokens), frames, labels)
     for edge in truth:
         ax.axvline(edge, color=style.RED, lw=1.6, linestyle="--", gid="truth")
-    ax.set_yticks(range(len(tokens)), [style.readable(repr(t)[1:-1]) for t in tokens])
+    names = [repr(token)[1:-1].strip() or "␣" for token in tokens]
+    ax.set_yticks(range(len(tokens)), [style.readable(name) for name in names])
     ax.set_xlabel("frame")
     ax.figure.axes[0].set_title(style.readable(title or "Attention over the frames", 90))
     ax.figure.colorbar(drawn, ax=ax.figure.axes, label="attention (largest = 1)")

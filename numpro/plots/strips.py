@@ -186,6 +186,7 @@ def contact_strip(
 def compare_strip(
     clip: Any, numbered: Any, query: str, answer_text: str, truth: Any = None,
     predicted: Any = None, seconds: Sequence[float] | None = None, per_row: int = 8,
+    without: tuple[str, Any] | None = None,
 ) -> style.Figure:  # fmt: skip
     """Show the same frames without and with numbers, the question and the answer.
 
@@ -205,6 +206,8 @@ def compare_strip(
         The time of each frame; the clip's own by default.
     per_row : int
         At most so many frames in a row; more than three rows of them are thinned.
+    without : (str, spans), optional
+        The answer to the frames without numbers, and what was read off it: drawn beside the truth.
 
     Raises
     ------
@@ -215,17 +218,25 @@ def compare_strip(
     if seconds is None:
         raise ValueError("seconds must be given with an array of frames; got none")
     size = {"per_row": per_row, "most": 3 * per_row, "columns": per_row}
-    plain = _Strip(clip, seconds, None, None, None, **size)
+    lanes = (truth, without[1]) if without else (None, None)
+    plain = _Strip(clip, seconds, None, *lanes, **size)
     marked = _Strip(numbered, seconds, None, truth, predicted, **size)
     canvas = _Canvas(max(marked.width, 5.0))
     canvas.heading(f"Question: when does “{query}” happen?")
-    canvas.block("What a video model is given", color=style.SOFT)
-    plain.seconds = None  # written once, below
-    canvas.strip(plain)
     note = f" ({marked.note})" if marked.note else ""
-    canvas.block(f"The same, with numbers{note}", color=style.SOFT)
+    if without:
+        canvas.heading(f"Without numbers: “{without[0]}”")
+    else:
+        plain.seconds = None  # written once, below
+        canvas.block("What a video model is given", color=style.SOFT)
+    canvas.strip(plain)
+    if without:
+        canvas.heading(f"With numbers: “{answer_text}”{note}")
+    else:
+        canvas.block(f"The same, with numbers{note}", color=style.SOFT)
     canvas.strip(marked)
-    canvas.heading(f"Answer: “{answer_text}”")
+    if not without:
+        canvas.heading(f"Answer: “{answer_text}”")
     return canvas.finish()
 
 

@@ -53,7 +53,7 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
     return figure
 
 
-def show(figure: Figure, caption: str = "") -> None:
+def show(figure: Figure, caption: str = "", saw: str = "") -> None:
     """Show a picture in a notebook, small in bytes and with words for readers who cannot see it.
 
     Parameters
@@ -62,12 +62,17 @@ def show(figure: Figure, caption: str = "") -> None:
         From this package or drawn by hand; pyplot will not show it again.
     caption : str
         What it shows; put before the words that stand in it.
+    saw : str
+        What one sees and what follows from it, in a few sentences: written below the picture.
     """
     from IPython.display import display
 
     content = {"text/plain": repr(figure), "image/png": small_png(figure)}
     display(content, metadata={"image/png": {"alt": alt_text(figure, caption)}}, raw=True)
     close(figure)
+    if saw:
+        text = f"**What you see.** {saw}"
+        display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def save(figure: Figure, path: str | os.PathLike, **options: Any) -> None:

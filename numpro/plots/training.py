@@ -76,16 +76,14 @@ def training_curves(log: style.Rows, title: str = "") -> style.Figure:
     """
     style.check_rows(log, ("step", "loss"))
     shown = {name: series for name in _PANELS if (series := _series(log, name)).size}
-    down = -(-len(shown) // 2)
+    down = 2 if len(shown) == 4 else 1  # no place stays empty
     fig = style.new_figure(2.6 * down, layout="constrained")
-    axes = np.ravel(fig.subplots(down, 2, squeeze=False))
-    for number, (ax, (name, series)) in enumerate(zip(axes, shown.items(), strict=False)):
+    axes = np.ravel(fig.subplots(down, len(shown) // down, squeeze=False))
+    for number, (ax, (name, series)) in enumerate(zip(axes, shown.items(), strict=True)):
         look = style.line_look(number) | {"marker": "o" if name == "val_mIoU" else None}
         ax.plot(*series, gid=name, **look)
         ax.set(ylabel=_PANELS[name], xlabel="training step", ylim=(0, None))
         ax.grid(axis="y")
-    for ax in axes[len(shown) :]:
-        ax.set_visible(False)
     if title:
         fig.suptitle(style.readable(title), x=0.01, ha="left", weight="bold", fontsize=11)
     return fig

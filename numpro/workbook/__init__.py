@@ -9,6 +9,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "comparison": ["leaderboard"],
+        "exercises": ["Check"],
         "opening": ["load_benchmark", "open_run"],
         "readme": ["markdown_table", "plain_text"],
         "runs": ["Run", "run_workbook"],

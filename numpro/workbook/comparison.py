@@ -78,6 +78,46 @@ def compare(
     return rows
 
 
+def leaderboard(results: Sequence[Mapping]) -> tuple[list[str], list[list]]:
+    """Return the leaderboard of time encodings: heads, and a row for each model and encoding.
+
+    Parameters
+    ----------
+    results
+        What each run's ``results.json`` holds: its scores, and the notes that notebook 07 writes.
+        Of several figures for one cell that of most queries stands.
+
+    Examples
+    --------
+    >>> row = {"model": "m", "time_encoding": "none", "method": "base", "split": "test", "n": 9}
+    >>> run = {"scores": [row | {"task": "moment_retrieval", "mIoU": [40.0, 30.0, 50.0]}]}
+    >>> leaderboard([run])[1]
+    [['m', 'none', '40.0', '-', '-', '-', '-', '9', '-']]
+    """
+    columns = {"base": "mIoU", "fine-tuned": "mIoU", "long films": "mIoU", "lookup": "lookup",
+               "reverse": "reverse"}  # fmt: skip
+    cells: dict[tuple, dict[str, tuple]] = {}
+    for run in results:
+        about = f"{run['started'][:10]}, {run['versions']['numpro']}" if "started" in run else "-"
+        notes = run.get("notes", {})
+        for row in [*notes.get("05_ways", []), *notes.get("05_encodings", []), *run["scores"]]:
+            if row["time_encoding"] and row["task"] == "moment_retrieval":
+                long = "long films" if row["method"] == "fine-tuned" else None
+                names = (long if "long" in row["split"] else row["method"], "lookup", "reverse")
+                place = cells.setdefault((row["model"], row["time_encoding"]), {})
+                for name in (n for n in names if n and columns[n] in row):
+                    one = row["n"], row[columns[name]][0], about
+                    place[name] = max(place.get(name, one), one, key=lambda cell: cell[0])
+    rows = [
+        [*key, *(f"{found[c][1]:.1f}" if c in found else "-" for c in columns)]
+        + [str(max(cell[0] for cell in found.values())), max(c[2] for c in found.values())]
+        for key, found in cells.items()
+        if found
+    ]
+    rows.sort(key=lambda row: [-float(x) if x != "-" else 1.0 for x in (row[3], row[2])])
+    return ["model", "time encoding", *columns, "queries", "date, numpro"], rows
+
+
 def lines(results: Sequence[Mapping], rows: Sequence[Mapping]) -> list[str]:
     """Return the comparison as lines of text: what differs, then a column for each run."""
     import pandas as pd

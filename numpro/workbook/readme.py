@@ -12,12 +12,14 @@ from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
 from numpro.metrics import PAPER_ROWS, conventions
 from numpro.paths import relative, root
+from numpro.workbook.comparison import leaderboard
 from numpro.workbook.notebooks import load
 from numpro.workbook.report import render
 from numpro.workbook.runs import REFERENCE_RUNS, Run, find_notebooks
 
 FILES = ("README.md", "data/README.md", "CONTRIBUTING.md", "docs/results.md",
-         "docs/reproduce_the_paper.md", "docs/why_your_number_differs.md")  # fmt: skip
+         "docs/reproduce_the_paper.md", "docs/why_your_number_differs.md",
+         "docs/execution.md")  # fmt: skip
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7", "mAP", "HIT@1")  # the report shows the others too
 EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -96,6 +98,8 @@ def parts() -> dict[str, str]:
     names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
     names |= {"conventions": conventions.CONVENTIONS, "differences": conventions.differences}
     names |= {"loaders": {name: loader(name) for name in DATASETS}, "sources": sources()}
+    board = leaderboard([results for results in runs.values() if results])
+    names["leaderboard"] = markdown_table(*board)
     text = render("readme.md.j2", runs=runs, splits=SPLITS, metrics=METRICS, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 

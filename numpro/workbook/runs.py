@@ -30,7 +30,7 @@ from numpro.workbook.report import render_report
 DEFAULT_RUN = "workbook"
 _FREE = 1e9  # bytes that the answers, pictures and adapters of a run may take
 PATHS = ("adapter", "adapters", "clip_model", "data_root", "loaded", "model", "other_bases",
-         "pictures", "stored", "video")  # fmt: skip
+         "pictures", "plain_adapter", "stored", "video")  # fmt: skip
 REFERENCE_RUNS = ("flipbook", "flipbook_full")  # git keeps these two and ignores all others
 
 
@@ -112,7 +112,9 @@ class Run:
         """Return the score rows of all notebooks, in the order of the notebooks."""
         return [row for file in sorted(self.folder.glob("scores/*.json")) for row in _read(file)]
 
-    def save_figure(self, fig: object, name: str, caption: str = "", alt: str = "") -> Path:
+    def save_figure(
+        self, fig: object, name: str, caption: str = "", alt: str = "", saw: str = ""
+    ) -> Path:
         """Save a picture for the report as ``figures/<name>.png``.
 
         Parameters
@@ -125,6 +127,8 @@ class Run:
             The text below it in the report.
         alt : str
             A description for readers who cannot see it; by default the caption.
+        saw : str
+            What one sees and what follows from it; the report has it below the picture.
         """
         path = self.path("figures", f"{_file_name(name)}.png")
         if hasattr(fig, "savefig"):
@@ -137,17 +141,18 @@ class Run:
         # each notebook counts its own: others may be saving theirs at the same time
         order = sum(_number(figure["name"]) == _number(name) for figure in self.figures())
         order = _read(details)["order"] if details.exists() else order
-        _write(details, {"order": order, "caption": caption, "alt": alt or caption or name})
+        about = {"order": order, "caption": caption, "alt": alt or caption or name}
+        _write(details, about | ({"saw": saw} if saw else {}))
         return path
 
-    def show(self, fig: object, name: str, caption: str) -> None:
-        """Save a picture for the report and show it in the notebook, the caption as its words."""
+    def show(self, fig: object, name: str, caption: str, saw: str = "") -> None:
+        """Save a picture for the report and show it, as `numpro.plots.show` does."""
         from numpro.plots import show
 
-        self.save_figure(fig, name, caption)
+        self.save_figure(fig, name, caption, saw=saw)
         if hasattr(fig, "set_layout_engine"):
             fig.set_layout_engine("none")  # laid out just now; that is half of drawing
-        show(fig, caption)
+        show(fig, caption, saw)
 
     def figures(self) -> list[dict]:
         """Return name, caption, alt and path of the saved pictures.

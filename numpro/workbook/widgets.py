@@ -15,9 +15,11 @@ from PIL import Image
 
 from numpro.inference import cut_out, find_moment
 from numpro.metrics import moment_ious
+from numpro.models import Question
 from numpro.numbers import POSITIONS, NumberStyle, number_frames
-from numpro.plots import recall_bars, timelines
+from numpro.plots import contact_strip, recall_bars, timelines
 from numpro.plots.style import close, small_png
+from numpro.spans import to_seconds
 from numpro.video import Clip
 
 _WHOLE = "calc(100% - 4px)"  # a widget has a margin of 2 pixels; with 100 % the page would scroll
@@ -127,6 +129,36 @@ def threshold(curves: Mapping[str, tuple]) -> ipw.VBox:
     slider = ipw.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, continuous_update=False)
     slider.description = "IoU at least"
     return controls(draw, iou=slider)
+
+
+def shuffled(
+    clip: Clip, query: str, models: Mapping[str, object], truth: object = None
+) -> ipw.VBox:
+    """Put the numbers on the frames in another order, and see what a model then answers.
+
+    Parameters
+    ----------
+    clip : Clip
+        Sampled frames, without numbers.
+    query : str
+        What is looked for.
+    models : dict of VideoModel
+        The models to choose from, by name.
+    truth : (start, end), optional
+        In seconds: a bar under the frames.
+    """
+
+    def draw(order: int, model: str) -> bytes:
+        rng, count = np.random.default_rng(order), len(clip)
+        labels = rng.permutation(count).tolist() if order else list(range(count))
+        one, question = models[model], Question(time_encoding="overlay-index")
+        (answer,) = one.answer(clip, [query], question, labels)
+        pages, _ = one.prepare(clip, [query], question, labels)
+        bars = {"truth": truth, "predicted": to_seconds(answer, clip, labels)}
+        return png(contact_strip(pages, clip.seconds, title=f"{query}: {answer.text}", **bars))
+
+    order = ipw.IntSlider(1, 0, 20, description="order", continuous_update=False)
+    return controls(draw, order=order, model=ipw.Dropdown(options=list(models)))
 
 
 def png(picture: np.ndarray | Figure) -> bytes:

@@ -795,3 +795,37 @@ def test_a_training_is_four_panels_or_fewer():
         "loss", "learning rate", "norm of the gradient",
     ]  # fmt: skip
     np.testing.assert_allclose(drawn(figure, "loss")[0].get_xydata(), [[1, 1], [2, 0.5]])
+
+
+def test_no_place_of_a_training_stays_empty():
+    log = [{"step": s, "loss": 1 / s, "learning_rate": 0.1, "grad_norm": 2} for s in (1, 2)]
+    assert len(plots.training_curves(log).axes) == 3
+    assert len(plots.training_curves([row | {"val_mIoU": 9} for row in log]).axes) == 4
+
+
+def test_every_row_of_an_attention_map_has_a_name():
+    figure = plots.attention_map(["From", " ", "\n"], np.ones((3, 4)))
+    names = [t.get_text() for ax in figure.axes for t in ax.get_yticklabels()][:3]
+    assert names == ["From", "␣", "\\n"]
+
+
+def test_two_answers_stand_under_the_same_frames():
+    frames = np.zeros((6, 8, 8, 3), np.uint8)
+    look = {"seconds": range(6), "truth": (1, 3)}
+    one = plots.compare_strip(frames, frames, "q", "With", predicted=[(1, 3)], **look)
+    two = plots.compare_strip(
+        frames, frames, "q", "With", predicted=[(1, 3)], **look, without=("Not", [(4, 5)])
+    )
+    assert [len(drawn(figure, "answer")) for figure in (one, two)] == [1, 2]
+    texts = [text.get_text() for text in two.axes[0].texts]
+    assert "Without numbers: “Not”" in texts and "With numbers: “With”" in texts
+    assert len(drawn(two, "time")) == 12 and len(drawn(one, "time")) == 6
+
+
+def test_what_one_sees_is_written_below_a_picture(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    plots.show(plots.dots({"a": {"x": 1}}, "%"), "caption", "It falls.")
+    plots.show(plots.dots({"a": {"x": 1}}, "%"), "caption")
+    assert ["image/png" in data for data in shown] == [True, False, True]
+    assert shown[1]["text/markdown"] == "**What you see.** It falls."

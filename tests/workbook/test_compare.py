@@ -84,3 +84,19 @@ def test_the_command_prints_a_table_and_draws_a_picture(tmp_path):
     assert json.loads(as_json.stdout)["differs"] == {"fps": [1.0, 2.0]}
     missing = CliRunner().invoke(main, ["compare", folders[0], str(tmp_path / "none")])
     assert missing.exit_code and "none" in missing.output
+
+
+def test_the_leaderboard_takes_most_queries_and_puts_the_best_trained_first(tmp_path):
+    long = TWO["scores"][1] | {"split": "test_long", "mIoU": [5.0, 1.0, 9.0]}
+    ways = [ONE["scores"][0] | {"time_encoding": e, "n": 2, "lookup": [60.0, 50.0, 70.0]}
+            for e in ("none", "bar")]  # fmt: skip
+    board = TWO | {"scores": [*TWO["scores"], long], "notes": {"05_ways": ways}}
+    board |= {"started": "2026-01-02T03:04:05", "versions": {"numpro": "0.2"}}
+    heads, rows = compare.leaderboard([ONE, board])
+    assert heads[1:5] == ["time encoding", "base", "fine-tuned", "long films"]
+    assert rows[0] == ["x", "none", "10.0", "50.0", "5.0", "60.0", "-", "4", "2026-01-02, 0.2"]
+    assert [row[1] for row in rows] == ["none", "bar"] and rows[1][7] == "2"
+    (tmp_path / "results.json").write_text(json.dumps(board))
+    done = CliRunner().invoke(main, ["leaderboard", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "| x | none | 20.0 | 50.0 | 5.0 |" in done.output

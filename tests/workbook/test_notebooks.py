@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from html import unescape
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,10 +24,14 @@ NAMES = (
     "03_fine_tune_with_lora",
     "04_find_the_moment",
     "05_measure",
+    "06_controls",
+    "07_compare",
     "A1_pretrain_the_tiny_models",
+    "A2_look_inside",
 )
 BOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
-KILOBYTES, LINES, PARAMETERS, IGNORED = 400, 16, 21, 4
+KILOBYTES, CELLS, LINES, PARAMETERS, IGNORED = 400, 40, 16, 21, 4
+MEDIAN = 7  # lines of a cell; few cells and short ones do not go together
 
 
 def cells(path, kind="code"):
@@ -38,7 +43,8 @@ def tags(cell):
 
 
 def lines(cell):
-    return [line for line in cell.source.splitlines() if line.strip()]
+    """The lines of code, without the sentence that is written below a picture."""
+    return [x for x in cell.source.splitlines() if x.strip() and not re.match(r" *saw \+?= ", x)]
 
 
 def test_the_notebooks_are_these_in_this_order():
@@ -67,11 +73,19 @@ class TestNotebook:
         assert book.metadata.kernelspec.language == "python"
         assert "papermill" not in book.metadata
         assert path.stat().st_size <= KILOBYTES * 1024
+        assert len(book.cells) <= CELLS
 
     def test_the_title_is_a_question(self, path):
         title = nbformat.read(path, as_version=4).cells[0]
         assert title.cell_type == "markdown"
         assert re.match(r"# .*\?$", title.source.splitlines()[0])
+
+    def test_the_opening_tells_a_reader_what_to_expect(self, path):
+        title, *points = nbformat.read(path, as_version=4).cells[0].source.split("\n- ")
+        found = dict(re.match(r"\*\*(.+?)\.?\*\* (.+)", point).groups() for point in points)
+        assert list(found) == ["You will be able to", "Know first", "Time", "Hardware", "Writes"]
+        assert len(re.findall(r"\]\(\S+\)", found["Know first"])) >= 2 and "\n" in title
+        assert re.search(r"Reading: \d+ minutes\. Running: ", found["Time"])
 
     def test_parameters_are_the_second_cell_and_literals(self, path):
         book = nbformat.read(path, as_version=4)
@@ -99,7 +113,7 @@ class TestNotebook:
             assert not {"nbval-skip", "raises-exception"} & set(tags(cell)), cell.source
             assert "NBVAL_SKIP" not in cell.source
         sizes = [len(lines(cell)) for cell in code]
-        assert median(sizes) <= 4 and quantiles(sizes, n=10)[-1] <= 12, sizes
+        assert median(sizes) <= MEDIAN and quantiles(sizes, n=10)[-1] <= 12, sizes
         assert sum("NBVAL_IGNORE_OUTPUT" in c.source or "nbval-ignore-output" in tags(c)
                    for c in code) <= IGNORED  # fmt: skip
 
@@ -138,12 +152,58 @@ class TestNotebook:
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
-def test_two_things_to_try_have_folded_solutions_that_run(path):
-    solved = [cell for cell in cells(path) if "solution" in tags(cell)]
-    assert len(solved) == 2
-    assert all(cell.metadata["jupyter"]["source_hidden"] for cell in solved)
-    tasks = [c for c in cells(path, "markdown") if re.match(r"## Two things|2\. ", c.source)]
-    assert len(tasks) == 2
+def test_an_exercise_has_an_empty_cell_a_check_and_a_folded_solution_that_passes_it(path):
+    found = nbformat.read(path, as_version=4).cells
+    (start,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Exercises")]
+    parts = found[start:]
+    assert len(parts) >= 8 and len(parts) % 4 == 0
+    kinds = [["try"], ["check-answer"], ["solution"]]
+    for n in range(0, len(parts), 4):
+        task, *code = parts[n : n + 4]
+        assert re.search(rf"^### {n // 4 + 1}\. .+$", task.source, re.MULTILINE)
+        facts = re.search(
+            r"^\*(Easy|Medium|Hard), \d+ minutes\. (.*?)\*", task.source, re.MULTILINE
+        )
+        assert "Predict first" in facts[2]
+        assert [tags(cell) for cell in code] == kinds
+        assert re.match(r"mine = \.\.\.  # .", code[0].source), "only a comment says what is wanted"
+        assert re.search(r"^check = Check\(", code[1].source, re.MULTILINE)
+        assert code[1].source.rstrip().endswith("check(mine)")
+        assert re.search(r"^mine = |^    mine = ", code[2].source, re.MULTILINE)
+        assert re.search(r"^assert check\(mine\)$", code[2].source, re.MULTILINE)
+        assert code[2].metadata["jupyter"]["source_hidden"]
+        assert "not tried yet" in "".join(out.get("text", "") for out in code[1].outputs)
+        assert re.search(r"^right$", "".join(o.get("text", "") for o in code[2].outputs), re.M)
+    texts = " ".join(cell.source for cell in parts if cell.cell_type == "markdown")
+    assert "mistake" in texts or "Times" in texts or "by 2" in texts, "one that people really make"
+
+
+SAW = "**What you see.**"
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_every_picture_is_followed_by_what_one_sees(path):
+    for cell in cells(path):
+        for call in (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)):
+            name = ast.unparse(call.func)
+            if name in ("run.show", "plots.show"):
+                most = 4 if name == "run.show" else 3
+                assert len(call.args) == most, f"no sentence below: {ast.unparse(call)}"
+        kinds = [out.get("data", {}) for out in cell.outputs]
+        for picture, below in zip(kinds, [*kinds[1:], {}], strict=True):
+            if "image/png" in picture:
+                text = below.get("text/markdown", "")
+                assert text.startswith(SAW) and 30 < len(text) < 500, cell.source
+                assert not re.search(r"\bnan\b|None", text), text
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_every_table_is_followed_by_what_one_sees(path):
+    for cell in cells(path):
+        for out in cell.outputs:
+            text = out.get("data", {}).get("text/markdown", "")
+            if "|---|" in text:
+                assert re.search(r"What you see|^- ", text.rpartition("|\n")[2], re.MULTILINE), text
 
 
 def pictures(cell):
@@ -152,11 +212,9 @@ def pictures(cell):
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_pictures_are_many_and_have_words_for_who_cannot_see_them(path):
-    shown = [c for c in cells(path) if "parameters" not in tags(c)]
-    widget = "application/vnd.jupyter.widget-view+json"
-    visual = [
-        c for c in shown if pictures(c) or any(widget in o.get("data", {}) for o in c.outputs)
-    ]
+    shown = [c for c in cells(path) if not {"parameters", "try", "check-answer"} & set(tags(c))]
+    kinds = {"image/png", "text/markdown", "application/vnd.jupyter.widget-view+json"}
+    visual = [c for c in shown if any(kinds & set(o.get("data", {})) for o in c.outputs)]
     assert len(visual) >= len(shown) / 3
     for cell in shown:
         for out in pictures(cell):
@@ -177,7 +235,7 @@ def test_the_page_for_screen_readers_hands_the_words_on():
 def test_what_was_seen_is_written_by_the_run(path):
     found = nbformat.read(path, as_version=4).cells
     (start,) = [n for n, cell in enumerate(found) if cell.source.startswith("## What we saw")]
-    (end,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Two things")]
+    (end,) = [n for n, cell in enumerate(found) if cell.source.startswith("## Exercises")]
     outputs = [out for cell in found[start:end] for out in cell.get("outputs", [])]
     assert [len(out["data"]["text/markdown"]) > 60 for out in outputs] == [True]
 
@@ -197,7 +255,8 @@ def test_an_answer_is_text_in_an_exported_page(number, answer):
     (cell,) = [c for c in book.cells if c.cell_type == "code" and "plain_text(" in c.source]
     row = {"response": answer, "reason": None, "pred": []}
     found = {"answers": {"base": SimpleNamespace(text=answer)}, "truth": None}
-    exec(cell.source, found := found | {"first": {"base": [row]}})
+    found |= {"first": {"base": [row]}, "Counter": Counter, "gains": {}}
+    exec(cell.source, found)
     output = nbformat.v4.new_output("display_data", {"text/markdown": "\n".join(found["lines"])})
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
     html, _ = HTMLExporter().from_notebook_node(page)
@@ -210,7 +269,18 @@ REBUILT = {
     "00_start_here": ("number_by_hand", "span_by_hand"),
     "03_fine_tune_with_lora": ("by_hand",),
     "05_measure": ("iou_by_hand", "ap_by_hand"),
+    "A2_look_inside": ("by_hand",),
 }
+
+
+def test_every_word_of_the_glossary_is_linked_where_it_first_comes_up():
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r'<a id="(\w+)"></a>\*\*(.+?)\*\*', glossary)
+    wanted = "frame label span overlay IoU mIoU R@0.5 floor ceiling LoRA adapter"
+    assert [word for _, word in words] == wanted.split()
+    linked = {place for path in BOOKS for cell in cells(path, "markdown")
+              for place in re.findall(r"glossary\.md#(\w+)", cell.source)}  # fmt: skip
+    assert linked == {place for place, _ in words}
 
 
 @pytest.mark.parametrize("name", REBUILT)

@@ -51,6 +51,9 @@ def test_a_layout_is_prepared_and_measured_at_another_rate(dataset, places, tmp_
     assert {row["n"] for row in rows} == {15} and {row["dataset"] for row in rows} == {dataset}
     base = next(row for row in rows if row["method"] == "base")
     assert base["unparsed"] >= 6  # of the two films that cannot be read, counted
+    compared = walk("07", values)
+    assert {"base"} == {row["method"] for row in compared["listed"]}
+    assert walk("06", values)["rows"]
     notes = Run(tmp_path / "run").notes
     why = {"folder": "all 5 videos of train are among those", "timelens-bench": "got 'train'"}
     assert why.get(dataset, "") in notes["05_floors"]["left out"]
@@ -59,7 +62,7 @@ def test_a_layout_is_prepared_and_measured_at_another_rate(dataset, places, tmp_
     )
     # nothing of the embedded world
     assert notes["05_encodings"] == notes["05_learning_curve"] == []
-    assert f"nothing to show: no stored run of {values['model']}" in last["printed"]
+    assert f"nothing to show: no stored run of {values['model']}" in compared["printed"]
     assert "flipbook" not in json.dumps([notes["05_ways"], last["scores"], last["beside"]])
     in_paper = {
         "charades-sta": "charades-sta test",

@@ -93,13 +93,27 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path):
     Image.new("RGB", (8, 4), "red").save(tmp_path / "p.png")
     figure = {"name": "p", "path": tmp_path / "p.png", "caption": "A & B", "alt": "a red field"}
     page = render_report(RESULTS, [figure])
-    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    sources = re.findall(r'(?:src|href)="([^#"][^"]*)"', page)
     assert [s[:22] for s in sources] == ["data:image/png;base64,", "00_start.ipynb"]
     assert "url(" not in page and "@import" not in page
     assert "<b>film</b>" not in page and "&lt;b&gt;film&lt;/b&gt;" in page
     assert 'alt="a red field"' in page and "A &amp; B" in page
     assert page.count('<tr class="floor">') == 2 and page.count('<tr class="ceiling">') == 1
     assert headline(ROWS) in page
+
+
+def test_the_index_leads_to_the_pictures_of_each_notebook(tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / "p.png")
+    picture = {"path": tmp_path / "p.png", "caption": "what", "alt": "x"}
+    figures = [picture | {"name": "00_b", "saw": "A & b"}, picture | {"name": "00_a"}]
+    page = render_report(RESULTS, [*figures, picture | {"name": "mine"}])
+    nav = re.search(r"<nav.*?</nav>", page, re.DOTALL)[0]
+    links = re.findall(r'href="#([^"]+)">([^<]+)', nav)
+    assert [text for _, text in links][:4] == ["Scores", "Pictures", "00_start", "others"]
+    assert all(f'id="{place}"' in page for place, _ in links)
+    assert "<summary>00_start (2)</summary>" in page and "<summary>others (1)</summary>" in page
+    assert page.count("<details id=") == 2 and page.count('" open>') == 1
+    assert "what<br>A &amp; b</figcaption>" in page
 
 
 def test_a_report_without_scores_and_pictures_is_whole():

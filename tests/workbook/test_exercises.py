@@ -13,9 +13,9 @@ def test_a_check_tells_right_from_wrong_and_what_was_not_tried(capsys):
     check = Check(lambda mine: abs(mine[0] - 4) < 0.1, "look at the first")
     answers = [..., (4.05, 1), (5, 1), "four", None, {}]
     assert [check(mine) for mine in answers] == [None, True, False, False, False, False]
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("not tried yet") and said[1] == "right"
-    assert said[2:] == ["not yet: look at the first"] * 4
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("not tried yet") and printed[1] == "right"
+    assert printed[2:] == ["not yet: look at the first"] * 4
 
 
 def test_student_copies_keep_exercises_and_checks_and_lack_solutions(tmp_path):

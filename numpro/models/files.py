@@ -26,7 +26,7 @@ _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 def weights_folder(name: str) -> Path:
     """Return the folder a checkpoint lies in: its own, or the hub cache's for a hub id."""
     found = Path(find_model(name))
-    if found.is_dir():
+    if found.is_dir() or name.startswith("openai:"):  # a server's weights lie elsewhere
         return found
     from huggingface_hub import try_to_load_from_cache
 

@@ -1,0 +1,71 @@
+"""Every recipe by `numpro run RECIPE`, with only paths, model and amounts changed."""
+
+import re
+from pathlib import Path
+
+import layouts
+import pytest
+from in_process import run_recipe
+from llava_checkpoints import write_adapter, write_checkpoint
+from serving import running
+from tiny_models import tiny_model
+
+from numpro.parameters import read_recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "papermill_runs/recipes").glob("*.yaml"))
+REAL = [path for path in RECIPES if path.stem not in ("encodings", "flipbook_full", "quick")]
+KINDS = {"qwen2_vl_7b": "qwen2_vl", "qwen2_5_vl_7b": "qwen2_5_vl", "qwen3_vl_8b": "qwen3_vl"}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    return {
+        name: layouts.make(name, tmp_path_factory.mktemp(name))
+        for name in ("charades-sta", "activitynet-captions", "qvhighlights")
+    }
+
+
+@pytest.fixture(scope="module")
+def longva(tmp_path_factory):
+    """A tiny LongVA and an adapter, both in the format of the released ones."""
+    folder = tmp_path_factory.mktemp("released")
+    return write_checkpoint(folder / "LongVA-7B-DPO"), write_adapter(folder / "numpro_ft")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as made:
+        yield made
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_a_recipe_runs_as_its_comment_says(path, places, longva, server, monkeypatch, project):
+    recipe = read_recipe(path)
+    only = re.findall(r"--only (\d\d)", path.read_text())
+    changed = {
+        "data_root": str(places[recipe["dataset"]]),
+        "max_new_tokens": 6,
+        "n_control_videos": 1,
+    }
+    kind = next((kind for end, kind in KINDS.items() if path.stem.endswith(end)), None)
+    if kind:
+        changed["model"] = str(tiny_model(kind))
+    elif "longva" in path.stem:
+        changed |= {"model": str(longva[0]), "adapters": str(longva[1])}
+    else:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    results, _ = run_recipe(project, path, only, changed)
+    methods = {row["method"] for row in results["scores"]}
+    assert {"base", "whole-video"} <= methods, methods
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_recipe_of_all_encodings_runs_on_a_real_layout(places, project):
+    changed = {"model": str(tiny_model("qwen2_5_vl")), "dataset": "charades-sta", "n_videos": [1]}
+    changed |= {"data_root": str(places["charades-sta"]), "max_new_tokens": 6}
+    path = next(path for path in RECIPES if path.stem == "encodings")
+    results, _ = run_recipe(project, path, ["05"], changed)
+    asked = {row["time_encoding"] for row in results["scores"] if row["method"] == "base"}
+    assert asked and {row["dataset"] for row in results["scores"]} == {"charades-sta"}
+    assert len(results["notes"]["05_ways"]) > 4

@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from types import SimpleNamespace
@@ -190,7 +191,7 @@ def test_every_picture_is_followed_by_what_one_sees(path):
                 most = 4 if name == "run.show" else 3
                 assert len(call.args) == most, f"no sentence below: {ast.unparse(call)}"
         kinds = [out.get("data", {}) for out in cell.outputs]
-        for picture, below in zip(kinds, [*kinds[1:], {}], strict=True):
+        for picture, below in pairwise([*kinds, {}]):
             if "image/png" in picture:
                 text = below.get("text/markdown", "")
                 assert text.startswith(SAW) and 30 < len(text) < 500, cell.source

@@ -204,10 +204,14 @@ def evaluate_moment_predictions(
     Raises
     ------
     ValueError
-        For a malformed file, named with its row; for queries missing on either side.
+        For a malformed file, named with its row; for queries missing on either side; for "all"
+        with a calibration or a least confidence.
     """
     convention = "numpro" if convention == "default" else convention
     one_of("convention", convention, (*CONVENTIONS, "all"))
+    if convention == "all" and (calibration or min_confidence is not None):
+        advice = "score with one convention, or leave calibration and min_confidence out"
+        raise ValueError(f"convention 'all' compares answers, not their confidence: {advice}")
     if label_seconds is not None and not 0 < label_seconds < np.inf:
         raise ValueError(f"label_seconds must be above 0; got {label_seconds!r}")
     names = CONVENTIONS if convention == "all" else (convention,)

@@ -6,7 +6,7 @@ cannot continue the form get no probability; among the others the model chooses 
 llguidance follows the grammar, as in vLLM and SGLang.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -15,6 +15,8 @@ import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 from transformers import PreTrainedTokenizerBase
+
+_PIECES = 8  # of a draft, so that it has an end under any grammar
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,16 @@ class AnswerForm:
     tokens: object
     grammar: str
 
-    def start(self, rows: int) -> "Constraint":
+    def start(self, rows: int, example: str | None = None) -> "Constraint":
         """Return the constraint of a batch of `rows` answers, at their first token.
+
+        Parameters
+        ----------
+        rows
+            How many there are.
+        example
+            An answer in the form, from which further ones are drafted; an empty one drafts from
+            these answers only, None drafts nothing and skips nothing.
 
         Raises
         ------
@@ -45,36 +55,97 @@ class AnswerForm:
         first = LLMatcher(self.tokens, LLMatcher.grammar_from_lark(self.grammar))
         if first.get_error():
             raise ValueError(f"the form of the answer is no Lark grammar: {first.get_error()}")
-        return Constraint([first.deep_copy() for _ in range(rows)])
+        made = Constraint(self, [first], None if example is None else {})
+        for token in self.tokens.tokenize_str(example or ""):
+            made.draft([0])
+            if not first.try_consume_tokens([token]):
+                break  # the user's own form
+            made.note(token, 0)
+        first.reset()
+        return Constraint(self, [first.deep_copy() for _ in range(rows)], made.usual)
+
+    def is_number(self, token: int) -> bool:
+        """Return whether a token has a digit: what is to be found out is never drafted."""
+        return any(letter.isdigit() for letter in self.tokens.decode_str([token]))
 
 
 class Constraint:
-    """What keeps each answer of a batch to its form, token by token."""
+    """What keeps each answer of a batch to its form, token by token.
 
-    def __init__(self, rows: list):
-        self.rows = rows
+    Attributes
+    ----------
+    usual : dict or None
+        By what may come next in an answer, the token that came there last; None drafts nothing.
+    """
+
+    def __init__(self, form: AnswerForm, rows: list, usual: dict[bytes, int] | None = None):
+        self.form, self.rows, self.usual = form, rows, usual
+        self._bits: list[bytes] = []  # of each place what may come next
+
+    def draft(self, rows: Sequence[int]) -> list[list[list[int]]]:
+        """Return how answers may go on, in pieces of a usual token and what the form forces then.
+
+        A draft says nothing of what the model would take: it is to be compared at each piece.
+        """
+        drafts, self._bits, usual = [], [], self.usual or {}
+        for row in rows:
+            ahead, pieces = self.rows[row].deep_copy(), []
+            self._bits.append(ahead.compute_bitmask())
+            while len(pieces) < _PIECES and (token := usual.get(self._bits[-1])) is not None:
+                ahead.consume_token(token)
+                pieces.append([token, *_forced(ahead)])
+                self._bits.append(ahead.compute_bitmask())
+            drafts.append(pieces)
+        return drafts
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return logits [rows, vocabulary] with -inf for what cannot come next.
+        """Return logits with -inf for what cannot come next.
 
         Nothing but an end can come after an end.
+
+        Parameters
+        ----------
+        logits
+            [places, vocabulary], at the end of each row and of each piece of its draft.
         """
-        bits = [np.frombuffer(row.compute_bitmask(), np.uint8) for row in self.rows]
+        bits = [np.frombuffer(place, np.uint8) for place in self._bits]
         fits = np.unpackbits(np.stack(bits), axis=1, bitorder="little")[:, : logits.shape[1]]
         return logits.masked_fill(torch.from_numpy(fits == 0).to(logits.device), -torch.inf)
 
-    def advance(self, tokens: list[int]) -> None:
-        """Take the token that each answer goes on with."""
-        for row, token in zip(self.rows, tokens, strict=True):
-            if not row.is_stopped():
-                row.consume_token(token)
+    def advance(self, row: int, tokens: Sequence[int], place: int) -> list[int]:
+        """Go on with an answer: its draft as far as it was right, and the token taken then.
 
-    def forced(self) -> list[list[int]]:
-        """Return the tokens that each answer must go on with, and take them."""
-        tokens = [[] if row.is_stopped() else row.compute_ff_tokens() for row in self.rows]
-        for row, more in zip(self.rows, tokens, strict=True):
-            row.consume_tokens(more)
-        return tokens
+        Returns the tokens that must follow, taken too.
+
+        Parameters
+        ----------
+        row
+            Which answer.
+        tokens
+            What it goes on with.
+        place
+            Where the last of them was chosen, among the places of `mask`.
+        """
+        matcher = self.rows[row]
+        if not matcher.is_stopped():
+            matcher.consume_tokens(list(tokens))
+        self.note(tokens[-1], place)
+        return self.forced(row)
+
+    def note(self, token: int, place: int) -> None:
+        """Remember a token that came at one of the places of `mask`."""
+        if self.usual is not None and not self.form.is_number(token):
+            self.usual[self._bits[place]] = token
+
+    def forced(self, row: int) -> list[int]:
+        """Return the tokens that an answer must go on with, taken."""
+        return [] if self.usual is None else _forced(self.rows[row])
+
+
+def _forced(matcher: LLMatcher) -> list[int]:
+    tokens = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
+    matcher.consume_tokens(tokens)
+    return tokens
 
 
 def form_reader(

@@ -291,8 +291,9 @@ class LocalModel(VideoModel):
         def generate(batch: list[list[int]]) -> list[tuple]:
             if isinstance(prefix, NoAnswer):
                 return [prefix] * len(batch)
-            constraint = form and form.start(len(batch))
             with self.branches(prefix, len(batch)) as branches:
+                example = first.example if branches.ragged else None
+                constraint = form and form.start(len(batch), example)
                 answers, reached = decode(branches, batch, most, self.ends, constraint)
                 texts = [self.answer_text(ids, prompts_ids[0], most) for ids in answers]
                 beside = more(branches, reached, batch, answers, texts) or texts

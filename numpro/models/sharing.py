@@ -8,7 +8,9 @@ Qwen models keep ``rope_deltas`` on the module).
 """
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -87,7 +89,7 @@ class Tree:
         Parameters
         ----------
         steps
-            A branch, and the tokens to run behind it.
+            A branch, and the tokens to run behind it; None is the branch of the step before.
 
         Returns
         -------
@@ -100,23 +102,43 @@ class Tree:
         hidden, reached, depths = np.ones((int(ends[-1]), self.size), bool), [], []
         for (branch, tokens), end in zip(steps, ends, strict=True):
             rows = np.arange(end - len(tokens), end)
-            reached.append(np.append(branch, start + rows))
-            depths += range(len(branch), len(reached[-1]))
-            hidden[np.ix_(rows, reached[-1])] = np.tri(len(rows), len(reached[-1]), len(branch)) < 1
+            before = reached[-1] if branch is None else branch
+            reached.append(np.append(before, start + rows))
+            depths += range(len(before), len(reached[-1]))
+            hidden[np.ix_(rows, reached[-1])] = np.tri(len(rows), len(reached[-1]), len(before)) < 1
         shape, dtype = (1, 1, len(hidden), length + self.size), self.model.dtype
         mask = torch.zeros(shape, dtype=dtype, device=device)
         hidden = torch.from_numpy(hidden).to(device)
         mask[0, 0, :, length:].masked_fill_(hidden, torch.finfo(dtype).min)
         ids = torch.tensor([[t for _, tokens in steps for t in tokens]], device=device)
         kept = torch.tensor(ends - 1, device=device)
-        logits = self.model(
-            input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=kept,
-            position_ids=self.prefix.place + torch.tensor([depths], device=device),
-            past_key_values=self.prefix.cache,
-            **dict.fromkeys(self.prefix.types, torch.zeros_like(ids)),
-        ).logits[0]  # fmt: skip
+        with _grouped_heads(device):
+            logits = self.model(
+                input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=kept,
+                position_ids=self.prefix.place + torch.tensor([depths], device=device),
+                past_key_values=self.prefix.cache,
+                **dict.fromkeys(self.prefix.types, torch.zeros_like(ids)),
+            ).logits[0]  # fmt: skip
         # VideoLLaMA 3 keeps all
         return reached, logits if len(logits) == len(steps) else logits[kept]
+
+
+@contextmanager
+def _grouped_heads(device: torch.device) -> Iterator[None]:
+    """Let query heads share keys and values without a copy for each, as a CPU can under a mask.
+
+    transformers copies them whenever there is a mask, unless this variable is set; a GPU has no
+    quick way without.
+    """
+    name = "TRANSFORMERS_SDPA_FORCE_GQA"
+    alone = name not in os.environ
+    if device.type == "cpu":
+        os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if alone:
+            os.environ.pop(name, None)
 
 
 class Copies:
@@ -223,7 +245,8 @@ def decode(
         Tokens that end an answer.
     constraint
         What keeps each answer to its form; None lets the model answer freely. What a form forces
-        is not decoded: it runs with the token before it.
+        is not decoded: it runs with the token before it. So does what the form's words make
+        likely; of such a draft that part stays which the model would have taken, too.
 
     Returns
     -------
@@ -232,21 +255,30 @@ def decode(
     reached : list
         The branch of each, up to the last token that was run.
     """
-    forced = constraint.forced() if constraint and branches.ragged else [[] for _ in questions]
-    answers, reached = [list(tokens) for tokens in forced], [branches.root] * len(questions)
-    tokens = [[*question, *more] for question, more in zip(questions, forced, strict=True)]
-    while True:
-        reached, logits = branches.extend(list(zip(reached, tokens, strict=True)))
-        logits = logits if constraint is None else constraint.mask(logits)
-        tokens = [[token] for token in logits.argmax(-1).tolist()]
-        if constraint is not None:
-            constraint.advance([token for (token,) in tokens])
-            forced = constraint.forced() if branches.ragged else [[] for _ in tokens]
-            tokens = [row + more for row, more in zip(tokens, forced, strict=True)]
-        for answer, row in zip(answers, tokens, strict=True):
-            answer += row
-        if all(len(one) >= most or not ends.isdisjoint(one) for one in answers):
-            break
+    everyone, reached = range(len(questions)), [branches.root] * len(questions)
+    answers = [constraint.forced(row) if constraint else [] for row in everyone]
+    tokens = [[*question, *more] for question, more in zip(questions, answers, strict=True)]
+    rows = everyone
+    while rows:
+        drafts = constraint.draft(rows) if constraint else [[]] * len(rows)
+        steps = []
+        for row, pieces in zip(rows, drafts, strict=True):
+            steps += [(reached[row], tokens[row]), *((None, piece) for piece in pieces)]
+        places, logits = branches.extend(steps)
+        best = (constraint.mask(logits) if constraint else logits).argmax(-1).tolist()
+        place = 0
+        for row, pieces in zip(rows, drafts, strict=True):
+            agreed = 0
+            while agreed < len(pieces) and pieces[agreed][0] == best[place + agreed]:
+                agreed += 1
+            at, right = place + agreed, [token for piece in pieces[:agreed] for token in piece]
+            place, reached[row], taken = place + len(pieces) + 1, places[at], [best[at]]
+            taken += constraint.advance(row, right + taken, at) if constraint else []
+            tokens[row] = taken
+            answers[row] += right + taken
+        going = [r for r in rows if len(answers[r]) < most and ends.isdisjoint(answers[r])]
+        going = [r for r in going if not (constraint and constraint.rows[r].is_stopped())]
+        rows = going if branches.ragged or not going else everyone
     cut = [list(takewhile(lambda token: token not in ends, one[:most])) for one in answers]
     return cut, reached
 

@@ -60,6 +60,8 @@ class Prompt:
     form
         The form that the question asks for, as a Lark grammar (`answer_form`), for a model whose
         answers are held to it.
+    example
+        An answer in that form, whose words are drafted for those that are held to it.
     """
 
     text: str
@@ -67,6 +69,7 @@ class Prompt:
     frame_texts: tuple[str, ...] | None = None
     seconds: tuple[float, ...] | None = None
     form: str | None = None
+    example: str = ""
 
 
 def _question(task: str, time_encoding: str, template: str | None) -> str:
@@ -208,7 +211,15 @@ def build_prompt(
     question = _question(task, time_encoding, template)
     text = re.sub(r"\{(\w*)\}", lambda m: str(fields.get(m[1], m[0])), question)
     marks = encodings.frame_marks(time_encoding, numbers, seconds, duration)
-    return Prompt(text, *marks, tuple(map(float, seconds)), answer_form(task, time_encoding))
+    form = answer_form(task, time_encoding), _example(task, time_encoding)
+    return Prompt(text, *marks, tuple(map(float, seconds)), *form)
+
+
+def _example(task: str, time_encoding: str) -> str:
+    """Return an answer in the form that is asked for."""
+    if task == "moment_retrieval":
+        return format_moment(0, 1, time_encoding)
+    return format_highlights([0, 1], [1.0, 1.0], time_encoding)
 
 
 def answer_form(task: str, time_encoding: str, most: int = 20) -> str:

@@ -168,6 +168,13 @@ def test_a_calibration_is_fitted_on_other_films_than_those_that_are_scored(tmp_p
             metrics.fit_calibration([row(0, [[0, 4, 0.5]], [[0, 4]], split=split)])
 
 
+@pytest.mark.parametrize("given", [{"calibration": {"temperature": 2.0, "videos": []}},
+                                   {"min_confidence": 0.0}])  # fmt: skip
+def test_all_conventions_take_no_confidence(tmp_path, given):
+    with pytest.raises(ValueError, match="'all' compares answers, not their confidence: score"):
+        evaluated(tmp_path, ROWS, convention="all", **given)
+
+
 def test_who_has_no_confidence_gets_none_by_a_temperature():
     sure = [row(k, [[0, 4, 0.6]], [[0, 4]], split="val") for k in range(4)]
     silent = [row(9, [[0, 4, 0.0]], [[8, 9]], split="val"), row(10, [], [[8, 9]], split="val")]

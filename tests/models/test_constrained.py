@@ -6,8 +6,9 @@ import torch
 from tiny_models import KINDS, tiny_model
 from transformers import AutoTokenizer
 
-from numpro.models import load_model
+from numpro.models import constrained, load_model
 from numpro.models.constrained import form_reader
+from numpro.models.sharing import decode
 from numpro.paths import flipbook_dir
 from numpro.prompting.answers import parse_highlights, parse_moment
 from numpro.prompting.prompts import (
@@ -44,8 +45,10 @@ def random_answers(constraint, tokenizer, rows: int, most: int) -> list[str]:
     chance, tokens = torch.Generator().manual_seed(0), []
     for _ in range(most):
         logits = torch.randn(rows, len(tokenizer), generator=chance)
+        assert constraint.draft(range(rows)) == [[]] * rows
         tokens.append(constraint.mask(logits).argmax(-1))
-        constraint.advance(tokens[-1].tolist())
+        for row, token in enumerate(tokens[-1].tolist()):
+            assert constraint.advance(row, [token], row) == []
     rows = [[*row.tolist(), tokenizer.eos_token_id] for row in torch.stack(tokens, 1)]
     return [tokenizer.decode(row[: row.index(tokenizer.eos_token_id)]) for row in rows]
 
@@ -68,9 +71,10 @@ def test_what_models_are_trained_to_say_fits(encoding, constraint, tokenizer):
         for text in texts:
             form = constraint(task, encoding)
             for token in [*tokenizer(text).input_ids, tokenizer.eos_token_id]:
+                form.draft([0])
                 allowed = form.mask(torch.zeros(1, len(tokenizer)))
                 assert allowed[0, token] == 0, (text, tokenizer.decode([token]))
-                form.advance([token])
+                form.advance(0, [token], 0)
 
 
 def clip(frames: int = 6) -> Clip:
@@ -93,6 +97,82 @@ def test_a_model_held_to_the_form_answers_what_can_be_read(model, monkeypatch):
         alone = [model.answer(clip(), [query], task=task)[0] for query in QUERIES]
         assert [answer.reason for answer in together] == [None] * 3, together
         assert [answer.text for answer in together] == [answer.text for answer in alone]
+
+
+class Writer:
+    """Runs tokens of a model that writes one text, whatever it is asked."""
+
+    root, ragged = (), True
+
+    def __init__(self, ids, end, size):
+        self.ids, self.size, self.runs = [*ids, end], size, 0
+
+    def extend(self, steps):
+        self.runs, reached = self.runs + 1, []
+        for branch, tokens in steps:
+            reached.append((*(reached[-1] if branch is None else branch), *tokens))
+        logits = torch.zeros(len(steps), self.size)
+        for row, path in enumerate(reached):  # of a question of one token
+            logits[row, self.ids[min(len(path), len(self.ids)) - 1]] = 1.0
+        return reached, logits
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("From Frame 1 to Frame 2.", 3),
+        ("From Frame 1 to Frame 23.", 4),
+        ("From Sheet 12 to Sheet 3.", 5),
+        ("From Frame 1 to Sheet 2.", 4),
+    ],
+)
+def test_the_words_of_the_form_are_drafted(text, runs, tokenizer):
+    form = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
+    form = form(answer_form("moment_retrieval", "overlay-index"))
+    ids = tokenizer(text).input_ids
+    for example in ("From Frame 0 to Frame 1.", "", "Maybe"):  # the last is not in the form
+        writer = Writer(ids, tokenizer.eos_token_id, len(tokenizer))
+        how = 32, {tokenizer.eos_token_id}, form.start(1, example)
+        (answer,), (reached,) = decode(writer, [[7]], *how)
+        assert answer == ids
+        assert reached == (7, *ids)[: len(reached)] and len(reached) >= len(ids)
+        assert writer.runs == runs if "From" in example else writer.runs > runs
+
+
+@pytest.mark.filterwarnings("ignore:digits of size")  # tiny models see tiny frames
+@pytest.mark.parametrize("ties", ["none", "numbers", "all"])
+@pytest.mark.parametrize("kind", ["embedded", "qwen2_vl", "llava_onevision"])
+def test_a_draft_changes_no_token(kind, ties, model, monkeypatch):
+    """With a draft and without one answers, and what is read behind them, are the same."""
+    random = model
+    if kind != "embedded":
+        random = load_model(str(tiny_model(kind)), device="cpu", dtype="float32")
+    monkeypatch.setattr(random, "constrained", True)
+    assert random.takes_tree
+    head = random.model.get_output_embeddings().weight
+    monkeypatch.setattr(head, "data", head.data.clone())
+    if ties != "none":
+        digits = [token for n in range(10) for token in random.encode(str(n))]
+        head.data[digits if ties == "numbers" else slice(None)] = head.data[digits[0]].clone()
+    answers, read, found, runs = [], random.answer_text, [], []
+    monkeypatch.setattr(random, "answer_text", lambda ids, *a: answers.append(ids) or read(ids, *a))
+    for pieces in (8, 0):
+        monkeypatch.setattr(constrained, "_PIECES", pieces)
+        runs.append(0)
+        count = random.model.register_forward_hook(lambda *_: runs.append(runs.pop() + 1))
+        found += random.moments(clip(), QUERIES, time_encoding="text-index", least=0)
+        random.answer(clip(), QUERIES, time_encoding="text-seconds")
+        scored = {"task": "highlight_detection", "time_encoding": "text-index"}
+        random.answer(clip(), QUERIES, **scored, max_new_tokens=60)
+        count.remove()
+    half = len(answers) // 2
+    assert half == 9 and answers[:half] == answers[half:] and runs[0] <= runs[1]
+    for one, other in zip(found[:3], found[3:], strict=True):
+        assert one.answer == other.answer and len(one.labels) == 21
+        tables = [
+            dict(zip(map(tuple, r.labels), r.probabilities, strict=True)) for r in (one, other)
+        ]
+        assert tables[0] == pytest.approx(tables[1], rel=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:digits of size")  # tiny models see tiny frames

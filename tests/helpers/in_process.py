@@ -18,18 +18,11 @@ def link_project(folder: Path) -> None:
         (folder / "papermill_runs" / name).symlink_to(ROOT / "papermill_runs" / name)
 
 
-def run_recipe(project: Path, recipe: Path, only: list[str], changed: dict) -> tuple[dict, dict]:
-    """Run a recipe's notebooks with some parameters changed.
-
-    Returns
-    -------
-    dict, dict
-        What ``results.json`` holds, and of each notebook, by number, the names that it leaves.
-    """
-    found: dict[str, dict] = {}
+def run_recipe(project: Path, recipe: Path, only: list[str], changed: dict) -> dict:
+    """Run a recipe's notebooks with some parameters changed; return its ``results.json``."""
 
     def execute(path: Path, output: Path, values: dict, title: str) -> None:
-        found[path.stem[:2]] = walk(path.stem[:2], values)
+        walk(path.stem[:2], values)
         output.write_bytes(path.read_bytes())
 
     link_project(project)
@@ -40,4 +33,4 @@ def run_recipe(project: Path, recipe: Path, only: list[str], changed: dict) -> t
     with patch("numpro.workbook.runs.execute", execute):
         done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout), found
+    return json.loads(done.stdout)

@@ -81,8 +81,9 @@ def leaderboard(folders) -> None:
     """Print the leaderboard of time encodings of stored runs, yours beside ours.
 
     Example:
-      numpro run papermill_runs/recipes/encodings.yaml --only 07 --run mine -p model MODEL
       numpro leaderboard papermill_runs/flipbook papermill_runs/mine
+
+    A row of your own: numpro run papermill_runs/recipes/encodings.yaml --only 07 --run mine
     """
     from numpro.workbook import comparison, markdown_table
 

@@ -1,6 +1,7 @@
 """Pictures made of frames: one strip, two to compare, a gallery of cases; sizes in inches."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -223,17 +224,16 @@ def compare_strip(
     marked = _Strip(numbered, seconds, None, truth, predicted, **size)
     canvas = _Canvas(max(marked.width, 5.0))
     canvas.heading(f"Question: when does “{query}” happen?")
-    note = f" ({marked.note})" if marked.note else ""
     if without:
-        canvas.heading(f"Without numbers: “{without[0]}”")
+        write = canvas.heading
+        titles = [f"Without numbers: “{without[0]}”", f"With numbers: “{answer_text}”"]
     else:
+        write = partial(canvas.block, color=style.SOFT)
+        titles = ["What a video model is given", "The same, with numbers"]
         plain.seconds = None  # written once, below
-        canvas.block("What a video model is given", color=style.SOFT)
+    write(titles[0])
     canvas.strip(plain)
-    if without:
-        canvas.heading(f"With numbers: “{answer_text}”{note}")
-    else:
-        canvas.block(f"The same, with numbers{note}", color=style.SOFT)
+    write(titles[1] + (f" ({marked.note})" if marked.note else ""))
     canvas.strip(marked)
     if not without:
         canvas.heading(f"Answer: “{answer_text}”")

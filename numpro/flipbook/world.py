@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from numpro.flipbook import COLOURS, MANNERS, SHAPES, SIZE
 from numpro.flipbook.scenes import Panel
 
-WORLD_VERSION = 3
+WORLD_VERSION = 4
 RATES = ("12.5", "24000/1001", "30000/1001", "variable")
 RGB = {
     "red": (222, 45, 38),
@@ -24,6 +24,7 @@ RGB = {
     "yellow": (246, 205, 38),
     "purple": (140, 60, 180),
 }
+GLOW = (255, 250, 205)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _make_event(rng: np.random.Generator, colour: str, shape: str, duration: flo
 
 def _outline(shape: str) -> np.ndarray:
     """Return a shape's corners around the origin, within a circle of radius 1, float [N, 2]."""
-    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     if shape == "circle":
         return 0.92 * np.stack([np.cos(turn), np.sin(turn)], 1)
     if shape == "square":
@@ -206,26 +207,31 @@ def _outline(shape: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def sprite(colour: str, shape: str, width: int, angle: int) -> Image.Image:
+def sprite(
+    colour: str, shape: str, width: int, angle: int, glows: bool = False
+) -> Image.Image:  # fmt: skip
     """Draw one object, RGBA, `width` pixels wide, turned by `angle` degrees.
 
-    A white dot off the centre makes every shape asymmetric, so that turning shows.
+    A white dot off the centre makes every shape asymmetric, so that turning shows. What glows has a
+    broad edge of light instead of a dark one.
     """
-    side = 3 * (width + 4)
+    side = 2 * (width + (width // 6 if glows else 4))
     turn = np.deg2rad(angle)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    corners = side / 2 + 1.5 * width * 0.97 * _outline(shape) @ rotation
+    corners = side / 2 + width * 0.97 * _outline(shape) @ rotation
     image = Image.new("RGBA", (side, side))
     draw = ImageDraw.Draw(image)
     fill = RGB[colour]
-    edge = tuple(int(0.45 * c) for c in fill)
+    edge, broad = tuple(int(0.45 * c) for c in fill), max(2, width // 14)
+    if glows:
+        edge, broad = GLOW, width // 6
     points = [tuple(p) for p in corners]
     draw.polygon(points, fill=fill)
-    draw.line([*points, points[0], points[1]], fill=edge, width=max(3, width // 9), joint="curve")
-    x, y = side / 2 + 1.5 * width * np.array([0.12, -0.22]) @ rotation
-    r = 0.2 * width
+    draw.line([*points, points[0], points[1]], fill=edge, width=broad, joint="curve")
+    x, y = side / 2 + width * np.array([0.12, -0.22]) @ rotation
+    r = 0.13 * width
     draw.ellipse([x - r, y - r, x + r, y + r], fill=(255, 255, 255))
-    return image.reduce(3)
+    return image.reduce(2)
 
 
 @lru_cache(maxsize=512)
@@ -255,7 +261,8 @@ def draw_frame(film: Film, t: float, without: int | None = None) -> np.ndarray:
         width = round(event.width(t))
         if width and number != without:
             angle = round(event.angle(t) / 5) * 5 % 360
-            _paste(canvas, sprite(event.colour, event.shape, width, angle), event.x(t), event.y)
+            stamp = sprite(event.colour, event.shape, width, angle, event.manner == "glows")
+            _paste(canvas, stamp, event.x(t), event.y)
     return np.asarray(canvas)
 
 
@@ -264,7 +271,8 @@ def draw_panel(panel: Panel, seed: tuple[int, ...], rng: np.random.Generator) ->
     canvas = background(seed).copy()
     for placed in panel.placed:
         angle = int(rng.choice([0, 0, 5 * int(rng.integers(72))]))
-        _paste(canvas, sprite(*placed.thing, round(placed.size), angle), placed.x, placed.y)
+        stamp = sprite(*placed.thing, round(placed.size), angle, placed.glows)
+        _paste(canvas, stamp, placed.x, placed.y)
     return np.asarray(canvas)
 
 

@@ -72,7 +72,7 @@ def expected_table() -> str:
 
 def _count_queries(split: str) -> int:
     """Return the queries of a split of the embedded world, counted from its stories."""
-    return sum(len(make_film(split, number).events) for number in range(SPLITS[split].films))
+    return sum(len(make_film(split, number).queries) for number in range(SPLITS[split].films))
 
 
 def _rooms() -> dict[str, str]:

@@ -130,10 +130,10 @@ def trained_sight(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
 
 # name -> (function, steps); the order is the order of learning
 LEGS = {
-    "language": (language, 3700),
-    "eyes": (eyes, 4700),
-    "align": (align, 800),
-    "sight": (sight, 1600),
+    "language": (language, 5200),
+    "eyes": (eyes, 6000),
+    "align": (align, 1000),
+    "sight": (sight, 1800),
 }
 
 

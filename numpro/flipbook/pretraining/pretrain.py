@@ -131,7 +131,7 @@ def trained_sight(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
 # name -> (function, steps); the order is the order of learning
 LEGS = {
     "language": (language, 5200),
-    "eyes": (eyes, 6000),
+    "eyes": (eyes, 7200),
     "align": (align, 1000),
     "sight": (sight, 1800),
 }

@@ -6,7 +6,8 @@ the data set ``flipbook`` in `dataset`), and pictures with captions (`scenes`, `
 
 COLOURS = ("red", "blue", "green", "yellow", "purple")
 SHAPES = ("star", "heart", "circle", "square", "triangle")
-MANNERS = ("spins", "moves", "grows", "blinks", "appears")
+MANNERS = ("spins", "moves", "grows", "blinks", "appears", "glows")
+STILL = ("appears", "glows")  # a still picture can show these
 OBJECTS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 
 SIZE = 336  # pixels a side of every film, the size at which the paper draws its numbers

@@ -4,13 +4,20 @@ import json
 import os
 from pathlib import Path
 
-from numpro.flipbook.world import SPLITS, WORLD_VERSION, annotation_rows, draw_frame, make_film
+from numpro.flipbook.world import (
+    SPLITS,
+    WORLD_VERSION,
+    absent_row,
+    annotation_rows,
+    draw_frame,
+    make_film,
+)
 from numpro.paths import flipbook_dir, write_whole
 from numpro.progress import progress_bar
 from numpro.spans import one_of
 from numpro.video import Request, VideoError, run_many, write_video
 
-ANNOTATIONS = "annotations.jsonl"
+ANNOTATIONS, ABSENT = "annotations.jsonl", "absent.jsonl"
 
 
 def films_dir(split: str, data_root: str | os.PathLike | None = None) -> Path:
@@ -44,8 +51,9 @@ def make_films(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Write a split's films and ``annotations.jsonl`` (QVHighlights rows); return the folder.
+    """Write a split's films and their annotations (QVHighlights rows); return the folder.
 
+    ``annotations.jsonl`` has the queries, ``absent.jsonl`` those about what a film does not show.
     Films that are there are kept, so a broken run goes on where it stopped; the annotations
     are written last.
 
@@ -91,12 +99,11 @@ def _write_films(
 
 
 def _write_annotations(folder: Path, split: str) -> None:
-    lines = [
-        json.dumps(row)
-        for index in range(SPLITS[split].films)
-        for row in annotation_rows(make_film(split, index))
-    ]
-    text = "\n".join(lines) + "\n"
-    path = folder / ANNOTATIONS
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_whole(path, text)
+    films = [make_film(split, index) for index in range(SPLITS[split].films)]
+    rows = {ANNOTATIONS: [row for film in films for row in annotation_rows(film)]}
+    rows[ABSENT] = [absent_row(film) for film in films]
+    for name, found in rows.items():
+        text = "".join(json.dumps(row) + "\n" for row in found)
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text)

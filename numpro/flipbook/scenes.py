@@ -13,6 +13,9 @@ from numpro.flipbook import OBJECTS, SIZE
 from numpro.numbers.overlay import POSITIONS
 
 WIDTHS = (62, 124)  # of objects, in pixels of the picture; in films nothing is narrower
+GLOWING = 1 / 6  # of the objects on made-up pictures: as many as events of a film
+DIGITS = ((0, 10), (10, 100), (100, 300))  # from and below which numbers have 1, 2 and 3 digits
+PAGES = 48  # of the longest strip or set
 Object = tuple[str, str]  # colour and shape
 
 
@@ -46,6 +49,7 @@ class Placed:
     x: float
     y: float
     size: float
+    glows: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def place(rng: np.random.Generator, thing: Object, taken: list[Placed]) -> Place
             best, best_gap = Placed(thing, x, y, size), gap
         if gap > 0:
             break
-    return best
+    return replace(best, glows=bool(rng.random() < GLOWING))
 
 
 def _things(rng: np.random.Generator, count: int) -> list[Object]:
@@ -93,8 +97,7 @@ def _things(rng: np.random.Generator, count: int) -> list[Object]:
 
 def loose_panels(rng: np.random.Generator, count: int, numbered: bool = True) -> list[Panel]:
     """Return unrelated panels with distinct random numbers in no order."""
-    top = int(rng.choice([n for n in (10, 40, 100, 300, 300) if n >= count]))
-    numbers = rng.choice(top, count, replace=False)
+    numbers = _loose_numbers(rng, count)
     position = _position(rng)
     panels = []
     for number in numbers:
@@ -103,6 +106,30 @@ def loose_panels(rng: np.random.Generator, count: int, numbered: bool = True) ->
             taken.append(place(rng, thing, taken))
         panels.append(Panel(tuple(taken), int(number) if numbered else None, position))
     return panels
+
+
+def _loose_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return distinct numbers in no order; one, two and three digits are as likely, while any."""
+    by_digits = [list(rng.permutation(range(low, high))) for low, high in DIGITS]
+    numbers = []
+    for _ in range(count):
+        left = [each for each in by_digits if each]
+        numbers.append(int(left[int(rng.integers(len(left)))].pop()))
+    return np.array(numbers)
+
+
+def _rising_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return rising numbers, never consecutive; half of the strips that can keep to their digits.
+
+    Small first numbers come most: the numbers after them have more digits all the same.
+    """
+    low, high = DIGITS[int(rng.choice(len(DIGITS), p=(0.55, 0.22, 0.23)))]
+    room = DIGITS[-1][1] - 2 * count
+    if high - low >= 2 * count and rng.random() < 0.7:
+        room = high - 2 * count
+    first = int(rng.integers(low, max(low, min(high - 1, room)) + 1))
+    apart = int(max(0, room - first) * rng.random() ** 3)  # how much further than by 2
+    return first + 2 * np.arange(count) + np.sort(rng.integers(0, apart + 1, count))
 
 
 def _position(rng: np.random.Generator) -> str:
@@ -123,15 +150,16 @@ def story(rng: np.random.Generator, count: int, n_things: int, longest: int) -> 
     return [Panel(tuple(panel)) for panel in shown]
 
 
-def strip(rng: np.random.Generator) -> list[Panel]:
-    """Return a comic strip of 3 to 8 panels, numbers rising but never consecutive."""
-    count = int(rng.integers(3, 9))
-    panels = story(rng, count, int(rng.integers(1, 5)), count)
-    top = int(rng.choice([n for n in (20, 40, 100, 300) if n > 2 * count]))
-    numbers = np.sort(rng.choice(np.arange(0, top - count), count, replace=False))
-    apart = zip(panels, numbers + np.arange(count), strict=True)  # by 2 or more
-    position = _position(rng)
-    return [replace(panel, number=int(n), position=position) for panel, n in apart]
+def strip(rng: np.random.Generator, most: int = PAGES) -> list[Panel]:
+    """Return a comic strip of 3 to 8 panels, or up to `most`; numbers rise, never consecutive."""
+    # most are short: a long one takes the tokens of six, and teaches the same look-ups
+    longest = int(rng.choice([n for n in (*7 * (8,), 16, 32, PAGES) if n <= max(8, most)]))
+    count = int(rng.integers(3, longest + 1))
+    things = int(rng.integers(1, 5 if count < 9 else 9))
+    panels = story(rng, count, things, count if count < 9 else count // 2)
+    numbers, position = _rising_numbers(rng, count), _position(rng)
+    pairs = zip(panels, numbers, strict=True)
+    return [replace(panel, number=int(n), position=position) for panel, n in pairs]
 
 
 def silent_video(rng: np.random.Generator, longest: int = 66) -> list[Panel]:

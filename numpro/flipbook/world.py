@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from numpro.flipbook import COLOURS, MANNERS, SHAPES, SIZE
+from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES, SIZE
 from numpro.flipbook.scenes import Panel
 
-WORLD_VERSION = 3
+WORLD_VERSION = 4
 RATES = ("12.5", "24000/1001", "30000/1001", "variable")
 RGB = {
     "red": (222, 45, 38),
@@ -24,6 +24,7 @@ RGB = {
     "yellow": (246, 205, 38),
     "purple": (140, 60, 180),
 }
+GLOW = (255, 250, 205)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ SPLITS = {
     "test_long": Split(4, 16, (32.0, 64.0), (5, 8)),
     # of a full run only: choices for longer films, and more to learn from
     "val_long": Split(5, 24, (32.0, 64.0), (5, 8)),
-    "train_more": Split(6, 480, (8.0, 16.0), (3, 5)),
+    "train_more": Split(6, 480, (8.0, 48.0), (3, 6)),
 }
 
 
@@ -102,13 +103,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Film:
-    """A film's whole story; `rate` is one of `RATES`."""
+    """A film's whole story; `rate` is one of `RATES`, `absent` what is asked for and not there."""
 
     name: str
     seed: tuple[int, ...]
     duration: float
     rate: str
     events: tuple[Event, ...]
+    absent: str = ""
+
+    @property
+    def queries(self) -> dict[str, list[Event]]:
+        """The events by what is asked for, in the order they were made: one each, or two."""
+        found: dict[str, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.query, []).append(event)
+        return found
 
     def frame_times(self) -> np.ndarray:
         """Return the presentation times of its native frames in seconds, float64 [N]."""
@@ -125,9 +135,10 @@ class Film:
 def make_film(split: str, index: int) -> Film:
     """Write the story of film `index` of a split (seeds of splits are disjoint).
 
-    Every event lasts at least 4 s, begins a little before a whole second and ends a little
-    after one: it shows in every frame sampled at 1 fps inside it and in none outside. Every
-    event has a rival of its colour or of its shape, so half of the query is not enough.
+    Every event lasts at least 4 s and begins anywhere. Every event has a rival of its colour or of
+    its shape, so half of the query is not enough. In some of the films that have the time, one
+    thing does the same twice. One thing in the same words is not in the film at all: it shares its
+    colour or its shape with what is.
     """
     spec = SPLITS[split]
     seed = (WORLD_VERSION, spec.code, index)
@@ -138,8 +149,11 @@ def make_film(split: str, index: int) -> Film:
     events: list[Event] = []
     while len(events) < spec.events[0] or not all(_has_rival(e, events) for e in events):
         events = _make_events(rng, wanted, duration)
+    if duration >= 12 and rng.random() < 0.5:
+        events += _again(rng, events, duration)
     rate = RATES[int(rng.integers(len(RATES)))]
-    return Film(f"{split}_{index:04d}", seed, duration, rate, tuple(events))
+    absent = _absent(rng, events)
+    return Film(f"{split}_{index:04d}", seed, duration, rate, tuple(events), absent)
 
 
 def _has_rival(event: Event, events: Sequence[Event]) -> bool:
@@ -164,14 +178,33 @@ def _make_events(rng: np.random.Generator, wanted: int, duration: float) -> list
     return events
 
 
-def _make_event(rng: np.random.Generator, colour: str, shape: str, duration: float) -> Event:
-    last = int(np.floor(duration - 0.35))  # the last whole second an event may show in
-    longest = max(4, min(last, int(0.42 * duration), 16))
-    length = int(rng.integers(4, longest + 1))
-    first = int(rng.integers(0, last - length + 1))
-    start = round(max(0.0, first - float(rng.uniform(0.1, 0.2))), 3)
-    end = round(first + length + float(rng.uniform(0.1, 0.2)), 3)
-    manner = MANNERS[int(rng.integers(len(MANNERS)))]
+def _again(rng: np.random.Generator, events: Sequence[Event], duration: float) -> list[Event]:
+    """Return one of the events at another time, 2 s or more apart; [] where no place is found."""
+    for _ in range(200):
+        first = events[int(rng.integers(len(events)))]
+        event = _make_event(rng, first.colour, first.shape, duration, first.manner)
+        apart = max(first.start - event.end, event.start - first.end)
+        if apart >= 2 and not any(event.overlaps(other) for other in events):
+            return [event]
+    return []
+
+
+def _absent(rng: np.random.Generator, events: Sequence[Event]) -> str:
+    """Return a query about a thing that is not there, like one that is in colour or shape."""
+    there = {(event.colour, event.shape) for event in events}
+    colours, shapes = ({pair[k] for pair in there} for k in (0, 1))
+    near = [o for o in OBJECTS if o not in there and (o[0] in colours or o[1] in shapes)]
+    colour, shape = near[int(rng.integers(len(near)))]
+    return f"a {colour} {shape} {MANNERS[int(rng.integers(len(MANNERS)))]}"
+
+
+def _make_event(
+    rng: np.random.Generator, colour: str, shape: str, duration: float, manner: str = ""
+) -> Event:
+    length = float(rng.uniform(4.0, max(5.0, min(0.42 * duration, 16.0))))
+    start = round(float(rng.uniform(0.0, duration - 0.35 - length)), 3)
+    end = round(start + length, 3)
+    manner = manner or MANNERS[int(rng.integers(len(MANNERS)))]
     size = float(rng.uniform(78, 100))  # so that no width is under the least of scenes.WIDTHS
     low, high = 0.7 * size, SIZE - 0.7 * size
     x0, y = (float(v) for v in rng.uniform(low, high, 2))
@@ -189,7 +222,7 @@ def _make_event(rng: np.random.Generator, colour: str, shape: str, duration: flo
 
 def _outline(shape: str) -> np.ndarray:
     """Return a shape's corners around the origin, within a circle of radius 1, float [N, 2]."""
-    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     if shape == "circle":
         return 0.92 * np.stack([np.cos(turn), np.sin(turn)], 1)
     if shape == "square":
@@ -206,26 +239,31 @@ def _outline(shape: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def sprite(colour: str, shape: str, width: int, angle: int) -> Image.Image:
+def sprite(
+    colour: str, shape: str, width: int, angle: int, glows: bool = False
+) -> Image.Image:  # fmt: skip
     """Draw one object, RGBA, `width` pixels wide, turned by `angle` degrees.
 
-    A white dot off the centre makes every shape asymmetric, so that turning shows.
+    A white dot off the centre makes every shape asymmetric, so that turning shows. What glows has a
+    broad edge of light instead of a dark one.
     """
-    side = 3 * (width + 4)
+    side = 2 * (width + (width // 6 if glows else 4))
     turn = np.deg2rad(angle)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    corners = side / 2 + 1.5 * width * 0.97 * _outline(shape) @ rotation
+    corners = side / 2 + width * 0.97 * _outline(shape) @ rotation
     image = Image.new("RGBA", (side, side))
     draw = ImageDraw.Draw(image)
     fill = RGB[colour]
-    edge = tuple(int(0.45 * c) for c in fill)
+    edge, broad = tuple(int(0.45 * c) for c in fill), max(2, width // 14)
+    if glows:
+        edge, broad = GLOW, width // 6
     points = [tuple(p) for p in corners]
     draw.polygon(points, fill=fill)
-    draw.line([*points, points[0], points[1]], fill=edge, width=max(3, width // 9), joint="curve")
-    x, y = side / 2 + 1.5 * width * np.array([0.12, -0.22]) @ rotation
-    r = 0.2 * width
+    draw.line([*points, points[0], points[1]], fill=edge, width=broad, joint="curve")
+    x, y = side / 2 + width * np.array([0.12, -0.22]) @ rotation
+    r = 0.13 * width
     draw.ellipse([x - r, y - r, x + r, y + r], fill=(255, 255, 255))
-    return image.reduce(3)
+    return image.reduce(2)
 
 
 @lru_cache(maxsize=512)
@@ -255,7 +293,8 @@ def draw_frame(film: Film, t: float, without: int | None = None) -> np.ndarray:
         width = round(event.width(t))
         if width and number != without:
             angle = round(event.angle(t) / 5) * 5 % 360
-            _paste(canvas, sprite(event.colour, event.shape, width, angle), event.x(t), event.y)
+            stamp = sprite(event.colour, event.shape, width, angle, event.manner == "glows")
+            _paste(canvas, stamp, event.x(t), event.y)
     return np.asarray(canvas)
 
 
@@ -264,7 +303,8 @@ def draw_panel(panel: Panel, seed: tuple[int, ...], rng: np.random.Generator) ->
     canvas = background(seed).copy()
     for placed in panel.placed:
         angle = int(rng.choice([0, 0, 5 * int(rng.integers(72))]))
-        _paste(canvas, sprite(*placed.thing, round(placed.size), angle), placed.x, placed.y)
+        stamp = sprite(*placed.thing, round(placed.size), angle, placed.glows)
+        _paste(canvas, stamp, placed.x, placed.y)
     return np.asarray(canvas)
 
 
@@ -285,25 +325,35 @@ def sample_frames(film: Film, fps: float = 1.0) -> tuple[np.ndarray, np.ndarray]
 # ---------------------------------------------------------------- truth
 
 
-def saliency(film: Film, event: Event, clip_seconds: float = 2.0) -> tuple[list, list]:
-    """Grade an event's 2-s clips by how large and how long it shows, as QVHighlights does.
+def saliency(
+    film: Film, events: Sequence[Event], clip_seconds: float = 2.0
+) -> tuple[list, list]:  # fmt: skip
+    """Grade a query's 2-s clips by how large and how long it shows, as QVHighlights does.
+
+    Parameters
+    ----------
+    film
+    events
+        Of one query.
+    clip_seconds
+        How long a clip is.
 
     Returns
     -------
     clip_ids : list of int
-        Clips the event fills for half a second or more.
+        Clips that are filled for half a second or more.
     scores : list of [int, int, int]
         Three annotators' grades, 0 (very bad) to 4 (very good).
     """
     count = int(film.duration // clip_seconds)  # a rest at the end is no clip
     times = np.arange(0, film.duration, 0.05)
-    widths = np.array([event.width(t) for t in times])
+    widths = np.array([max(event.width(t) for event in events) for t in times])
     shown = np.array([widths[(times // clip_seconds) == c].mean() for c in range(count)])
     overlap = [
-        min(event.end, (c + 1) * clip_seconds) - max(event.start, c * clip_seconds)
+        max(min(e.end, (c + 1) * clip_seconds) - max(e.start, c * clip_seconds) for e in events)
         for c in range(count)
     ]
-    rng = np.random.default_rng([*film.seed, 5, int(1000 * event.start)])
+    rng = np.random.default_rng([*film.seed, 5, int(1000 * events[0].start)])
     clip_ids = [c for c in range(count) if overlap[c] >= 0.5]
     grade = 4.2 * (shown / shown.max()) ** 2
     scores = [
@@ -314,19 +364,25 @@ def saliency(film: Film, event: Event, clip_seconds: float = 2.0) -> tuple[list,
 
 
 def annotation_rows(film: Film) -> list[dict]:
-    """Return one QVHighlights row per event of a film."""
+    """Return one QVHighlights row per query of a film."""
     rows = []
-    for number, event in enumerate(film.events):
-        clip_ids, scores = saliency(film, event)
+    for number, (query, events) in enumerate(film.queries.items()):
+        clip_ids, scores = saliency(film, events)
         rows.append(
             {
                 "qid": f"{film.name}_{number}",
-                "query": event.query,
+                "query": query,
                 "vid": film.name,
                 "duration": film.duration,
-                "relevant_windows": [[event.start, event.end]],
+                "relevant_windows": sorted([event.start, event.end] for event in events),
                 "relevant_clip_ids": clip_ids,
                 "saliency_scores": scores,
             }
         )
     return rows
+
+
+def absent_row(film: Film) -> dict:
+    """Return the row about what is not in a film: no windows."""
+    row = {"qid": f"{film.name}_absent", "query": film.absent, "vid": film.name}
+    return row | {"duration": film.duration, "relevant_windows": []}

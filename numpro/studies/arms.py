@@ -19,6 +19,7 @@ from numpro.models import Question, load_model
 from numpro.models.kept import forget_large, load_kept
 from numpro.paths import find_model, relative, resolve
 from numpro.prompting import TIME_ENCODINGS
+from numpro.prompting.answers import NOT_PRESENT
 from numpro.spans import temporal_iou
 from numpro.video import Sampling
 
@@ -161,6 +162,32 @@ def _score(videos, task, method, predicted, model=None, time_encoding=None, fps=
         scores = {name: scores[name] for name in ("n", "unparsed", "mAP", "HIT@1")}
     row = {"dataset": videos[0].dataset, "split": videos[0].split, "task": task, "method": method}
     return row | {"model": model, "time_encoding": time_encoding, "fps": fps} | scores
+
+
+def claims(rows: Mapping[str, Sequence[dict]]) -> list[dict]:
+    """Count how often each arm claims to see what its films do not show.
+
+    Parameters
+    ----------
+    rows
+        Rows by arm, as `ask_arms` returns them, about things that are not there (the embedded
+        splits ``val_absent`` and ``test_absent``). Answers must be free (``constrained=False``):
+        one held to the form of a moment has no way to say no.
+
+    Returns
+    -------
+    list of dict
+        ``arm``, ``n``, and in percent: ``claims`` (a moment is answered), ``none`` (the answer says
+        that it is not there), ``unread`` (neither).
+    """
+    found = []
+    for arm, answers in rows.items():
+        claimed = sum(bool(row["pred"]) for row in answers)
+        none = sum(row["reason"] == NOT_PRESENT for row in answers)
+        counts = {"claims": claimed, "none": none, "unread": len(answers) - claimed - none}
+        shares = {name: 100 * count / len(answers) for name, count in counts.items()}
+        found.append({"arm": arm, "n": len(answers)} | shares)
+    return found
 
 
 def choose_arms(adapters: str, folder: Folder, seed: int = 0) -> list[Arm]:

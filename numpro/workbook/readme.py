@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
-from numpro.metrics import PAPER_ROWS, conventions
+from numpro.metrics import PAPER_ROWS, baselines, conventions, moment_retrieval
 from numpro.paths import relative, root
+from numpro.spans import Span
 from numpro.workbook.comparison import leaderboard
 from numpro.workbook.notebooks import load
 from numpro.workbook.report import render
@@ -72,9 +73,42 @@ def expected_table() -> str:
     return markdown_table(["model", "method", *heads.values()], rows)
 
 
-def _count_queries(split: str) -> int:
-    """Return the queries of a split of the embedded world, counted from its stories."""
-    return sum(len(make_film(split, number).events) for number in range(SPLITS[split].films))
+def _world() -> list[dict]:
+    """Return a row for each split of the embedded world, from its stories; no film is drawn.
+
+    Floors and ceilings are mIoU in percent: of the whole film, of the best fixed window (fitted on
+    ``train``), and of the truth in frames at four rates, the nearest ones and those around it.
+    """
+    stories = {s: [make_film(s, n) for n in range(spec.films)] for s, spec in SPLITS.items()}
+    found = {
+        split: baselines.records(
+            (film.name, film.duration, tuple(Span(e.start, e.end) for e in events))
+            for film in films
+            for events in film.queries.values()
+        )
+        for split, films in stories.items()
+    }
+    window, rows = baselines.best_fixed_window(found["train"]), []
+    for split, videos in found.items():
+
+        def score(answers: list, videos: list = videos) -> float:
+            return moment_retrieval(answers, [v.queries[0].spans for v in videos], resamples=1)[
+                "mIoU"
+            ][0]
+
+        grids = {
+            fps: [score(baselines.frame_grid(videos, fps, r)) for r in ("nearest", "outer")]
+            for fps in (0.5, 1, 2, 4)
+        }
+        twice = sum(len(v.queries[0].spans) > 1 for v in videos)
+        floors = [
+            score(baselines.whole_video(videos)),
+            score(baselines.fixed_window(videos, window)),
+        ]
+        rows.append(
+            {"split": split, "n": len(videos), "twice": twice, "floors": floors, "grids": grids}
+        )
+    return rows
 
 
 def _rooms() -> dict[str, str]:
@@ -94,13 +128,13 @@ def _finished(run: str) -> dict | None:
 def parts() -> dict[str, str]:
     """Return every generated part by its name, as ``readme.md.j2`` writes it."""
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
-    names = {"cell": _cell, "code": _code, "load": load, "count_queries": _count_queries}
+    names = {"cell": _cell, "code": _code, "load": load}
     names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
     names |= {"conventions": conventions.CONVENTIONS, "differences": conventions.differences}
     names |= {"loaders": {name: loader(name) for name in DATASETS}, "sources": sources()}
     board = leaderboard([results for results in runs.values() if results])
-    names["leaderboard"] = markdown_table(*board)
-    text = render("readme.md.j2", runs=runs, splits=SPLITS, metrics=METRICS, **names)
+    names |= {"leaderboard": markdown_table(*board), "world": _world(), "metrics": METRICS}
+    text = render("readme.md.j2", runs=runs, splits=SPLITS, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 from pathlib import Path
 
+import pandas
 import torch
 
 from numpro.flipbook import COLOURS, SHAPES
@@ -13,37 +14,8 @@ from numpro.flipbook.pretraining.language import SEED
 from numpro.flipbook.pretraining.pretrain import trained_sight
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
 from numpro.flipbook.pretraining.training import Gates, finished
-
-CARD = """# {title}
-
-{text}
-
-| leg | seconds | figures on held-out scenes | bounds of the gate | passed |
-|---|---|---|---|---|
-{legs}
-
-Made by `numpro flipbook pretrain` (seeds {seeds}) on {machine}. Weights: {parameters}
-parameters, bfloat16. Licence: Apache-2.0, like the project.
-{note}"""
-LONGVA = """The base model of the workbook: a LongVA (CLIP tower, projector, 2 x 2 pooling, Qwen2)
-small enough for two CPU cores. It learned to describe pictures and unnumbered videos of the
-flipbook world ({objects}), to read the number written on a picture (up to three digits), to name
-the labelled picture of an unordered set that shows something (also as an index of what is where),
-{strips}, and to follow an answer format. It has seen no video numbered frame by frame, and no
-question about an unnumbered video that is answered by numbers{words}.
-
-Its language model learned these questions first on symbols (what each visual token shows, written
-as a table look-up), then on pictures. Two helps a large model does without: every visual token was
-taught to tell its whole picture's number, and half of the heads of two layers were told, while
-training, which picture to look at. What follows of the claim, that a model which can read numbers
-on still pictures can say *when* in a numbered video without being trained for it, holds for such a
-model; how far large models are such models is what the paper measures."""
-STRIPS = """to read still comic strips of at most 8 panels whose numbers are never consecutive"""
-NO_STRIPS = """but, as a control, no comic strips: nothing in which pictures follow one another"""
-CLIP = """The CLIP of notebook 02: contrastively trained on pictures of the flipbook world
-({objects}) with captions and with number words; its patches were also told which object they show,
-its pooled tokens the picture's objects and number. Its vision tower is the one in
-`flipbook/longva`."""
+from numpro.flipbook.scenes import PAGES
+from numpro.paths import write_whole
 
 
 def export(folder: Path, out: Path, note: str = "", strips: bool = True) -> list[Path]:
@@ -57,44 +29,50 @@ def export(folder: Path, out: Path, note: str = "", strips: bool = True) -> list
     reader.model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    words = "; strips are asked in other words than videos are" if strips else ""
-    text = LONGVA.replace("{strips}", STRIPS if strips else NO_STRIPS).replace("{words}", words)
     name, title = ("longva", "") if strips else ("longva-no-strips", ", no strips")
-    made = [_save(out / name, reader.model, tokenizer, gates, f"Tiny LongVA{title}", text, note)]
+    facts = {"folder": folder, "note": note, "strips": strips}
+    made = [_save(out / name, reader.model, tokenizer, gates, f"Tiny LongVA{title}", **facts)]
     if strips:
         looker, ends = finished("eyes", Looker(tokenizer), folder), make_tokenizer(ends=True)
         eyes = {leg: got for leg, got in gates.items() if leg == "eyes"}
-        made.append(_save(out / "clip", looker.clip, ends, eyes, "Tiny CLIP", CLIP, note))
+        made.append(_save(out / "clip", looker.clip, ends, eyes, "Tiny CLIP", **facts))
     return made
 
 
-def _save(folder: Path, model, tokenizer, gates: dict, title: str, text: str, note: str) -> Path:
-    """Write a model with its tokenizer, processor, card and gates; return the folder."""
+def _save(out: Path, model, tokenizer, gates: dict, title: str, folder: Path, **facts) -> Path:
+    """Write a model with its tokenizer, processor, card, gates and log; return where to."""
+    import jinja2
     from transformers import CLIPImageProcessorPil
 
     side = model.config.vision_config.image_size
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
     CLIPImageProcessorPil(
         size={"height": side, "width": side}, do_center_crop=False
-    ).save_pretrained(folder)
-    rows = [
-        f"| {leg} | {got['seconds']} | {_listed(got['figures'])} | {_listed(got['bounds'])} "
-        f"| {'yes' if got['passed'] else 'no'} |"
-        for leg, got in gates.items()
-    ]
-    card = CARD.format(
+    ).save_pretrained(out)
+    card = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
+    text = jinja2.Template(card, trim_blocks=True, undefined=jinja2.StrictUndefined).render(
+        facts,
         title=title,
-        text=text.format(objects=f"{len(COLOURS)} colours, {len(SHAPES)} shapes"),
-        legs="\n".join(rows),
+        clip=out.name == "clip",
+        objects=f"{len(COLOURS)} colours, {len(SHAPES)} shapes",
+        pages=PAGES,
+        gates=gates,
+        listed=_listed,
         seeds=SEED,
         machine=f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
         parameters=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M",
-        note=f"\n{note}\n" if note else "",
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / "gates.json").write_text(json.dumps(gates, indent=1) + "\n", encoding="utf-8")
-    return folder
+    write_whole(out / "README.md", text + "\n")
+    write_whole(out / "gates.json", json.dumps(gates, indent=1) + "\n")
+    logs = [
+        pandas.read_csv(path).assign(leg=leg)
+        for leg in gates
+        if (path := folder / f"{leg}.csv").is_file()
+    ]
+    if logs:  # none of eyes that were taken over
+        pandas.concat(logs).set_index("leg").to_csv(out / "log.csv")
+    return out
 
 
 def _listed(figures: dict) -> str:

@@ -20,7 +20,7 @@ from numpro.flipbook.pretraining.symbols import (
     write_symbols,
 )
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-from numpro.flipbook.pretraining.training import Echo, Gates, Leg
+from numpro.flipbook.pretraining.training import ATTENTION, Echo, Gates, Leg
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, PreTrainedTokenizerBase
@@ -60,6 +60,7 @@ class Looker(torch.nn.Module):
         torch.manual_seed(1)
         config = longva_config(tokenizer)
         self.clip = CLIPModel(clip_config(tokenizer))
+        self.clip.set_attn_implementation(ATTENTION)
         self.projector = LongvaProjector(config)
         self.name = torch.nn.Linear(WIDTH, N_SYMBOLS)
         self.layer = config.vision_feature_layer
@@ -187,7 +188,8 @@ def adopt_eyes(models: Path, folder: Path) -> None:
     leg.save()
     published = Gates(models / "clip").reached["eyes"]
     gates = Gates(folder)
-    gates.record("eyes", published["figures"], published["bounds"], published["seconds"])
+    gates.record("eyes", published["figures"], published["bounds"], published["seconds"],
+                 published.get("cpu_seconds", published["seconds"]))  # fmt: skip
 
 
 def eyes_figures(looker: Looker) -> dict:

@@ -21,7 +21,8 @@ from numpro.flipbook import COLOURS, SHAPES
 from numpro.flipbook.pretraining.lessons import IGNORED, KINDS, Batch, Packer
 from numpro.flipbook.pretraining.symbols import AT_OBJECT, N_SYMBOLS
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
-from numpro.flipbook.pretraining.training import Echo, Leg
+from numpro.flipbook.pretraining.training import ATTENTION, Echo, Leg
+from numpro.flipbook.scenes import PAGES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,7 +49,7 @@ GATE_KINDS = {
 }
 # An index is looking up and nothing else. It comes alone for the first steps, and then beside
 # every other lesson, which come this often.
-SHARES = {"picture": 0.17, "index": 0.0, "set": 0.37, "strip": 0.33, "words": 0.05, "video": 0.08}
+SHARES = {"picture": 0.22, "index": 0.0, "set": 0.34, "strip": 0.32, "words": 0.04, "video": 0.08}
 INDEX_ALONE = 0.15  # of the steps
 # which weights of a `Reader` a leg trains: how their names begin
 TRAINED = {
@@ -100,6 +101,7 @@ class Reader(torch.nn.Module):
 
         torch.manual_seed(0)
         self.model = LongvaForConditionalGeneration(longva_config(tokenizer))
+        self.model.set_attn_implementation(ATTENTION)
         self.table = torch.nn.Linear(N_SYMBOLS, WIDTH, bias=False)
         words = self.model.get_input_embeddings().weight
         for weight in (self.table.weight, words):
@@ -245,7 +247,7 @@ def language(
         rng = np.random.default_rng([SEED["language"], step])
         torch.manual_seed(step)
         done = step / steps  # sets grow, so that small ones are found before large ones
-        most = 4 if done < 0.1 else 8 if done < 0.2 else 16 if done < 0.35 else 32
+        most = 4 if done < 0.1 else 8 if done < 0.2 else 16 if done < 0.35 else PAGES
         if done < INDEX_ALONE:
             return lesson_loss(rng, "index", TOKENS_A_STEP, most)
         index, figures = lesson_loss(rng, "index", TOKENS_A_STEP // 3, most)

@@ -15,7 +15,7 @@ from numpro.flipbook.pretraining import questions
 from numpro.flipbook.pretraining.questions import Look, Turn
 from numpro.flipbook.pretraining.symbols import find_cells, write_symbols
 from numpro.flipbook.pretraining.tokenizer import SYSTEM
-from numpro.flipbook.scenes import Panel
+from numpro.flipbook.scenes import PAGES, Panel
 
 KINDS = ("picture", "index", "set", "strip", "words", "video")
 TURNS = {"picture": 6, "index": 1, "set": 8, "strip": 7, "words": 8, "video": 6, "pick": 8}
@@ -54,19 +54,19 @@ class Batch:
 
 
 def lesson(
-    rng: np.random.Generator, kind: str, most: int = 32, strips: bool = True
+    rng: np.random.Generator, kind: str, most: int = PAGES, strips: bool = True
 ) -> tuple[list[Panel], list[Turn]]:
     """Make one scene and its questions: of one of `KINDS`, or ``"pick"``, the gate's.
 
     To pick the labelled picture that shows a thing is one of the questions about a set.
-    `most` bounds the number of pictures of a set; without `strips` an index is of a set.
+    `most` bounds the pictures of a set and of long strips; without `strips` an index is of a set.
     """
     strip = kind == "strip" or (kind == "index" and rng.random() < 0.5 and strips)
     if kind in ("set", "index", "pick") and not strip:
-        sizes = [n for n in (2, 2, 3, 4, 4, 6, 8, 12, 16, 24, 32) if n <= most]
+        sizes = [n for n in (2, 2, 3, 4, 4, 6, 8, 12, 16, 24, 32, PAGES) if n <= most]
         panels = scenes.loose_panels(rng, int(rng.choice(sizes)))
     elif strip:
-        panels = scenes.strip(rng)
+        panels = scenes.strip(rng, most)
     elif kind == "video":
         panels = scenes.silent_video(rng)
     else:
@@ -146,7 +146,7 @@ class Packer:
             positions += range(start, start + len(question) + len(answer))
         return *(np.array(a) for a in (ids, labels, segment, positions)), pairs
 
-    def batch(self, rng: np.random.Generator, kind: str, budget: int, most: int = 32) -> Batch:
+    def batch(self, rng: np.random.Generator, kind: str, budget: int, most: int = PAGES) -> Batch:
         """Pack lessons of one kind until `budget` tokens are reached (padding counted)."""
         rows, panels = [], []
         longest = 0

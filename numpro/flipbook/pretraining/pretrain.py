@@ -34,7 +34,7 @@ from numpro.flipbook.pretraining.training import Echo, Leg, finished
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SEE_SHARES = dict(zip(KINDS, (0.2, 0.0, 0.32, 0.33, 0.05, 0.1), strict=True))  # as SHARES
+SEE_SHARES = dict(zip(KINDS, (0.26, 0.0, 0.3, 0.3, 0.04, 0.1), strict=True))  # as SHARES
 
 
 def assemble(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
@@ -130,9 +130,9 @@ def trained_sight(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Reader:
 
 # name -> (function, steps); the order is the order of learning
 LEGS = {
-    "language": (language, 4200),
-    "eyes": (eyes, 5400),
-    "align": (align, 900),
+    "language": (language, 5200),
+    "eyes": (eyes, 7200),
+    "align": (align, 1000),
     "sight": (sight, 1800),
 }
 

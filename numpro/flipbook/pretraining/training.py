@@ -6,6 +6,8 @@ way to train something tiny on two cores. On a processor that does not compute i
 four times slower than float32, which is then taken.
 """
 
+import csv
+import io
 import json
 import math
 import os
@@ -25,6 +27,11 @@ from numpro.paths import write_whole
 from numpro.progress import progress_bar
 
 MUON_LR = 0.02
+# the plain products of matrices: on a CPU the backward pass of torch's fused attention takes two
+# fifths of a step for sequences as short as these
+ATTENTION = "eager"
+LOGGED, SAVED = 100, 100  # steps from one row of the log, and one state on disk, to the next
+LOG_COLUMNS = ("step", "cpu_seconds", "figure", "mean")
 Echo = Callable[[str], object]  # what is done with a line for the reader
 
 
@@ -67,6 +74,12 @@ def orthogonal(update: torch.Tensor, group: dict) -> torch.Tensor:
     return near.T if tall else near
 
 
+def _timed(make: Callable[[int], object], step: int) -> tuple[object, float]:
+    """Return ``make(step)`` and the CPU seconds it took."""
+    began = time.process_time()
+    return make(step), time.process_time() - began
+
+
 class Leg:
     """One leg of pretraining: modules, their float32 masters, and how far it has come.
 
@@ -88,7 +101,8 @@ class Leg:
 
     def __init__(self, name: str, modules, folder: Path, steps: int, peak_lr: float):
         self.name, self.modules, self.folder, self.steps = name, modules, folder, steps
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.cpu = 0, 0.0, 0.0
+        self.rows: list[tuple] = []
         named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
         self.params = [p for _, p in named]
         self.masters = [p.detach().float().clone() for p in self.params]
@@ -116,7 +130,8 @@ class Leg:
                 master.copy_(saved)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
+        self.rows = state["log"]
         self._publish()
 
     def save(self) -> None:
@@ -129,10 +144,15 @@ class Leg:
                 "optimizers": [o.state_dict() for o in self.optimizers],
                 "step": self.step,
                 "seconds": self.seconds,
+                "cpu": self.cpu,
+                "log": self.rows,
             },
             half,
         )
         os.replace(half, self.path)
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([LOG_COLUMNS, *self.rows])
+        write_whole(self.folder / f"{self.name}.csv", table.getvalue())
 
     def _publish(self) -> None:
         with torch.no_grad():
@@ -152,15 +172,20 @@ class Leg:
         return warm * max(0.02, fallen)
 
     def make_ahead(self, make: Callable[[int], object], workers: int = 1) -> Iterator:
-        """Yield ``make(step)`` for the steps to come, made a few ahead in worker processes."""
+        """Yield ``make(step)`` for the steps to come, made a few ahead in worker processes.
+
+        Their CPU time is counted with the leg's.
+        """
         coming, waiting = iter(range(self.step, self.steps)), deque()
         with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
             while True:
                 fresh = islice(coming, 2 * workers + 2 - len(waiting))
-                waiting.extend(pool.submit(make, step) for step in fresh)
+                waiting.extend(pool.submit(_timed, make, step) for step in fresh)
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                made, spent = waiting.popleft().result()
+                self.cpu += spent
+                yield made
 
     def run(
         self,
@@ -174,6 +199,7 @@ class Leg:
         leg sees the same batches) and figures to show.
         """
         began, shown = time.monotonic() - self.seconds, {}
+        clock = time.process_time()
         deadline = time.monotonic() + 60 * minutes
         bar = progress_bar(None, self.name, self.steps, "step", initial=self.step)
         while self.step < self.steps and time.monotonic() < deadline:
@@ -191,13 +217,16 @@ class Leg:
             self.step += 1
             bar.update()
             self.seconds = time.monotonic() - began
+            self.cpu, clock = self.cpu + time.process_time() - clock, time.process_time()
             for key, value in figures.items():
                 shown.setdefault(key, []).append(float(value))
-            if self.step % 100 == 0 or self.step == self.steps:
-                means = "  ".join(f"{k} {np.mean(v):.3f}" for k, v in sorted(shown.items()))
-                echo(f"{self.name} {self.step}/{self.steps} {self.seconds:.0f} s  {means}")
+            if self.step % LOGGED == 0 or self.step == self.steps:
+                means = {k: round(float(np.mean(v)), 4) for k, v in sorted(shown.items())}
+                self.rows += [(self.step, round(self.cpu), k, v) for k, v in means.items()]
+                text = "  ".join(f"{k} {v:.3f}" for k, v in means.items())
+                echo(f"{self.name} {self.step}/{self.steps} {self.seconds:.0f} s  {text}")
                 shown = {}
-            if self.step % 250 == 0:
+            if self.step % SAVED == 0:
                 self.save()
         bar.close()
         self.save()
@@ -219,7 +248,7 @@ class Leg:
             return False
         self.finish()
         figures = measure()
-        passed = Gates(self.folder).record(self.name, figures, bounds, self.seconds)
+        passed = Gates(self.folder).record(self.name, figures, bounds, self.seconds, self.cpu)
         echo(f"{self.name} gate {'passed' if passed else 'NOT passed'}: {figures}")
         return passed
 
@@ -247,7 +276,9 @@ class Gates:
         if self.path.is_file():
             self.reached = json.loads(self.path.read_text(encoding="utf-8"))
 
-    def record(self, leg: str, figures: dict, bounds: dict, seconds: float) -> bool:
+    def record(
+        self, leg: str, figures: dict, bounds: dict, seconds: float, cpu: float
+    ) -> bool:  # fmt: skip
         """Store a leg's figures beside their bounds; return whether all were reached."""
         passed = all(figures[name] >= bound for name, bound in bounds.items())
         self.reached[leg] = {
@@ -255,6 +286,7 @@ class Gates:
             "figures": figures,
             "bounds": bounds,
             "seconds": round(seconds),
+            "cpu_seconds": round(cpu),
         }
         write_whole(self.path, json.dumps(self.reached, indent=1) + "\n")
         return passed

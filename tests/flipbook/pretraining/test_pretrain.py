@@ -1,5 +1,6 @@
 """Legs learn, resume exactly and keep their gates; all of them make checkpoints that answer."""
 
+import csv
 import math
 import re
 from functools import partial
@@ -26,6 +27,9 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+    def process_time(self):
+        return self.now / 2
 
 
 @pytest.fixture
@@ -82,16 +86,39 @@ def test_a_resumed_leg_ends_with_the_weights_of_an_unbroken_one(tmp_path, clock)
     assert not first.run(toy_loss(first, clock), minutes=5, echo=lines.append)
     assert first.step == 5
     second = make_leg(tmp_path / "broken")
-    assert (second.step, second.seconds) == (5, 300)
+    assert (second.step, second.seconds, second.cpu) == (5, 300, 150)
     assert second.run(toy_loss(second, clock), minutes=100, echo=lines.append)
-    assert second.seconds == 720
+    assert (second.seconds, second.cpu) == (720, 360)
     for a, b, begun in zip(whole.masters, second.masters, make_leg(tmp_path).masters, strict=True):
         assert torch.equal(a, b) and not torch.equal(a, begun)
     for a, b in zip(whole.optimizers, second.optimizers, strict=True):
         assert a.param_groups[0]["lr"] == b.param_groups[0]["lr"]
     for param, master in zip(second.finish().parameters(), second.masters, strict=True):
         assert param.dtype == torch.float32 and torch.equal(param, master)
-    assert [p.name for p in (tmp_path / "broken").iterdir()] == ["toy.pt"]
+    assert sorted(p.name for p in (tmp_path / "broken").iterdir()) == ["toy.csv", "toy.pt"]
+
+
+def test_a_killed_leg_goes_on_with_the_same_log(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(training, "LOGGED", 3)
+    monkeypatch.setattr(training, "SAVED", 3)
+    killed = make_leg(tmp_path)
+    loss_of = toy_loss(killed, clock)
+
+    def die(step):
+        if step == 8:
+            raise KeyboardInterrupt
+        return loss_of(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(die, echo=str)
+    rows = list(csv.DictReader((tmp_path / "toy.csv").read_text().splitlines()))
+    assert [(row["step"], row["figure"]) for row in rows] == [("3", "loss"), ("6", "loss")]
+    second = make_leg(tmp_path)
+    assert second.step == 6, "what was done since the last state is done again"
+    assert second.run(toy_loss(second, clock), echo=str)
+    whole = list(csv.DictReader((tmp_path / "toy.csv").read_text().splitlines()))
+    assert whole[:2] == rows and [row["step"] for row in whole] == ["3", "6", "9", "12"]
+    assert [float(row["cpu_seconds"]) for row in whole] == [90, 180, 270, 360]
 
 
 def test_a_leg_learns_and_leaves_frozen_weights_alone(tmp_path, clock):
@@ -167,12 +194,15 @@ def test_gates_refuse_to_build_on_what_was_not_reached(tmp_path):
     gates = Gates(tmp_path)
     with pytest.raises(RuntimeError, match="'language' must pass its gate first; it was not fini"):
         gates.require("language")
-    assert not gates.record("language", {"set": 0.7, "strip": 0.95}, {"set": 0.8, "strip": 0.8}, 9)
+    assert not gates.record(
+        "language", {"set": 0.7, "strip": 0.95}, {"set": 0.8, "strip": 0.8}, 9, 5
+    )
     with pytest.raises(RuntimeError, match=r"reached \{'set': 0.7.*wanted \{'set': 0.8"):
         Gates(tmp_path).require("language")
-    assert Gates(tmp_path).record("language", {"set": 0.8}, {"set": 0.8}, 9.4)
+    assert Gates(tmp_path).record("language", {"set": 0.8}, {"set": 0.8}, 9.4, 5.2)
     Gates(tmp_path).require("language")
-    assert Gates(tmp_path).reached["language"]["seconds"] == 9
+    reached = Gates(tmp_path).reached["language"]
+    assert (reached["seconds"], reached["cpu_seconds"]) == (9, 5)
     assert [p.name for p in tmp_path.iterdir()] == ["gates.json"]
 
 
@@ -338,6 +368,10 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
     assert Gates(adopted).reached["eyes"] == reached["eyes"]
     card = (out / "longva" / "README.md").read_text()
     assert "| language | " in card and str(tmp_path) not in card
+    assert "{" not in card.partition("Made by")[0] and "up to 48 panels" in card
+    for name, legs in (("longva", list(reached)), ("clip", ["eyes"])):
+        rows = list(csv.DictReader((out / name / "log.csv").read_text().splitlines()))
+        assert list(dict.fromkeys(row["leg"] for row in rows)) == legs
 
 
 def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
@@ -357,7 +391,7 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
     assert [str(folder) for folder in adopted] == ["models"]
     for shares in (language.SHARES, pretrain.SEE_SHARES):
         assert language.portions(shares, strips=False)[KINDS.index("strip")] == 0
-        assert shares["strip"] == pytest.approx(1 / 3, abs=0.01)
+        assert shares["strip"] == pytest.approx(1 / 3, abs=0.04)
     command.main(["--work", str(tmp_path), "--force"])
     assert {steps for steps, _ in taken.values()} == {90} and "eyes" in taken
 

@@ -35,7 +35,7 @@ from numpro.flipbook.pretraining.symbols import (
     find_cells,
     write_symbols,
 )
-from numpro.flipbook.scenes import Panel, Placed, loose_panels, silent_video, strip
+from numpro.flipbook.scenes import PAGES, Panel, Placed, loose_panels, silent_video, strip
 
 
 def panel(things, number=None):
@@ -278,7 +278,7 @@ def test_the_base_model_is_never_asked_what_it_is_tested_on(kind):
         assert not frame_by_frame(numbers), "no video numbered frame by frame"
         assert kind not in ("picture", "words") or len(panels) == 1
         if kind == "strip" or "strip" in turns[0].question:
-            assert len(numbers) == len(panels) and 3 <= len(panels) <= 8
+            assert len(numbers) == len(panels) and 3 <= len(panels) <= PAGES
             assert min(np.diff(numbers)) >= 2, "rising, never consecutive"
         if kind == "video":
             assert not numbers
@@ -299,6 +299,18 @@ def test_scenes_are_what_they_are_said_to_be(seed):
     assert len(set(numbers)) == 16 and numbers != sorted(numbers)
     shown = [STAR in panel.objects for panel in strip(rng)]
     assert sum(a != b for a, b in zip(shown, shown[1:], strict=False)) <= 2, "one run of panels"
+
+
+def test_numbers_of_one_two_and_three_digits_are_as_common_on_pages():
+    rng = np.random.default_rng(0)
+    kinds = {"set": lambda: loose_panels(rng, 4), "strip": lambda: strip(rng)}
+    for least, (kind, make) in zip((0.3, 0.1), kinds.items(), strict=True):
+        digits = [len(str(panel.number)) for _ in range(1500) for panel in make()]
+        shares = np.bincount(digits, minlength=4)[1:] / len(digits)
+        # the numbers of a strip rise by two or more, so that few of them have one digit
+        assert shares.min() > least and shares.max() < 0.6, (kind, shares)
+    longest = max(len(strip(rng)) for _ in range(300))
+    assert 40 < longest <= PAGES
 
 
 def test_symbols_say_what_each_cell_shows_and_all_of_them_the_number():

@@ -14,6 +14,12 @@ from numpro.paths import root
 PACKAGES = ("torch", "transformers", "peft", "decord", "av", "pillow", "numpy")
 
 
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
+
+
 def provenance() -> dict:
     """Return ``versions``, ``machine``, ``commit`` and ``dirty`` for a results file.
 
@@ -28,14 +34,13 @@ def provenance() -> dict:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = platform.processor() or platform.machine()
     with suppress(OSError):
         # the two above name only the kind of processor on Linux
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         named = re.search(r"^model name\s*:\s*(.+)$", about, re.MULTILINE)
         processor = named[1] if named else processor
-    machine = {"processor": processor, "cores": cores, "accelerators": names}
+    machine = {"processor": processor, "cores": count_cores(), "accelerators": names}
     # a repository around the project says nothing about it
     ours = git("rev-parse", "--show-toplevel") == str(root())
     commit = git("rev-parse", "HEAD") if ours else None

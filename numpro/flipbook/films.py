@@ -4,16 +4,11 @@ import json
 import os
 from pathlib import Path
 
-from numpro.flipbook.world import (
-    SPLITS,
-    WORLD_VERSION,
-    absent_row,
-    annotation_rows,
-    draw_frame,
-    make_film,
-)
+from numpro.flipbook import world
+from numpro.flipbook.world import SPLITS, WORLD_VERSION, make_film
 from numpro.paths import flipbook_dir, write_whole
 from numpro.progress import progress_bar
+from numpro.provenance import count_cores
 from numpro.spans import one_of
 from numpro.video import Request, VideoError, run_many, write_video
 
@@ -39,7 +34,7 @@ def write_film(folder: Path, split: str, index: int) -> Path:
     path = folder / f"{film.name}.mp4"
     if not path.is_file():
         times = film.frame_times()
-        frames = (draw_frame(film, t) for t in times)
+        frames = (world.draw_frame(film, t) for t in times)
         write_video(path, frames, seconds=times, duration=film.duration)
     return path
 
@@ -87,10 +82,7 @@ def _write_films(
     folder: Path, split: str, missing: list[int], workers: int | None, progress: bool | None
 ) -> None:
     """Write the missing films; a handful here, more of them in worker processes."""
-    if workers is None:
-        workers = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+    workers = count_cores() if workers is None else workers
     requests = [Request(folder, {"split": split, "index": i}) for i in missing]
     drawn = run_many(write_film, requests, workers if len(missing) > 2 else 0)
     for _, found in progress_bar(drawn, f"drawing {split}", len(missing), "film", progress):
@@ -100,8 +92,8 @@ def _write_films(
 
 def _write_annotations(folder: Path, split: str) -> None:
     films = [make_film(split, index) for index in range(SPLITS[split].films)]
-    rows = {ANNOTATIONS: [row for film in films for row in annotation_rows(film)]}
-    rows[ABSENT] = [absent_row(film) for film in films]
+    rows = {ANNOTATIONS: [row for film in films for row in world.annotation_rows(film)]}
+    rows[ABSENT] = [world.absent_row(film) for film in films]
     for name, found in rows.items():
         text = "".join(json.dumps(row) + "\n" for row in found)
         path = folder / name

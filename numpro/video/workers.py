@@ -30,6 +30,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pebble import ProcessExpired, ProcessPool
 
+from numpro.provenance import count_cores
 from numpro.video import Clip, ClipCache, VideoError, read_clip
 from numpro.video.clip import check_arguments
 from numpro.video.opening import SamplingError
@@ -75,9 +76,8 @@ class _Context(type(_BASE)):
 
 def default_workers() -> int:
     """Return how many workers read ahead: one less than the cores of this process, from 1 to 4."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of accelerate launch on this machine
-    return max(1, min(4, (cores or 1) // beside - 1))
+    return max(1, min(4, count_cores() // beside - 1))
 
 
 def run_many(

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import sample_frames
 
 from numpro import probe, read_clip
 from numpro.datasets import Query, Saliency, VideoQueries, load_dataset
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES, SIZE, world
 from numpro.flipbook.films import _write_films, make_films, write_film
 from numpro.flipbook.scenes import WIDTHS
-from numpro.flipbook.world import RATES, SPLITS, draw_frame, make_film, sample_frames, sprite
+from numpro.flipbook.world import RATES, SPLITS, draw_frame, make_film, sprite
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
 from numpro.spans import Span
 

@@ -9,11 +9,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import sample_frames
 from PIL import Image
 
 from numpro import Clip, NumberStyle, number_frames, plots
 from numpro.datasets import Saliency
-from numpro.flipbook.world import make_film, sample_frames
+from numpro.flipbook.world import make_film
 from numpro.plots.style import alt_text, as_spans, readable, small_png, wrapped
 
 matplotlib.use("agg")

@@ -65,11 +65,8 @@ def _save(out: Path, model, tokenizer, gates: dict, title: str, folder: Path, **
     )
     write_whole(out / "README.md", text + "\n")
     write_whole(out / "gates.json", json.dumps(gates, indent=1) + "\n")
-    logs = [
-        pandas.read_csv(path).assign(leg=leg)
-        for leg in gates
-        if (path := folder / f"{leg}.csv").is_file()
-    ]
+    paths = [folder / f"{leg}.csv" for leg in gates]
+    logs = [pandas.read_csv(path).assign(leg=path.stem) for path in paths if path.is_file()]
     if logs:  # none of eyes that were taken over
         pandas.concat(logs).set_index("leg").to_csv(out / "log.csv")
     return out

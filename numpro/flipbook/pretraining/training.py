@@ -111,9 +111,8 @@ class Leg:
         matrices, others = [], []
         for (place, param), master in zip(named, self.masters, strict=True):
             (matrices if ".layers." in place and param.ndim == 2 else others).append(master)
-        self.optimizers = [
-            torch.optim.AdamW(others, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01)
-        ]
+        adam = torch.optim.AdamW(others, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimizers = [adam]
         if matrices:
             rate = MUON_LR * peak_lr / 1e-3
             muon = torch.optim.Muon if dtype == torch.bfloat16 else Float32Muon
@@ -138,17 +137,9 @@ class Leg:
         """Write the state atomically, so that a kill leaves the last one whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         half = self.path.with_suffix(".half")
-        torch.save(
-            {
-                "masters": self.masters,
-                "optimizers": [o.state_dict() for o in self.optimizers],
-                "step": self.step,
-                "seconds": self.seconds,
-                "cpu": self.cpu,
-                "log": self.rows,
-            },
-            half,
-        )
+        state = {"step": self.step, "seconds": self.seconds, "cpu": self.cpu, "log": self.rows}
+        state |= {"optimizers": [o.state_dict() for o in self.optimizers]}
+        torch.save(state | {"masters": self.masters}, half)
         os.replace(half, self.path)
         table = io.StringIO()
         csv.writer(table, lineterminator="\n").writerows([LOG_COLUMNS, *self.rows])
@@ -281,13 +272,8 @@ class Gates:
     ) -> bool:  # fmt: skip
         """Store a leg's figures beside their bounds; return whether all were reached."""
         passed = all(figures[name] >= bound for name, bound in bounds.items())
-        self.reached[leg] = {
-            "passed": passed,
-            "figures": figures,
-            "bounds": bounds,
-            "seconds": round(seconds),
-            "cpu_seconds": round(cpu),
-        }
+        times = {"seconds": round(seconds), "cpu_seconds": round(cpu)}
+        self.reached[leg] = {"passed": passed, "figures": figures, "bounds": bounds} | times
         write_whole(self.path, json.dumps(self.reached, indent=1) + "\n")
         return passed
 

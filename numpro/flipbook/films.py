@@ -1,11 +1,13 @@
-"""Writing the films of a split as mp4 files, once, with their annotations."""
+"""Writing the films of a split as mp4 files, once, with their annotations: the true moments."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from numpro.flipbook import world
-from numpro.flipbook.world import SPLITS, WORLD_VERSION, make_film
+import numpy as np
+
+from numpro.flipbook.world import SPLITS, WORLD_VERSION, Event, Film, draw_frame, make_film
 from numpro.paths import flipbook_dir, write_whole
 from numpro.progress import progress_bar
 from numpro.provenance import count_cores
@@ -34,7 +36,7 @@ def write_film(folder: Path, split: str, index: int) -> Path:
     path = folder / f"{film.name}.mp4"
     if not path.is_file():
         times = film.frame_times()
-        frames = (world.draw_frame(film, t) for t in times)
+        frames = (draw_frame(film, t) for t in times)
         write_video(path, frames, seconds=times, duration=film.duration)
     return path
 
@@ -92,10 +94,73 @@ def _write_films(
 
 def _write_annotations(folder: Path, split: str) -> None:
     films = [make_film(split, index) for index in range(SPLITS[split].films)]
-    rows = {ANNOTATIONS: [row for film in films for row in world.annotation_rows(film)]}
-    rows[ABSENT] = [world.absent_row(film) for film in films]
+    rows = {ANNOTATIONS: [row for film in films for row in annotation_rows(film)]}
+    rows[ABSENT] = [absent_row(film) for film in films]
     for name, found in rows.items():
         text = "".join(json.dumps(row) + "\n" for row in found)
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
+
+
+def saliency(
+    film: Film, events: Sequence[Event], clip_seconds: float = 2.0
+) -> tuple[list, list]:  # fmt: skip
+    """Grade a query's 2-s clips by how large and how long it shows, as QVHighlights does.
+
+    Parameters
+    ----------
+    film
+    events
+        Of one query.
+    clip_seconds
+        How long a clip is.
+
+    Returns
+    -------
+    clip_ids : list of int
+        Clips that are filled for half a second or more.
+    scores : list of [int, int, int]
+        Three annotators' grades, 0 (very bad) to 4 (very good).
+    """
+    count = int(film.duration // clip_seconds)  # a rest at the end is no clip
+    times = np.arange(0, film.duration, 0.05)
+    widths = np.array([max(event.width(t) for event in events) for t in times])
+    shown = np.array([widths[(times // clip_seconds) == c].mean() for c in range(count)])
+    overlap = [
+        max(min(e.end, (c + 1) * clip_seconds) - max(e.start, c * clip_seconds) for e in events)
+        for c in range(count)
+    ]
+    rng = np.random.default_rng([*film.seed, 5, int(1000 * events[0].start)])
+    clip_ids = [c for c in range(count) if overlap[c] >= 0.5]
+    grade = 4.2 * (shown / shown.max()) ** 2
+    scores = [
+        [int(g) for g in np.clip(np.round(grade[c] + rng.normal(0, 0.4, 3)), 0, 4)]
+        for c in clip_ids
+    ]
+    return clip_ids, scores
+
+
+def annotation_rows(film: Film) -> list[dict]:
+    """Return one QVHighlights row per query of a film."""
+    rows = []
+    for number, (query, events) in enumerate(film.queries.items()):
+        clip_ids, scores = saliency(film, events)
+        rows.append(
+            {
+                "qid": f"{film.name}_{number}",
+                "query": query,
+                "vid": film.name,
+                "duration": film.duration,
+                "relevant_windows": sorted([event.start, event.end] for event in events),
+                "relevant_clip_ids": clip_ids,
+                "saliency_scores": scores,
+            }
+        )
+    return rows
+
+
+def absent_row(film: Film) -> dict:
+    """Return the row about what is not in a film: no windows."""
+    row = {"qid": f"{film.name}_absent", "query": film.absent, "vid": film.name}
+    return row | {"duration": film.duration, "relevant_windows": []}

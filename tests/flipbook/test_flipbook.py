@@ -16,7 +16,7 @@ from drawn import sample_frames
 from numpro import probe, read_clip
 from numpro.datasets import Query, Saliency, VideoQueries, load_dataset
 from numpro.flipbook import COLOURS, MANNERS, OBJECTS, SHAPES, SIZE, world
-from numpro.flipbook.films import _write_films, make_films, write_film
+from numpro.flipbook.films import _write_films, absent_row, annotation_rows, make_films, write_film
 from numpro.flipbook.scenes import WIDTHS
 from numpro.flipbook.world import RATES, SPLITS, draw_frame, make_film, sprite
 from numpro.metrics import baselines, highlight_detection, moment_retrieval
@@ -39,7 +39,7 @@ def annotated(split):
                 tuple(Span(*w) for w in row["relevant_windows"]),
                 Saliency(tuple(row["relevant_clip_ids"]), tuple(row["saliency_scores"])),
             )
-            for row in world.annotation_rows(film)
+            for row in annotation_rows(film)
         ]
         videos.append(
             VideoQueries(
@@ -180,7 +180,7 @@ def test_some_things_happen_twice_apart_from_each_other_and_are_one_query_with_t
     assert 0.02 < len(twice) / sum(len(film.queries) for film in FILMS[split]) < 0.25
     for first, second in twice:
         assert max(first.start - second.end, second.start - first.end) >= 2
-    rows = [row for film in FILMS[split] for row in world.annotation_rows(film)]
+    rows = [row for film in FILMS[split] for row in annotation_rows(film)]
     assert sum(len(row["relevant_windows"]) == 2 for row in rows) == len(twice)
     assert all(row["relevant_windows"] == sorted(row["relevant_windows"]) for row in rows)
 
@@ -192,7 +192,7 @@ def test_what_is_asked_for_in_vain_is_like_what_is_there_but_not_there(split):
         things = {(event.colour, event.shape) for event in film.events}
         assert (colour, shape) not in things and manner in MANNERS
         assert any((colour == c) or (shape == s) for c, s in things)
-        assert world.absent_row(film)["relevant_windows"] == []
+        assert absent_row(film)["relevant_windows"] == []
 
 
 def test_queries_about_what_is_absent_are_splits_of_their_own(tmp_path):

@@ -8,7 +8,7 @@ import lazy_loader
 
 from numpro.flipbook.description import description_accuracy
 
-_ARMS = ["Arm", "ask_arms", "choose_arms", "encoding_arms", "first_spans", "four_arms"]
+_ARMS = ["Arm", "ask_arms", "choose_arms", "claims", "encoding_arms", "first_spans", "four_arms"]
 _ARMS += ["learning_curve", "score_arms", "score_floors", "worst"]
 _HEADS = ["ask_crop", "brightest_stretch", "choose_heads", "question_attention"]
 _OTHERS = {"parts": ["fit_parts", "load_parts"]}

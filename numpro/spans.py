@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ENDS = ("instant", "inclusive")
-ROUNDINGS = ("nearest", "half_even", "floor", "outer")
+ENDS = ("instant", "inclusive", "halfway")
+ROUNDINGS = ("nearest", "half_even", "floor", "outer", "inner")
 UNITS = ("frame", "second", "percent")
 Labels = Sequence[float] | None  # the number drawn on each frame; None is 0..T-1
 
@@ -63,9 +63,9 @@ def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> one_of("end", "inclusiv", ENDS)
+    >>> one_of("unit", "frames", UNITS)
     Traceback (most recent call last):
-    ValueError: end must be one of instant, inclusive; got 'inclusiv': did you mean inclusive?
+    ValueError: unit must be one of frame, second, percent; got 'frames': did you mean frame?
     """
     if value not in (accepted := tuple(accepted)):
         from difflib import get_close_matches
@@ -108,7 +108,9 @@ def labels_to_seconds(
         The number drawn on each frame, in any order; None is 0..T-1.
     end
         "instant": `b` ends at the instant of its frame. "inclusive": it ends where the next
-        sampled frame begins (for the last frame, at the end of the video).
+        sampled frame begins (for the last frame, at the end of the video). "halfway": a label
+        stands for the time that is nearer to its frame than to others, as what a frame shows
+        began somewhere after the frame before it; so a span is half a step longer on either side.
     duration
         Length of the video; without it the video is taken to end with its last frame
         ("inclusive": one median step later).
@@ -126,17 +128,24 @@ def labels_to_seconds(
     Span(start=2.0, end=5.5)
     >>> labels_to_seconds((11, 12), [0.0, 2.0, 4.0], labels=[10, 11, 12], end="inclusive")
     Span(start=2.0, end=6.0)
+    >>> labels_to_seconds((1, 2), [0.0, 2.0, 4.0, 6.0], end="halfway")
+    Span(start=1.0, end=5.0)
     """
     one_of("end", end, ENDS)
     times = _times(seconds)
     drawn = np.arange(len(times)) if labels is None else np.asarray(labels, float)
     if drawn.shape != times.shape:
         raise ValueError(f"one label per frame is needed: {drawn.size} labels, {times.size} times")
-    step = np.median(np.diff(times)) if end == "inclusive" and times.size > 1 else 0.0
+    step = np.median(np.diff(times)) if end != "instant" and times.size > 1 else 0.0
     last = times[-1] + step if duration is None else max(duration, times[-1])
-    ends = np.append(times[1:], last) if end == "inclusive" else times
+    starts = ends = times
+    if end == "inclusive":
+        ends = np.append(times[1:], last)
+    if end == "halfway":
+        starts = (times + np.append(max(times[0] - step, 0.0), times[:-1])) / 2
+        ends = (times + np.append(times[1:], last)) / 2
     first, *final = sorted(_nearest([label for label in span if label is not None], drawn))
-    return Span(float(times[first]), float(ends[final[0]] if final else last))
+    return Span(float(starts[first]), float(ends[final[0]] if final else last))
 
 
 def seconds_to_labels(
@@ -153,13 +162,14 @@ def seconds_to_labels(
     rounding
         "nearest" frame (a tie goes to the later one); "half_even": a tie goes to the even
         label; "floor": the last frame not after the time; "outer": start as "floor", end the
-        first frame not before it. Only sampled frames count.
+        first frame not before it; "inner": the first and the last frame inside, which is what
+        frames show (the two around it where none is inside). Only sampled frames count.
 
     Examples
     --------
     >>> times = [0.0, 2.0, 4.0, 6.0]
     >>> {r: seconds_to_labels((1.0, 4.9), times, r) for r in ROUNDINGS}
-    {'nearest': (1, 2), 'half_even': (0, 2), 'floor': (0, 2), 'outer': (0, 3)}
+    {'nearest': (1, 2), 'half_even': (0, 2), 'floor': (0, 2), 'outer': (0, 3), 'inner': (1, 2)}
     """
     one_of("rounding", rounding, ROUNDINGS)
     times, ends = _times(seconds), np.asarray(span, float)
@@ -167,8 +177,10 @@ def seconds_to_labels(
     above = np.minimum(np.searchsorted(times, ends, side="left"), len(times) - 1)
     later, earlier = times[above] - ends, ends - times[below]
     tie = (later == earlier) & (rounding == "nearest" or above % 2 == 0)
-    up = {"floor": False, "outer": np.array([False, True])}.get(rounding, tie | (later < earlier))
-    return tuple(np.where(up, above, below).tolist())
+    fixed = {"floor": False, "outer": np.array([False, True]), "inner": np.array([True, False])}
+    up = fixed.get(rounding, tie | (later < earlier))
+    labels = np.where(up, above, below).tolist()
+    return tuple(sorted(labels) if rounding == "inner" else labels)
 
 
 def to_seconds(
@@ -183,7 +195,8 @@ def to_seconds(
     clip
         The clip that the model was given: its ``seconds`` and ``duration``.
     labels, end
-        As in `labels_to_seconds`; used for frames.
+        As in `labels_to_seconds`; of other units only "halfway" counts, as half a median step on
+        either side: who names the times of frames names frames.
     unit
         The unit that the question asks for (`numpro.prompting.asked_unit`); it holds when the
         answer names none. Where percents are asked for, what the answer calls a frame is one.
@@ -203,7 +216,10 @@ def to_seconds(
         found = [labels_to_seconds(s, clip.seconds, labels, end, duration) for s in answer.spans]
     else:
         scale = duration / 100 if unit == "percent" else 1.0
-        found = [Span(a * scale, duration if b is None else b * scale) for a, b in answer.spans]
+        step = np.median(np.diff(clip.seconds)) if len(clip.seconds) > 1 else 0.0
+        half = float(step) / 2 if end == "halfway" else 0.0
+        pairs = [(a, duration if b is None else b * scale) for a, b in answer.spans]
+        found = [Span(a * scale - half, b + half) for a, b in pairs]
     return tuple(Span(*(min(max(t, 0.0), duration) for t in span)) for span in found)
 
 

@@ -9,7 +9,7 @@ import lazy_loader
 _NAMES = {
     "loading": ["Loader", "Row", "measured"],
     "records": ["Query", "Saliency", "VideoQueries", "fingerprint"],
-    "registry": ["DATASETS", "load_dataset", "loader"],
+    "registry": ["DATASETS", "label_end", "load_dataset", "loader"],
     "sources": ["downloads", "sources"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

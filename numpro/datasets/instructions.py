@@ -148,7 +148,9 @@ def answer_text(query: Query, clip: Any, task: str, config: InstructionConfig) -
 
     if task == "moment_retrieval":
         labels = seconds_to_labels(query.spans[0], clip.seconds, config.rounding)
-        return prompts.format_moment(*map(shown, labels, query.spans[0]), config.time_encoding)
+        inside = config.rounding == "inner"  # then seconds, too, are those of frames
+        times = [float(clip.seconds[k]) for k in labels] if inside else query.spans[0]
+        return prompts.format_moment(*map(shown, labels, times), config.time_encoding)
     graded = dict(zip(query.saliency.clip_ids, query.saliency.scores, strict=True))
     frames = [(i, float(t)) for i, t in enumerate(clip.seconds) if int(t // 2) in graded]
     scores = [1 + float(np.mean(graded[int(t // 2)])) for _, t in frames]
@@ -167,7 +169,8 @@ def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, 
     Returns
     -------
     dict
-        Rule of `numpro.spans.ROUNDINGS` -> mean temporal IoU lost against the truth, in percent.
+        Rule of `numpro.spans.ROUNDINGS` -> mean temporal IoU lost against the truth, in percent
+        ("inner" labels are read "halfway", the others as instants).
 
     Examples
     --------
@@ -176,8 +179,9 @@ def rounding_cost(samples: Sequence[tuple[Span, Sequence[float]]]) -> dict[str, 
     """
     lost, truth = {}, [span for span, _ in samples]
     for rule in ROUNDINGS if samples else ():
+        end = "halfway" if rule == "inner" else "instant"
         labels = [(seconds_to_labels(span, times, rule), times) for span, times in samples]
-        rounded = [labels_to_seconds(*pair) for pair in labels]
+        rounded = [labels_to_seconds(*pair, end=end) for pair in labels]
         lost[rule] = 100 * (1 - float(np.mean(temporal_iou(rounded, truth))))
     return lost
 

@@ -124,12 +124,15 @@ class Loader:
         `folders`.)
     rows
         What takes a file apart into rows with their numbers or keys.
+    end
+        What a label that a model names means in seconds: one of `numpro.spans.ENDS`.
     """
 
     files: ClassVar[Mapping[str, tuple[str, ...]]]
     folders: ClassVar[tuple[str, ...]] = ("videos", ".")
     lengths: ClassVar[Mapping[str, tuple[str, str]]] = {"durations.csv": ("video", "duration")}
     rows: ClassVar[Callable[[Path], Iterator[tuple[int | str, Any]]]] = staticmethod(json_rows)
+    end: ClassVar[str] = "instant"  # as published
 
     def __init__(self, name: str, **described: Any):
         self.name = name

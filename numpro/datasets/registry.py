@@ -1,5 +1,6 @@
 """The datasets by name, and how one is loaded."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def loader(name: str) -> Loader:
     """Return the loader of a dataset."""
     module, _, kind = DATASETS[one_of("dataset", name, DATASETS)].rpartition(".")
     return getattr(import_module(module), kind)(name, **FORMATS.get(name, {}))
+
+
+def label_end(videos: Sequence[VideoQueries]) -> str:
+    """Return what a label means in seconds for these videos: one of `numpro.spans.ENDS`."""
+    name = videos[0].dataset if videos else None
+    return loader(name).end if name in DATASETS else "instant"
 
 
 def load_dataset(

@@ -20,6 +20,7 @@ class Flipbook(Qvhighlights):
     files = {split: (ANNOTATIONS,) for split in SPLITS}
     files |= {f"{split}_absent": (ABSENT,) for split in ("val", "test")}
     folders = (".",)
+    end = "halfway"  # events begin and end anywhere between two frames
 
     def find(self, split: str, data_root: str | Path | None, limit: int | None) -> Path:
         """Draw what is not there yet, and return the annotations."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from numpro import __version__
-from numpro.datasets import Query, VideoQueries, fingerprint
+from numpro.datasets import Query, VideoQueries, fingerprint, label_end
 from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.inference.embedded import caution
@@ -33,7 +33,7 @@ from numpro.numbers import disturb
 from numpro.progress import progress_bar
 from numpro.prompting import TASKS, HighlightAnswer, MomentAnswer, render_prompt
 from numpro.provenance import provenance
-from numpro.spans import Labels, highlight_scores, one_of, to_seconds
+from numpro.spans import ENDS, Labels, highlight_scores, one_of, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
 from numpro.video.windows import Windows, open_windows
 
@@ -44,7 +44,7 @@ _FAILING = 3  # videos, from the first on: then it is no one video's fault
 def predict(
     videos: Sequence[VideoQueries], model: VideoModel, out: str | os.PathLike,
     sampling: Sampling = Sampling(), question: Question = Question(),
-    execution: Execution = Execution(), end: str = "instant", control: str | None = None,
+    execution: Execution = Execution(), end: str | None = None, control: str | None = None,
     read: str = READS[0], top: int = 5,
 ) -> list[dict]:  # fmt: skip
     """Ask a model every query of a dataset.
@@ -60,8 +60,9 @@ def predict(
         configuration is written to ``<out>.config.json``.
     sampling, question, execution
         How videos are sampled, how the question is put, how the run is executed.
-    end : {"instant", "inclusive"}
-        What the last label of a span means (see `numpro.spans.labels_to_seconds`).
+    end
+        What labels mean in seconds (`numpro.spans.ENDS`). Default: the data set's way, which is
+        "instant" as published, and "halfway" for the embedded films.
     control
         Disturb the numbers or the frames (`numpro.numbers.controls`); None asks plainly.
     read : {"greedy", "ranked"}
@@ -111,7 +112,8 @@ def predict(
     if shard:
         out, videos = files.shard_path(out, shard), videos[shard[0] - 1 :: shard[1]]
     config = asdict(question) | asdict(sampling) | {"style": question.style.as_dict()}
-    config |= {"size": sampling.size and list(sampling.size), "end": end, "control": control}
+    config |= {"size": sampling.size and list(sampling.size), "control": control}
+    config |= {"end": one_of("end", end or label_end(whole), ENDS)}
     config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
     config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
     config |= {"read": read, "top": top if read == "ranked" else None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from numpro.datasets import Query, VideoQueries
+from numpro.datasets import Query, VideoQueries, label_end
 from numpro.metrics.highlight_detection import CLIP_SECONDS
 from numpro.spans import Span, labels_to_seconds, seconds_to_labels, temporal_iou
 
@@ -92,8 +92,8 @@ def random_moment(videos: Videos, train: Videos, seed: int = 0) -> list[Span]:
 
 
 def frame_grid(
-    videos: Videos, fps: float = 1.0, rounding: str = "nearest",
-    end: str = "instant", past_end: bool = False,
+    videos: Videos, fps: float = 1.0, rounding: str | None = None,
+    end: str | None = None, past_end: bool = False,
 ) -> list[Span]:  # fmt: skip
     """Answer the truth as well as sampled frames can say it: the ceiling of frame numbers.
 
@@ -107,14 +107,16 @@ def frame_grid(
     fps
         Frames a second.
     rounding, end
-        As in `numpro.spans.seconds_to_labels` and `labels_to_seconds`.
+        As in `numpro.spans.seconds_to_labels` and `labels_to_seconds`. Default: the data set's
+        way (`numpro.datasets.label_end`), and the frames that come nearest by it.
     past_end
         True lets labels run on past the last sampled frame, which no model ever saw: for
         comparison with figures that count so.
     """
     if not fps > 0:
         raise ValueError(f"fps must be above 0; got {fps!r}")
-    answers = []
+    answers, end = [], end or label_end(videos)
+    rounding = rounding or ("inner" if end == "halfway" else "nearest")
     for video, query in flat(videos):
         # 1e-9: a frame at the very end of the video is not there
         frames = max(int(np.ceil(video.duration * fps - 1e-9)), 1)

@@ -42,7 +42,7 @@ def _guesses(queries: Queries, fitted: list, step: float | None) -> dict[str, di
         guesses["best-fixed-window"] = baselines.fixed_window(videos, window)
         guesses["random-moment"] = baselines.random_moment(videos, fitted)
     if step:
-        guesses["frame-grid"] = baselines.frame_grid(videos, 1 / step, "half_even")
+        guesses["frame-grid"] = baselines.frame_grid(videos, 1 / step, "half_even", "instant")
     spans = {name: Spans(np.array(ends), once) for name, ends in guesses.items()}
     scored = {name: _columns("numpro", found, queries)[0] for name, found in spans.items()}
     return {k: {m: float(100 * v.mean()) for m, v in row.items()} for k, row in scored.items()}

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from numpro.datasets import VideoQueries
+from numpro.datasets import VideoQueries, label_end
 from numpro.metrics import moment_retrieval
 from numpro.models import Question
 from numpro.paths import write_whole
@@ -90,7 +90,8 @@ class Validation(TrainerCallback):
         with torch.autocast(self.model.device.type, torch.bfloat16, half):
             answers = self.model.answer(clip, texts, question)
         unit, labels = self.model.answer_unit(question, len(clip))
-        spans = [() if a.reason else to_seconds(a, clip, labels, unit=unit) for a in answers]
+        end = label_end([video])
+        spans = [() if a.reason else to_seconds(a, clip, labels, end, unit) for a in answers]
         predicted = [found[0] if found else None for found in spans]
         return list(zip(predicted, [query.spans for query in video.queries], strict=True))
 

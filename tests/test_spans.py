@@ -72,6 +72,10 @@ def test_iou_broadcasts():
         pytest.param((2, 99), None, "inclusive", 9.0, (2.0, 9.0), id="to-the-end"),
         pytest.param((2, 4), None, "inclusive", None, (2.0, 8.5), id="one-median-step-more"),
         pytest.param((50, 60), None, "instant", None, (7.5, 7.5), id="outside"),
+        pytest.param((1, 3), None, "halfway", None, (0.2, 4.8), id="half-a-step"),
+        pytest.param((0, 4), None, "halfway", 9.0, (0.0, 8.25), id="half-a-step-at-the-ends"),
+        pytest.param((4, 4), None, "halfway", None, (4.8, 8.0), id="half-a-median-step-more"),
+        pytest.param((2, None), None, "halfway", 9.0, (1.2, 9.0), id="half-a-step-open"),
         pytest.param((2, None), None, "instant", 9.0, (2.0, 9.0), id="open"),
         pytest.param((2, None), None, "instant", 5.0, (2.0, 7.5), id="open-after-the-duration"),
         pytest.param((-3, 1), None, "instant", None, (0.0, 0.4), id="negative"),
@@ -91,7 +95,7 @@ def test_labels_to_seconds(span, labels, end, duration, expected):
         pytest.param(((0, 1), []), "non-empty", id="no-times"),
         pytest.param(((0, 1), [1.0, 0.0]), "must not decrease", id="unordered"),
         pytest.param(((0, 1), [0.0, 1.0], [5]), "1 labels, 2 times", id="labels"),
-        pytest.param(((0, 1), [0.0], None, "after"), "instant, inclusive; got 'after'", id="end"),
+        pytest.param(((0, 1), [0.0], None, "after"), "halfway; got 'after'", id="end"),
     ],
 )
 def test_bad_times(arguments, says):
@@ -106,9 +110,11 @@ def test_bad_times(arguments, says):
         pytest.param("half_even", (0, 2), id="half_even"),
         pytest.param("floor", (0, 2), id="floor"),
         pytest.param("outer", (0, 3), id="outer"),
+        pytest.param("inner", (1, 2), id="inner"),
     ],
 )
 def test_rounding_of_ties(rounding, expected):
+    assert seconds_to_labels((2.1, 3.9), [0.0, 2.0, 4.0, 6.0], "inner") == (1, 2), "none inside"
     assert seconds_to_labels((1.0, 5.0), [0.0, 2.0, 4.0, 6.0], rounding) == expected
     assert seconds_to_labels((-5, 500), [0.0, 2.0, 4.0, 6.0], rounding) == (0, 3)
     with pytest.raises(ValueError, match="rounding must be one of"):

@@ -103,11 +103,20 @@ def test_the_cost_of_each_rounding_rule_is_the_overlap_lost():
         "nearest": 1 - 2 / 2.8, "half_even": 1 - 2 / 2.8, "floor": 1 - 2.4 / 3.4,
         "outer": 1 - 2.8 / 4,
     }  # fmt: skip
-    assert report["cost"] == pytest.approx({rule: 50 * x for rule, x in lost.items()})
+    cost = {rule: 50 * x for rule, x in lost.items()}
+    # 1..3, which are 0.5 to 3.5 s; and of 2..6 s all five frames, which are 1.5 to 6.5 s
+    cost["inner"] = 50 * (1 - 2.8 / 3 + 1 - 4 / 5)
+    assert report["cost"] == pytest.approx(cost)
     assert list(report["cost"]) == list(ROUNDINGS)
     assert samples[0].answer == "From Frame 1 to Frame 3."
     (outer, _), _ = built((0.6, 3.4), (2.0, 6.0), config=InstructionConfig(rounding="outer"))
     assert outer.answer == "From Frame 0 to Frame 4."
+    inner = InstructionConfig(rounding="inner")
+    (shown, _), _ = built((0.6, 3.4), (2.0, 6.0), config=inner)
+    assert shown.answer == "From Frame 1 to Frame 3."
+    timed = replace(inner, time_encoding="overlay-seconds")
+    (shown, _), _ = built((0.6, 3.4), (2.0, 6.0), config=timed)
+    assert "1.0" in shown.answer and "3.0" in shown.answer, "times of the frames that show it"
     assert rounding_cost([]) == {}
 
 

@@ -313,8 +313,11 @@ def test_a_perfect_reader_of_numbered_frames_reaches_a_ceiling_that_rises_with_t
         mean_iou(baselines.frame_grid(videos, r), videos) for r in (0.5, 1, 2, 4)
     )
     assert 75 < low < one - 4 and one < two - 2 and two < four - 1 and four < 99
-    outer = mean_iou(baselines.frame_grid(videos, 1.0, "outer"), videos)
-    assert outer < one - 1, "whether an end was nearer to the frame before shows on no frame"
+    shown = [mean_iou(baselines.frame_grid(videos, 1.0, rule, "instant"), videos)
+             for rule in ("inner", "outer")]  # fmt: skip
+    assert max(shown) < one - 1, "an instant on a frame that shows it is late, or early"
+    nearest = mean_iou(baselines.frame_grid(videos, 1.0, "nearest", "instant"), videos)
+    assert one == pytest.approx(nearest, abs=1.5), "half a step on gives back what that costs"
 
 
 # --- saliency -----------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_asked_as_trained(films, tm
     gone = replace(films[0], video="gone", path=tmp_path / "gone.mp4")
     held_out = Validation(model, [gone, films[1]], config)
     assert held_out.skipped == [{"video": "gone", "reason": "no such file"}]
-    predicted = [(0.0, 2.0)] * len(films[1].queries)
+    predicted = [(0.0, 2.5)] * len(films[1].queries)  # half a step on, as of all embedded films
     wanted = moment_retrieval(predicted, [q.spans for q in films[1].queries], resamples=1)["mIoU"][
         0
     ]

@@ -88,7 +88,7 @@ def _world() -> list[dict]:
         )
         for split, films in stories.items()
     }
-    rules = ("nearest", "instant"), ("inner", "halfway")
+    rules = ("inner", "instant"), ("inner", "halfway")
     window, rows = baselines.best_fixed_window(found["train"]), []
     for split, videos in found.items():
 

@@ -3,13 +3,15 @@
 ``python benchmarks/long_films.py windows`` asks three arms about every film of a split, at once
 (greedy) and in windows, and scores several rules of putting windows together (the package's is
 ``mean``). ``heads`` chooses attention heads on short validation films and asks again about the
-frames that they look at. Choices are made on ``val_long`` (the default); ``test_long`` is for a
-measurement. Both print a table and write JSON.
+frames that they look at. ``batch`` measures what asking windows as a batch would save on a CPU.
+Choices are made on ``val_long`` (the default); ``test_long`` is for a measurement. All print a
+table and write JSON.
 """
 
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from numpro.models import load_model
 from numpro.provenance import provenance
 from numpro.spans import temporal_iou, to_seconds
 from numpro.studies import ask_crop, brightest_stretch, choose_heads, question_attention
+from numpro.studies.design import ClipEncoder
 from numpro.video import cut_windows
 
 ARMS = {
@@ -74,10 +77,43 @@ def plain_rules(windows, answers):
     }
 
 
+def clip_rules(windows, answers, likes, seconds, ranked):
+    """Return the moments that rules with a CLIP score take first: name to span.
+
+    Parameters
+    ----------
+    likes : float [T]
+        CLIP's logits of the query and each frame; the rest is as in `plain_rules`.
+    """
+    first, last = seconds[[0, -1]]
+    shown = [slice(a, windows.stop(a)) for a in windows.starts]
+    shares = np.array([likes[part].mean() for part in shown])
+    shares = np.exp(shares - shares.max())
+    tables = [np.reshape(one["spans"], (-1, 2)) for one in answers]
+    spans = np.unique(np.concatenate(tables), axis=0)
+    mixture = sum(
+        share * temporal_iou(spans[:, None], table) @ np.array(one["probabilities"])
+        for share, table, one in zip(shares, tables, answers, strict=True)
+    )
+
+    def inside(span):  # how much more CLIP likes its frames than the film's
+        part = (seconds >= span[0]) & (seconds <= span[1])
+        return (likes[part].mean() if part.any() else -np.inf) - likes.mean()
+
+    best = [(m.start, m.end) for m in ranked.moments]
+    best_window = answers[int(shares.argmax())]["answer"]["spans"]
+    return {
+        "CLIP: its best window": tuple(best_window[0]) if best_window else (first, last),
+        "CLIP: mixture by its share of windows": tuple(spans[mixture.argmax()]),
+        "CLIP: the one of the best five that it likes most": max(best, key=inside, default=None),
+    }
+
+
 def windows_table(arguments):
     """Measure each arm, asked once and in windows, under every rule."""
     table, size = [], tuple(arguments.windows)
-    for name, (adapter, encoding) in ARMS.items():
+    clip_model = ClipEncoder(arguments.clip) if arguments.clip else None
+    for name, (adapter, encoding) in list(ARMS.items())[: arguments.arms]:
         model, question = (
             load_model("flipbook/longva", adapter=adapter),
             Question(time_encoding=encoding),
@@ -98,6 +134,10 @@ def windows_table(arguments):
                 spoken = [windows.answers[start][number] for start in windows.starts]
                 rows = {"asked once": once[number][0] if once[number] else None}
                 rows |= {"mean": best[0] if best else None} | plain_rules(windows, spoken)
+                if clip_model:
+                    similar = clip_model.see(list(clip.frames)) @ clip_model.read([query.text])[0]
+                    likes = similar * float(clip_model.model.logit_scale.exp())
+                    rows |= clip_rules(windows, spoken, likes, clip.seconds, ranked[number])
                 rows["best of five"] = max(
                     best, key=lambda s: max(temporal_iou(s, t) for t in query.spans), default=None
                 )
@@ -163,15 +203,67 @@ def heads_table(arguments):
     return table
 
 
+def batch_table(arguments):
+    """Measure what a batch of windows would save: prefill, questions and answers, by the model."""
+    import torch
+    from inference import SMALL, build
+
+    torch.set_num_threads(1)
+    made = {"embedded": lambda: load_model("flipbook/longva"),
+            "60 M, random": lambda: build("longva", SMALL, "cpu", torch.float32)}  # fmt: skip
+    table, (frames, _), together, ways = [], arguments.windows, 4, ("one by one", "batch")
+    for name, make in made.items():
+        model = make()
+        side = model.model.config.vision_config.image_size
+        ids = torch.tensor([model.video_ids(frames)] * together)
+        pixels = torch.randn(together * frames, 3, side, side)
+        run, spent = partial(run_windows, model.model), {way: [] for way in ways}
+        run(ids[:1], pixels[:frames])  # loads what is needed
+        for _ in range(arguments.repeats):
+            for way, size in zip(ways, (1, together), strict=True):
+                parts = [run(ids[i : i + size], pixels[i * frames : (i + size) * frames])
+                         for i in range(0, together, size)]  # fmt: skip
+                spent[way].append(np.sum(parts, axis=0))
+        best = {way: np.min(seconds, axis=0).tolist() for way, seconds in spent.items()}
+        saved = 1 - sum(best["batch"]) / sum(best["one by one"])
+        tokens = ids.shape[1]
+        table.append({"model": name, "windows": together, "frames": frames, "tokens": tokens,
+                      "cpu_seconds (prefill, after it)": best, "saved": saved})  # fmt: skip
+        print(table[-1], flush=True)
+    return table
+
+
+def run_windows(model, ids, pixels, questions=4, steps=12):
+    """Run windows with questions and answers behind them; return seconds up to these, and of them.
+
+    A window has as many tokens of each question at once as answers have in each step.
+    """
+    import torch
+
+    marks = [time.process_time()]
+    with torch.inference_mode():
+        cache = model(input_ids=ids, pixel_values=pixels, use_cache=True, logits_to_keep=1)
+        marks.append(time.process_time())
+        for count in (30 * questions, *[questions] * steps):
+            more = torch.full((len(ids), count), 7)
+            model(input_ids=more, past_key_values=cache.past_key_values, use_cache=True,
+                  logits_to_keep=questions)  # fmt: skip
+    return np.diff([*marks, time.process_time()])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["windows", "heads"])
+    parser.add_argument("what", choices=["windows", "heads", "batch"])
     parser.add_argument("--split", default="val_long")
     parser.add_argument("--films", type=int, help="only the first films")
     parser.add_argument("--windows", type=int, nargs=2, default=[16, 4], help="frames and stride")
+    parser.add_argument("--arms", type=int, default=len(ARMS), help="only the first arms")
+    parser.add_argument("--clip", help="of windows: also rules with the score of this CLIP")
+    parser.add_argument("--repeats", type=int, default=3, help="of a batch; the best is taken")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("long_films.json"))
     arguments = parser.parse_args()
-    rows = {"windows": windows_table, "heads": heads_table}[arguments.what](arguments)
+    tables = {"windows": windows_table, "heads": heads_table, "batch": batch_table}
+    rows = tables[arguments.what](arguments)
     stored = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     stored[f"{arguments.what} {arguments.split}"] = {"rows": rows, "about": provenance()}
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")

@@ -25,9 +25,12 @@ from PIL import Image
 
 from numpro.models.base import CutResponse, NoAnswer, VideoModel, refuse_unknown
 from numpro.models.files import fingerprint_files, read_notes
+from numpro.models.moments import Distribution
+from numpro.models.served_labels import GO_ON, LOGPROBS, Token, read_tokens, search_labels
 from numpro.models.server_replies import bounded_client, text_of, words_of
 from numpro.paths import find_model
 from numpro.prompting import Prompt
+from numpro.prompting.labels import LabelForm
 from numpro.video.cache import Store
 
 PREFIX = "openai:"  # a model's name is this and the name the server knows it by
@@ -95,7 +98,7 @@ class ServedModel(VideoModel):
         self.cache = default_cache() if cache == "auto" else cache
         self.settings = settings or {}
         self.max_side, self.quality, self.detail = max_side, quality, detail
-        self.usage, self._reached = Counter(), False
+        self.usage, self._reached, self._refusal = Counter(), False, ""
         self._check()
         if adapter:
             self.notes = read_notes(find_model(adapter))
@@ -125,11 +128,10 @@ class ServedModel(VideoModel):
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
             shown = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
             raise ValueError(f"base_url must be http(s)://host[:port]/path, no key in it; {shown}")
-        bounds = {"timeout": 1e-3, "retries": 0, "concurrency": 1, "quality": 1, "max_side": 1}
+        bounds = {"timeout": 1e-3, "retries": 0, "concurrency": 1, "quality": 1}
+        bounds |= {} if self.max_side is None else {"max_side": 1}
         for option, least in bounds.items():
             value = getattr(self, option)
-            if option == "max_side" and value is None:
-                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
                 raise ValueError(f"{option} must be a number, {least} or more; got {value!r}")
         if self.key_variable and not re.fullmatch(r"[A-Za-z_]\w*", str(self.key_variable)):
@@ -166,30 +168,60 @@ class ServedModel(VideoModel):
             server that cannot be reached and never answered or sends on to another, a model or a
             path it does not have. Any other failure is that question's reason.
         """
-        if not prompts:
-            return []
-        parts = self.video_parts(frames, prompts[0].frame_texts)
-        fields = {"temperature": 0, "seed": 0, "max_tokens": max_new_tokens} | self.settings
+        parts = self.video_parts(frames, prompts[0].frame_texts if prompts else None)
+        made = self._replies(parts, max_new_tokens, {}, [(prompt.text, "") for prompt in prompts])
+        return [text for text, _ in made]
+
+    def respond_with_labels(
+        self, frames: np.ndarray, prompts: list[Prompt], most: int, form: LabelForm, least: float
+    ) -> list[tuple[str, Distribution | str]]:
+        """Answer, and read probabilities of labels (`VideoModel.respond_with_labels`).
+
+        They come from the server's log-probabilities (`numpro.models.served_labels`). A server
+        that refuses these is asked without; why it did is the reason.
+        """
+        questions = [(prompt.text, "") for prompt in prompts]
+        parts = self.video_parts(frames, prompts[0].frame_texts if prompts else None)
+        ask = partial(self._replies, parts, most)
+        made = ask({} if self._refusal else LOGPROBS, questions)
+        refusals = [getattr(text, "reason", "") for text, _ in made]
+        if not self._refusal and all(re.match("server: 4(00|22)", why) for why in refusals):
+            made = ask({}, questions)
+            if not all(isinstance(text, NoAnswer) for text, _ in made):
+                self._refusal = f" ({refusals[0]})"
+        found = search_labels(form, questions, made, least, partial(ask, LOGPROBS | GO_ON))
+        why = f"the server gives no log-probabilities that can be read{self._refusal}"
+        return [(text, read or why) for (text, _), read in zip(made, found, strict=True)]
+
+    def _replies(
+        self, parts: list[dict], most: int, fields: dict, questions: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, list[Token] | None]]:
+        """Return the replies to questions, each with the beginning of its answer or an empty one.
+
+        Beside an answer stand its tokens, where `fields` of the request bring them.
+        """
+        fields = {"temperature": 0, "seed": 0, "max_tokens": most} | fields | self.settings
         fields = {name: value for name, value in fields.items() if value is not None}
         about = json.dumps([self.base_url, self.model, fields, parts], sort_keys=True)
-        video, keys, texts = hashlib.sha256(about.encode()), [], {}
+        video, keys, replies = hashlib.sha256(about.encode()), [], {}
         # opened here and closed at the end of the call, in this thread: no other may close it
         store = Store(self.cache, 2**30, "responses") if self.cache is not None else None
-        for number, prompt in enumerate(prompts):
+        for number, texts in enumerate(questions):
             digest = video.copy()
-            digest.update(prompt.text.encode())
+            digest.update("\0".join(filter(None, texts)).encode())
             keys.append(digest.hexdigest())
             if store and (stored := store.get(keys[-1])) is not None:
-                text = json.loads(stored)  # of one that was cut also after how many tokens
-                texts[number] = CutResponse(*text) if isinstance(text, list) else text
-        self.usage.update(from_disk=len(texts))
-        left = {i: prompt.text for i, prompt in enumerate(prompts) if i not in texts}
-        for i, text in self._ask_together(parts, left, fields):
-            texts[i] = text
+                row = json.loads(stored)  # of one that was cut also after how many tokens
+                text, cut, tokens = (*row, None)[:3] if isinstance(row, list) else (row, None, None)
+                replies[number] = CutResponse(text, cut) if cut else text, tokens
+        self.usage.update(from_disk=len(replies))
+        left = {i: texts for i, texts in enumerate(questions) if i not in replies}
+        for i, (text, tokens) in self._ask_together(parts, left, fields):
+            replies[i] = text, tokens
             if store and not isinstance(text, NoAnswer):
                 cut = getattr(text, "tokens", None)
-                store.put(keys[i], json.dumps([text, cut] if cut else text).encode())
-        return [texts[i] for i in range(len(prompts))]
+                store.put(keys[i], json.dumps([text, cut, tokens]).encode())
+        return [replies[i] for i in range(len(questions))]
 
     def video_parts(self, frames: np.ndarray, frame_texts: Sequence[str] | None) -> list[dict]:
         """Return the parts of the message that carry the frames, each after its own text."""
@@ -210,9 +242,9 @@ class ServedModel(VideoModel):
         return {"url": f"data:image/jpeg;base64,{coded}", "detail": self.detail}
 
     def _ask_together(
-        self, parts: list[dict], texts: dict[int, str], fields: dict
-    ) -> Iterator[tuple[int, str]]:
-        """Yield the number of each question with its answer, as they come."""
+        self, parts: list[dict], texts: dict[int, tuple], fields: dict
+    ) -> Iterator[tuple[int, tuple]]:
+        """Yield the number of each question with its reply, as they come."""
         from openai import OpenAI
 
         waiting = list(texts)
@@ -224,24 +256,27 @@ class ServedModel(VideoModel):
             ask = partial(pool.submit, self._ask, client, parts, fields)
             try:
                 for numbers in rounds:
-                    sent = {ask(texts[number]): number for number in numbers}
+                    sent = {ask(*texts[number]): number for number in numbers}
                     for done in as_completed(sent):
-                        text, spent = done.result()
+                        reply, spent = done.result()
                         self.usage.update(requests=1, **spent)
-                        yield sent[done], text
+                        yield sent[done], reply
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _ask(self, client, parts: list[dict], fields: dict, question: str) -> tuple[str, dict]:
-        """Send one question; return the answer, or why there is none, and the tokens spent."""
+    def _ask(self, client, parts: list, fields: dict, question: str, begun: str) -> tuple:
+        """Send one question; return the reply, or why there is none, and the tokens spent."""
         import openai
 
         content = [*parts, {"type": "text", "text": question}]
         body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        if begun:
+            body["messages"].append({"role": "assistant", "content": begun})
         try:
             made = client.chat.completions.create(**body, extra_body=fields)
             self._reached = True
-            return self._read(made, fields)
+            text, spent = self._read(made, fields)
+            return (text, read_tokens(made, begun, text) if "logprobs" in fields else None), spent
         except openai.APITimeoutError:
             why = f"no answer within {self.timeout:g} s, asked {self.retries + 1} times"
         except openai.APIConnectionError as error:
@@ -254,7 +289,7 @@ class ServedModel(VideoModel):
             why = self._refused(error)
         except (openai.APIError, AttributeError, TypeError, ValueError, RecursionError) as error:
             why = self._clean(f"the response cannot be read: {error}")
-        return NoAnswer(f"server: {why}"), {}
+        return (NoAnswer(f"server: {why}"), None), {}
 
     def _refused(self, error) -> str:
         """Return what a server said that answers with an error; raise when it always will."""

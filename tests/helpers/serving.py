@@ -21,7 +21,10 @@ def completion(text=SAID, finish="stop", **more):
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks the protocol; `plan(question, count)` says how it answers a question's n-th try."""
+    """Speaks the protocol; `plan(question, count)` says how it answers a question's n-th try.
+
+    In a plan, `local.body` is the request.
+    """
 
     daemon_threads = True
 
@@ -29,7 +32,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.times, self.tries = [], [], Counter()
         self.busy = self.most_busy = 0
-        self.lock = threading.Lock()
+        self.lock, self.local = threading.Lock(), threading.local()
         self.plan = lambda question, count: (200, {}, completion())
 
     @property
@@ -46,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         question, here = body["messages"][0]["content"][-1]["text"], self.server
+        here.local.body = body
         with here.lock:
             here.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             here.times.append(time.monotonic())

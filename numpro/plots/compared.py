@@ -52,7 +52,7 @@ def run_scores(rows: style.Rows, names: Sequence[str]) -> style.Figure:
 def dots(
     series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None,
     whole: bool = True,
-) -> style.Figure:
+) -> style.Figure:  # fmt: skip
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters

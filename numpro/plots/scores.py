@@ -111,12 +111,8 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Rows) -> None:
         ink, ls = (style.INK, "-") if kind == "ceiling" else (style.RED, style.DASHES[1 + i % 4])
         label = f"{kind}: {row['method']} {row[metric][0]:.1f}"
         ax.axvline(row[metric][0], label=label, gid=kind, color=ink, ls=ls, lw=1.6)
-    if set(encodings) <= set(_ARMS):
-        models = [
-            row | {"method": row["method"] + _ARMS[row["time_encoding"]], "time_encoding": None}
-            for row in models
-        ]
-    ax.set_yticks(range(len(models)), [_score_name(row, group["columns"]) for row in models])
+    arms = _ARMS if set(encodings) <= set(_ARMS) else {}
+    ax.set_yticks(range(len(models)), [_score_name(row, group["columns"], arms) for row in models])
     ax.set(xlim=(0, 105), ylim=(max(len(models), 1) - 0.4, -0.6))
     counts = ", ".join(map(str, sorted({row["n"] for row in rows})))
     ax.set_title(f"{group['split']}, {TASKS[group['task']]} (n {counts})")
@@ -124,9 +120,11 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Rows) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def _score_name(row: Mapping, columns: Sequence[str]) -> str:
-    """Name a model's row by its method, its time encoding and what else differs."""
+def _score_name(row: Mapping, columns: Sequence[str], arms: Mapping[str, str]) -> str:
+    """Name a model's row by its method, its time encoding (or `arms`) and what else differs."""
     shown = {**row, "n": None, "unparsed": None, "fps": row["fps"] and f"{row['fps']:g} fps"}
+    if arms:
+        shown |= {"method": row["method"] + arms[row["time_encoding"]], "time_encoding": None}
     return ", ".join(str(shown[key]) for key in ("method", *columns) if shown[key])
 
 

@@ -622,6 +622,12 @@ def test_an_answer_on_the_diagonal_lies_where_the_truth_lies():
     assert "1 not readable" in figure.axes[0].get_title(loc="left")
 
 
+def test_of_two_true_spans_the_nearest_is_compared_with_the_answer():
+    rows = [make_row(1, truth=[[2, 4], [7, 8]], pred=[[6, 10]], duration=10.0)]
+    (dots,) = drawn(plots.answer_map({"base": rows}), "answers")
+    np.testing.assert_allclose(dots.get_offsets(), [[0.75, 0.8]])
+
+
 TABLE = design_table()
 
 
@@ -709,6 +715,12 @@ def test_validation_stands_beside_the_loss():
 
 
 # ---------------------------------------------------------------- in a notebook
+
+
+def test_dots_have_an_axis_over_all_or_over_what_is_reached():
+    whole, near = (plots.dots({"a": {"x": 4.0, "y": 6.0}}, "%", whole=w) for w in (True, False))
+    low, high = near.axes[0].get_xlim()
+    assert whole.axes[0].get_xlim() == (-1, 101) and 3 < low < 4 and 6 < high < 7
 
 
 def test_dots_stand_at_their_scores_with_their_intervals():

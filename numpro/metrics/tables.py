@@ -150,7 +150,7 @@ def headline(rows: Sequence[Mapping]) -> str:
         text += f"{top['time_encoding']} reaches {format_score(top[metric])} {metric}"
         plain = [r for r in scored if r["method"] == top["method"] and r["time_encoding"] == "none"]
         if plain and top is not plain[0]:
-            text += f", without time on or beside the frames {plain[0][metric][0]:.1f}"
+            text += f", {top['method']} without numbers {plain[0][metric][0]:.1f}"
         for kind, row in zip(ROLES[::2], best[::2], strict=True):
             text += f"; the {kind} ({row['method']}) is {row[metric][0]:.1f}" if row else ""
         return text + "."

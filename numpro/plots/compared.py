@@ -50,8 +50,9 @@ def run_scores(rows: style.Rows, names: Sequence[str]) -> style.Figure:
 
 @style.styled()
 def dots(
-    series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None
-) -> style.Figure:
+    series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None,
+    whole: bool = True,
+) -> style.Figure:  # fmt: skip
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters
@@ -63,6 +64,8 @@ def dots(
         What is measured, and what the intervals are.
     lines : dict of float, optional
         Upright lines by name, such as a floor.
+    whole : bool
+        The axis goes from 0 to 100; False: only over what is reached.
     """
     style.check_named(series, "series")
     labels = list(dict.fromkeys(label for one in series.values() for label in one))
@@ -80,7 +83,7 @@ def dots(
         look = {"color": style.SOFT, "ls": style.DASHES[1 + number % 4], "lw": 1.5, "gid": "line"}
         ax.axvline(value, label=f"{style.readable(name)} {value:.1f}", **look)
     ax.set_yticks(range(len(labels)), [style.readable(label, 44) for label in labels])
-    ax.set(xlabel=xlabel, xlim=(-1, 101), ylim=(len(labels) - 0.45, -0.55))
+    ax.set(xlabel=xlabel, xlim=(-1, 101) if whole else None, ylim=(len(labels) - 0.45, -0.55))
     for lane in range(1, len(labels)):
         ax.axhline(lane - 0.5, color=style.FAINT, lw=0.8, zorder=0)
     ax.grid(axis="x")
@@ -142,7 +145,8 @@ def design_heatmaps(
         for ax, colour in zip(axes[block * down :].flat, colours, strict=False):
             grid = grids[colour].reindex(index=places, columns=sizes)
             _heatmap(ax, grid, low, high, colour, pick)
-            ax.set_title(f"{value.replace('_', ' ')}, {colour}", fontsize=10)
+            title = f"{value.replace('_', ' ')}, {colour}"
+            ax.set_title(title, fontsize=10, weight="normal")  # bold titles would touch
     for ax in axes.flat:
         ax.set_visible(bool(ax.images))
     known = [f"{v.replace('_', ' ')} {without[v].mean():.1f}" for v in values if without[v].any()]
@@ -164,6 +168,7 @@ def _heatmap(ax, grid, low: float, high: float, colour: str, pick: tuple | bool)
             look = {"fill": False, "ec": style.RED, "lw": 3, "clip_on": False}
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, gid="chosen", **look))
     ax.set_xticks(range(grid.shape[1]), [f"{size:g}" for size in grid.columns])
-    ax.set_yticks(range(grid.shape[0]), [str(place).replace("_", " ") for place in grid.index])
+    places = [str(place).replace("_", " ").replace("center", "centre") for place in grid.index]
+    ax.set_yticks(range(grid.shape[0]), places)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

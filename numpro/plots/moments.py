@@ -29,7 +29,7 @@ def timelines(rows: Rows, limit: int = 20, title: str = "", what: str = "queries
     style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
     shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
     longest = max(map(_length, shown))
-    ax = style.new_figure(0.95 + 0.36 * len(shown), layout="constrained").add_subplot()
+    ax = style.new_figure(1.15 + 0.36 * len(shown), layout="constrained").add_subplot()
     for lane, row in enumerate(shown):
         _lane(ax, lane, row, longest)
     ax.set(xlim=(0, longest), ylim=(len(shown) - 0.4, -0.6), xlabel="seconds")
@@ -38,7 +38,9 @@ def timelines(rows: Rows, limit: int = 20, title: str = "", what: str = "queries
     ax.spines["left"].set_visible(False)
     few = len(shown) < len(rows)
     count = f"{len(shown)} of {len(rows)} {what}, evenly chosen" if few else f"{len(rows)} {what}"
-    ax.set_title(f"{style.readable(title)}: {count}" if title else count)
+    title = f"{style.readable(title)}: {count}" if title else count
+    # of the whole figure: above the legend, however long it is
+    ax.figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11)
     handles = [Patch(label="truth", **style.TRUTH), Patch(label="answer", **style.ANSWER)]
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=2)
     return ax.figure
@@ -76,8 +78,8 @@ def answer_map(rows_by_method: Mapping[str, Rows]) -> style.Figure:
     Parameters
     ----------
     rows_by_method : dict of prediction rows
-        Rows with ``duration``, ``truth`` and ``pred``; a panel for each method. What could not
-        be read is counted in the title.
+        Rows with ``duration``, ``truth`` and ``pred``; a panel for each method. Of several true
+        spans the nearest counts. What could not be read is counted in the title.
     """
     style.check_named(rows_by_method, "rows_by_method", ("duration", "truth", "pred"))
     figure = style.new_figure(3.0, layout="constrained")
@@ -85,7 +87,7 @@ def answer_map(rows_by_method: Mapping[str, Rows]) -> style.Figure:
     for ax, (name, rows) in zip(axes, rows_by_method.items(), strict=True):
         known = [row for row in rows if row["truth"]]
         answered = [row for row in known if style.first_prediction(row)]
-        pairs = [(row["truth"][0], style.first_prediction(row)) for row in answered]
+        pairs = [(_nearest(row), style.first_prediction(row)) for row in answered]
         lengths = np.array([[row["duration"]] for row in answered], float)
         ax.plot([0, 1], [0, 1], color=style.SOFT, lw=1.3, ls=style.DASHES[1], gid="diagonal")
         if pairs:
@@ -98,6 +100,12 @@ def answer_map(rows_by_method: Mapping[str, Rows]) -> style.Figure:
         ax.grid()
     axes[0].set_ylabel("answer")
     return figure
+
+
+def _nearest(row: Mapping) -> Sequence[float]:
+    """Return the true span whose middle is nearest to that of the answer."""
+    middle = sum(style.first_prediction(row))
+    return min(row["truth"], key=lambda span: abs(sum(span) - middle))
 
 
 @style.styled()
@@ -145,7 +153,7 @@ def saliency_plot(
     above.bar(starts, grades, gid="truth", **place, **style.TRUTH)
     above.plot((ids + 0.46) * clip_seconds, graded, "_", color=style.INK, ms=11, mew=1.6)
     above.set(ylim=(0, 4.2), ylabel="annotators", title=style.readable(title, 100))
-    above.set_yticks([0, 2, 3, 4], ["0", "2 fair", "3 good", "4 very good"])
+    above.set_yticks(range(5), ["0", "1 bad", "2 fair", "3 good", "4 very good"])
     above.grid(axis="y")
     if scores is None:
         below.text(0.5, 0.5, "no score could be read", transform=below.transAxes, ha="center")

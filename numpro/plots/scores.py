@@ -13,6 +13,7 @@ from numpro.plots.style import Rows
 
 _BARS = {"base": style.SKY, "fine-tuned": style.BLUE}
 _HATCHES = ("", "////", "....", "xxxx", "----")
+_ARMS = {"none": "", "overlay-index": " + numbers"}  # as `numpro.studies.four_arms` names them
 
 
 @style.styled()
@@ -103,13 +104,15 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Rows) -> None:
         ax.errorbar(value, lane, xerr=error, color=style.INK, capsize=4, lw=1.5)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the lines of floors
         look = {"va": "center", "weight": "bold", "bbox": box, "zorder": 4}
-        ax.text(max(high, value) + 1.2, lane, f"{value:.1f}", **look)
+        # in the bar, else beside it: there it would hide the lines of ceilings
+        ax.text(1.2 if value > 12 else max(high, value) + 1.2, lane, f"{value:.1f}", **look)
     others = [(row, role(row["method"])) for row in rows if role(row["method"]) != "model"]
     for i, (row, kind) in enumerate(others):
         ink, ls = (style.INK, "-") if kind == "ceiling" else (style.RED, style.DASHES[1 + i % 4])
         label = f"{kind}: {row['method']} {row[metric][0]:.1f}"
         ax.axvline(row[metric][0], label=label, gid=kind, color=ink, ls=ls, lw=1.6)
-    ax.set_yticks(range(len(models)), [_score_name(row, group["columns"]) for row in models])
+    arms = _ARMS if set(encodings) <= set(_ARMS) else {}
+    ax.set_yticks(range(len(models)), [_score_name(row, group["columns"], arms) for row in models])
     ax.set(xlim=(0, 105), ylim=(max(len(models), 1) - 0.4, -0.6))
     counts = ", ".join(map(str, sorted({row["n"] for row in rows})))
     ax.set_title(f"{group['split']}, {TASKS[group['task']]} (n {counts})")
@@ -117,9 +120,11 @@ def _score_panel(ax, group: Mapping, metric: str, rows: Rows) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def _score_name(row: Mapping, columns: Sequence[str]) -> str:
-    """Name a model's row by its method, its time encoding and what else differs."""
+def _score_name(row: Mapping, columns: Sequence[str], arms: Mapping[str, str]) -> str:
+    """Name a model's row by its method, its time encoding (or `arms`) and what else differs."""
     shown = {**row, "n": None, "unparsed": None, "fps": row["fps"] and f"{row['fps']:g} fps"}
+    if arms:
+        shown |= {"method": row["method"] + arms[row["time_encoding"]], "time_encoding": None}
     return ", ".join(str(shown[key]) for key in ("method", *columns) if shown[key])
 
 
@@ -182,12 +187,11 @@ def learning_curve(rows: Rows, lines: Rows = (), metric: str = "mIoU") -> style.
     """
     style.check_rows(rows, (*KEYS, "queries", metric))
     ax = style.new_figure(3.8, layout="constrained").add_subplot()
-    names = {"none": "without numbers", "overlay-index": "with numbers"}
     for number, encoding in enumerate(dict.fromkeys(row["time_encoding"] for row in rows)):
         points = sorted((r["queries"], *r[metric]) for r in rows if r["time_encoding"] == encoding)
-        style.draw_intervals(ax, number, names.get(encoding, encoding), points)
+        style.draw_intervals(ax, number, f"fine-tuned{_ARMS.get(encoding, encoding)}", points)
     for number, row in enumerate(lines):
-        label = f"{row['method']} {names.get(row['time_encoding'], '')}".strip()
+        label = row["method"] + _ARMS.get(row["time_encoding"], "")
         look = {"color": style.SOFT, "linestyle": style.DASHES[number % 4], "lw": 1.3}
         ax.axhline(row[metric][0], label=f"{label} {row[metric][0]:.1f}", **look)
     ticks = sorted({row["queries"] for row in rows})

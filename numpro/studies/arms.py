@@ -285,7 +285,7 @@ def worst(rows: Sequence[dict], count: int = 3) -> list[dict]:
     """
 
     def iou(row: dict) -> float:
-        return temporal_iou(row["pred"][0], row["truth"][0]) if row["pred"] else -1.0
+        return max(temporal_iou(row["pred"][0], row["truth"])) if row["pred"] else -1.0
 
     answered = [r for r in rows if r["truth"] and not (r["reason"] or "").startswith("video: ")]
     return sorted(answered, key=iou)[:count]

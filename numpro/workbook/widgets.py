@@ -144,8 +144,8 @@ def shuffled(
         What is looked for.
     models : dict of VideoModel
         The models to choose from, by name.
-    truth : (start, end), optional
-        In seconds: a bar under the frames.
+    truth : (start, end) or a list of them, optional
+        In seconds: bars under the frames.
     """
 
     def draw(order: int, model: str) -> bytes:

@@ -405,12 +405,12 @@ def test_timelines_draw_truth_and_answer_in_seconds():
     assert [bar.get_width() for bar in drawn(figure, "video")] == [12, 40, 12]
     assert [t.get_text() for t in drawn(figure, "iou")] == ["IoU 0.50", "IoU 0.50", "IoU 0.00"]
     assert [t.get_text() for t in drawn(figure, "why")] == ["no time in the answer"]
-    assert figure.axes[0].get_title(loc="left") == "3 queries"
+    assert figure.get_suptitle() == "3 queries"
 
 
 def test_timelines_choose_evenly_and_say_so():
     figure = plots.timelines([make_row(i) for i in range(101)], limit=5, title="ours")
-    assert figure.axes[0].get_title(loc="left") == "ours: 5 of 101 queries, evenly chosen"
+    assert figure.get_suptitle() == "ours: 5 of 101 queries, evenly chosen"
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == [f"a red star {i} spins" for i in (0, 25, 50, 75, 100)]
 
@@ -563,7 +563,7 @@ def test_score_bars_have_intervals_floors_and_ceilings():
     whiskers = [collection.get_segments()[0][:, 0].tolist() for collection in ax.collections]
     assert whiskers == [[16, 23], [76, 83]]
     names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["base, none", "fine-tuned, overlay-index"]
+    assert names == ["base", "fine-tuned + numbers"]
     assert ax.get_title(loc="left") == "flipbook test, moment retrieval (n 40)"
     hatches = [bar.get_hatch() for bar in drawn(figure, "score")]
     assert len(set(hatches)) == 2
@@ -575,7 +575,7 @@ def test_score_bars_make_a_panel_a_table_and_name_what_differs():
     other = score("base", 25.0, "none", model="big/model", fps=0.5)
     figure = plots.score_bars([*SCORES, other, highlights])
     assert [ax.get_xlabel()[:4] for ax in figure.axes] == ["mIoU", "mAP "]
-    assert "base, none, big/model, 0.5 fps" in words(figure)
+    assert "base, big/model, 0.5 fps" in words(figure)
     assert len(plots.score_bars([*SCORES, highlights], "mAP").axes) == 1
 
 
@@ -601,7 +601,7 @@ def test_a_learning_curve_rises_from_few_queries_to_many():
     np.testing.assert_allclose(without.get_xydata(), [[32, 41], [640, 42]])
     np.testing.assert_allclose(numbers.get_ydata(), [60, 80])
     words = [text.get_text() for text in texts(figure)]
-    assert {"32", "640", "with numbers", "base without numbers 20.0"} <= set(words)
+    assert {"32", "640", "fine-tuned + numbers", "base 20.0"} <= set(words)
 
 
 def test_runs_stand_side_by_side_and_a_missing_score_leaves_a_gap():
@@ -620,6 +620,12 @@ def test_an_answer_on_the_diagonal_lies_where_the_truth_lies():
     (dots,) = drawn(figure, "answers")
     np.testing.assert_allclose(dots.get_offsets(), [[0.3, 0.8]])
     assert "1 not readable" in figure.axes[0].get_title(loc="left")
+
+
+def test_of_two_true_spans_the_nearest_is_compared_with_the_answer():
+    rows = [make_row(1, truth=[[2, 4], [7, 8]], pred=[[6, 10]], duration=10.0)]
+    (dots,) = drawn(plots.answer_map({"base": rows}), "answers")
+    np.testing.assert_allclose(dots.get_offsets(), [[0.75, 0.8]])
 
 
 TABLE = design_table()
@@ -709,6 +715,12 @@ def test_validation_stands_beside_the_loss():
 
 
 # ---------------------------------------------------------------- in a notebook
+
+
+def test_dots_have_an_axis_over_all_or_over_what_is_reached():
+    whole, near = (plots.dots({"a": {"x": 4.0, "y": 6.0}}, "%", whole=w) for w in (True, False))
+    low, high = near.axes[0].get_xlim()
+    assert whole.axes[0].get_xlim() == (-1, 101) and 3 < low < 4 and 6 < high < 7
 
 
 def test_dots_stand_at_their_scores_with_their_intervals():

@@ -100,3 +100,9 @@ def test_ranked_rows_are_scored_beside_their_greedy_answer(films):
     plain = [{k: v for k, v in r.items() if k in ("qid", "pred")} for r in rows]
     (scores,) = score_arms([arm], {arm.name: plain}, films, "flipbook/longva")
     assert "greedy_mIoU" not in scores and scores["mIoU"][0] == 0
+
+
+def test_an_answer_that_fits_the_second_true_span_is_not_the_worst():
+    row = {"reason": None, "truth": [[0.0, 4.0], [6.0, 9.0]]}
+    second, missed = row | {"pred": [[6.0, 9.0]]}, row | {"pred": [[4.0, 5.0]]}
+    assert study.worst([second, missed], 1) == [missed]

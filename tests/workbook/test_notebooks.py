@@ -88,6 +88,20 @@ class TestNotebook:
         assert len(re.findall(r"\]\(\S+\)", found["Know first"])) >= 2 and "\n" in title
         assert re.search(r"Reading: \d+ minutes\. Running: ", found["Time"])
 
+    def test_the_reading_time_is_that_of_its_words_pictures_and_code(self, path):
+        book = nbformat.read(path, as_version=4).cells
+        (end,) = [n for n, cell in enumerate(book) if cell.source.startswith("## Exercises")]
+        code = [cell for cell in book[:end] if cell.cell_type == "code"]
+        prose = [cell.source for cell in book[:end] if cell.cell_type == "markdown"]
+        shown = [out.get("data", {}) for cell in code for out in cell.outputs]
+        prose += [re.sub(r"^\|.*", "", out.get("text/markdown", ""), flags=re.M) for out in shown]
+        words = sum(len(re.sub(r"\]\(\S*\)", "]", text).split()) for text in prose)
+        # a minute is 200 words, one and a half pictures or 40 lines of code
+        minutes = words / 200 + sum("image/png" in out for out in shown) / 1.5
+        minutes += sum(len(lines(cell)) for cell in code) / 40
+        stated = int(re.search(r"Reading: (\d+) minutes", book[0].source)[1])
+        assert abs(stated - minutes) <= 1.5, f"{minutes:.1f} minutes"
+
     def test_parameters_are_the_second_cell_and_literals(self, path):
         book = nbformat.read(path, as_version=4)
         at = [i for i, cell in enumerate(book.cells) if "parameters" in tags(cell)]
@@ -286,11 +300,12 @@ REBUILT = {
 def test_every_word_of_the_glossary_is_linked_where_it_first_comes_up():
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     words = re.findall(r'<a id="(\w+)"></a>\*\*(.+?)\*\*', glossary)
-    wanted = "frame label span overlay IoU mIoU R@0.5 floor ceiling LoRA adapter"
-    assert [word for _, word in words] == wanted.split()
-    linked = {place for path in BOOKS for cell in cells(path, "markdown")
-              for place in re.findall(r"glossary\.md#(\w+)", cell.source)}  # fmt: skip
-    assert linked == {place for place, _ in words}
+    wanted = "frame span base adapter IoU label ceiling mIoU saliency overlay LoRA arm "
+    wanted += "time-encoding floor R@0.5 mAP,-HIT@1 control"
+    assert [word.replace(" ", "-") for _, word in words] == wanted.split()
+    linked = [place for path in BOOKS for cell in cells(path, "markdown")
+              for place in re.findall(r"glossary\.md#(\w+)", cell.source)]  # fmt: skip
+    assert list(dict.fromkeys(linked)) == [place for place, _ in words], "not in the order met"
 
 
 @pytest.mark.parametrize("name", REBUILT)

@@ -76,7 +76,7 @@ def test_no_rows_say_so():
 def test_the_headline_stands_between_floor_and_ceiling():
     assert headline(ROWS) == (
         "flipbook test, moment retrieval: fine-tuned with overlay-index reaches "
-        "70.0 [64.0, 75.5] mIoU, without time on or beside the frames 41.0; the floor "
+        "70.0 [64.0, 75.5] mIoU, fine-tuned without numbers 41.0; the floor "
         "(best-fixed-window) is 33.0; the ceiling (frame-grid) is 95.0."
     )
 

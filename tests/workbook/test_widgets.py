@@ -64,6 +64,24 @@ def test_a_stricter_threshold_leaves_fewer_hits():
     assert (before != shown(box)).any()
 
 
+def test_another_order_of_the_numbers_is_drawn_and_asked_about(clip, longva):
+    orders, answer = [], longva.answer
+
+    class Model:  # as it is, and it notes what was asked
+        prepare = staticmethod(longva.prepare)
+
+        def answer(self, clip, queries, question, labels):
+            orders.append(labels)
+            return answer(clip, queries, question, labels)
+
+    box = widgets.shuffled(clip, "a red star", {"tiny": Model()}, [(1.0, 3.0), (5.0, 6.0)])
+    first = shown(box)
+    control(box, "order").value = 0
+    rising = list(range(len(clip)))
+    assert orders[0] != rising == sorted(orders[0]) and orders[1:] == [rising]
+    assert first.shape != shown(box).shape or (first != shown(box)).any()
+
+
 @pytest.fixture
 def own_video(films, longva, tmp_path):
     box = widgets.own_video({"tiny": longva}, str(tmp_path))

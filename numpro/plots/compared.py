@@ -59,6 +59,7 @@ def dots(
     series : dict of dicts
         For each series (its own colour and marker) what it reaches at each label, in percent:
         a value, ``[value, low, high]``, or a list of those (a dot each, such as one a seed).
+        Where differences are below zero, the axis is as long as they need.
     xlabel : str
         What is measured, and what the intervals are.
     lines : dict of float, optional
@@ -80,7 +81,8 @@ def dots(
         look = {"color": style.SOFT, "ls": style.DASHES[1 + number % 4], "lw": 1.5, "gid": "line"}
         ax.axvline(value, label=f"{style.readable(name)} {value:.1f}", **look)
     ax.set_yticks(range(len(labels)), [style.readable(label, 44) for label in labels])
-    ax.set(xlabel=xlabel, xlim=(-1, 101), ylim=(len(labels) - 0.45, -0.55))
+    scale = (-1, 101) if ax.dataLim.x0 >= 0 else None
+    ax.set(xlabel=xlabel, xlim=scale, ylim=(len(labels) - 0.45, -0.55))
     for lane in range(1, len(labels)):
         ax.axhline(lane - 0.5, color=style.FAINT, lw=0.8, zorder=0)
     ax.grid(axis="x")

@@ -50,8 +50,9 @@ def run_scores(rows: style.Rows, names: Sequence[str]) -> style.Figure:
 
 @style.styled()
 def dots(
-    series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None
-) -> style.Figure:
+    series: Mapping[str, Mapping], xlabel: str, lines: Mapping[str, float] | None = None,
+    xlim: tuple[float, float] | None = (-1, 101),
+) -> style.Figure:  # fmt: skip
     """Show scores of several series side by side, with their intervals; a row for each label.
 
     Parameters
@@ -59,11 +60,12 @@ def dots(
     series : dict of dicts
         For each series (its own colour and marker) what it reaches at each label, in percent:
         a value, ``[value, low, high]``, or a list of those (a dot each, such as one a seed).
-        Where differences are below zero, the axis is as long as they need.
     xlabel : str
         What is measured, and what the intervals are.
     lines : dict of float, optional
         Upright lines by name, such as a floor.
+    xlim : pair of float, optional
+        From where to where the axis goes; None: as far as differences need.
     """
     style.check_named(series, "series")
     labels = list(dict.fromkeys(label for one in series.values() for label in one))
@@ -81,8 +83,7 @@ def dots(
         look = {"color": style.SOFT, "ls": style.DASHES[1 + number % 4], "lw": 1.5, "gid": "line"}
         ax.axvline(value, label=f"{style.readable(name)} {value:.1f}", **look)
     ax.set_yticks(range(len(labels)), [style.readable(label, 44) for label in labels])
-    scale = (-1, 101) if ax.dataLim.x0 >= 0 else None
-    ax.set(xlabel=xlabel, xlim=scale, ylim=(len(labels) - 0.45, -0.55))
+    ax.set(xlabel=xlabel, xlim=xlim, ylim=(len(labels) - 0.45, -0.55))
     for lane in range(1, len(labels)):
         ax.axhline(lane - 0.5, color=style.FAINT, lw=0.8, zorder=0)
     ax.grid(axis="x")

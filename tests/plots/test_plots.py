@@ -726,9 +726,9 @@ def test_dots_stand_at_their_scores_with_their_intervals():
     assert ax.get_xlim() == (-1, 101)
 
 
-def test_dots_below_zero_have_an_axis_as_long_as_they_need():
-    (ax,) = plots.dots({"gain": {"a": [0.5, -2, 3]}}, "points", {"none": 0}).axes
-    low, high = ax.get_xlim()
+def test_dots_of_differences_have_an_axis_as_long_as_they_need():
+    gain = {"gain": {"a": [0.5, -2, 3]}}
+    low, high = plots.dots(gain, "points", {"none": 0}, xlim=None).axes[0].get_xlim()
     assert -4 < low < -2 and 3 < high < 5
 
 

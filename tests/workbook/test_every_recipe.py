@@ -17,7 +17,9 @@ from tiny_models import tiny_model
 from numpro.parameters import read_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "papermill_runs/recipes").glob("*.yaml"))
-REAL = [path for path in RECIPES if path.stem not in ("encodings", "flipbook_full", "quick", "reward")]
+REAL = [
+    path for path in RECIPES if path.stem not in ("encodings", "flipbook_full", "quick", "reward")
+]
 KINDS = {"qwen2_vl_7b": "qwen2_vl", "qwen2_5_vl_7b": "qwen2_5_vl", "qwen3_vl_8b": "qwen3_vl"}
 
 

@@ -34,7 +34,7 @@ matplotlib.use("agg")  # in this process only: a notebook's kernel shows picture
 # answers that 05 has stored, and 01 films that test_datasets_check has drawn: not side by side.
 LONGEST = ["03_fine_tune_with_lora", "A1_pretrain_the_tiny_models", "test_real_data",
            "test_every_recipe", "test_workers", "06_controls", "07_compare", "05_measure",
-           "A2_look_inside",
+           "A2_look_inside", "A3_reward",
            "02_design_the_numbers", "test_checkpoints", "test_distributed", "test_datasets_check",
            "test_predictions", "test_features", "test_validation", "01_prepare_data",
            "test_finetune", "test_samples", "test_flipbook", "test_memory", "04_find_the_moment",

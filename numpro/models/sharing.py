@@ -226,9 +226,10 @@ def common_prefix(prompts_ids: Sequence[Sequence[int]]) -> int:
 @torch.inference_mode()
 def decode(
     branches: Tree | Copies, questions: Sequence[list[int]], most: int, ends: Collection[int],
-    constraint: Constraint | None = None,
+    constraint: Constraint | None = None, starts: Sequence | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[list[list[int]], list]:  # fmt: skip
-    """Answer questions greedily, behind a prefix that was run before.
+    """Answer questions greedily, or draw answers, behind a prefix that was run before.
 
     Greedily means the likeliest token each time. Penalties that a checkpoint's own generation
     settings ask for are left out: they would weigh the numbers given before.
@@ -247,6 +248,10 @@ def decode(
         What keeps each answer to its form; None lets the model answer freely. What a form forces
         is not decoded: it runs with the token before it. So does what the form's words make
         likely; of such a draft that part stays which the model would have taken, too.
+    starts
+        The branch that each question goes on from; None: the end of the prefix.
+    generator
+        Draws each token as often as the model holds it likely; None takes the likeliest.
 
     Returns
     -------
@@ -255,7 +260,7 @@ def decode(
     reached : list
         The branch of each, up to the last token that was run.
     """
-    everyone, reached = range(len(questions)), [branches.root] * len(questions)
+    everyone, reached = range(len(questions)), [*(starts or [branches.root] * len(questions))]
     answers = [constraint.forced(row) if constraint else [] for row in everyone]
     tokens = [[*question, *more] for question, more in zip(questions, answers, strict=True)]
     rows = everyone
@@ -265,7 +270,11 @@ def decode(
         for row, pieces in zip(rows, drafts, strict=True):
             steps += [(reached[row], tokens[row]), *((None, piece) for piece in pieces)]
         places, logits = branches.extend(steps)
-        best = (constraint.mask(logits) if constraint else logits).argmax(-1).tolist()
+        scores = constraint.mask(logits) if constraint else logits
+        if generator is not None:  # Gumbel noise: the largest is each as often as it is likely
+            noise = torch.empty_like(scores, dtype=torch.float32)
+            scores = scores - noise.exponential_(generator=generator).log()
+        best = scores.argmax(-1).tolist()
         place = 0
         for row, pieces in zip(rows, drafts, strict=True):
             agreed = 0

@@ -8,8 +8,10 @@ import lazy_loader
 
 _NAMES = {
     "samples": ["IGNORED", "Samples"],
-    "finetuning": ["finetune", "plan", "read_log", "train_or_take"],
+    "finetuning": ["finetune", "plan", "read_log", "save_adapter", "train_or_take"],
     "presets": ["PRESETS", "FinetuneConfig"],
+    "reward": ["METHODS", "RewardConfig", "answer_spans", "draw_answers", "equal_rewards"]
+    + ["greedy_ious", "group_rewards", "grpo_loss", "learn_on"],
     "memory": ["predict_memory", "trainable_parameters"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -188,7 +188,8 @@ class Samples:
             which = f"{video}, query {qid}" if qid else video
             print(f"left out: {which}: {reason}{where}", file=sys.stderr)
 
-    def _prompts(self, item: Item) -> list[Prompt]:
+    def prompts(self, item: Item) -> list[Prompt]:
+        """Return an item's questions as the model is asked them."""
         return [question(query, item.shown, item.task, self.config) for query in item.queries]
 
     def _answers(self, item: Item) -> list[str]:
@@ -196,7 +197,7 @@ class Samples:
 
     def _length(self, item: Item) -> int:
         """Return the tokens of an item, known without its frames."""
-        prompts, shape = self._prompts(item), (len(item.shown.seconds), *item.size[::-1], 3)
+        prompts, shape = self.prompts(item), (len(item.shown.seconds), *item.size[::-1], 3)
         length = sum(len(self.model.prompt_ids(shape, prompt)) for prompt in prompts)
         if len(prompts) > 1:  # they share the video's tokens
             video = self.model.video_ids(shape[0], prompts[0].frame_texts)
@@ -208,7 +209,7 @@ class Samples:
         if key not in self._unread:
             try:
                 frames, patches = self._visible(index, key)
-                return self._encode(frames, self._prompts(item), self._answers(item), patches)
+                return self._encode(frames, self.prompts(item), self._answers(item), patches)
             except VideoError as error:
                 self._unread[key] = error.reason
             finally:
@@ -235,13 +236,12 @@ class Samples:
 
     def _encode(self, frames, prompts: list[Prompt], answers: list[str], patches=None) -> dict:
         options = {} if self._features is None else {"patches": patches}
-        if self.config.share_frames:
-            return self.model.training_example(frames, prompts, answers, **options)
-        return self.model.training_example(frames, prompts[0], answers[0], **options)
+        turns = (prompts, answers) if self.config.share_frames else (prompts[0], answers[0])
+        return self.model.training_example(frames, *turns, **options)
 
     def _blank(self, item: Item) -> dict:
         """Return an item as two black frames (some classes take no fewer); it teaches nothing."""
-        prompts = self._prompts(item._replace(shown=Shown(np.arange(2.0), item.shown.duration)))
+        prompts = self.prompts(item._replace(shown=Shown(np.arange(2.0), item.shown.duration)))
         black = np.zeros((2, *item.size[::-1], 3), np.uint8)
         sample = self._encode(black, prompts, [""] * len(prompts))
         return sample | {"labels": [IGNORED] * len(sample["labels"])}
@@ -265,7 +265,7 @@ class Samples:
         item, clip = self.items[index], self._clips.clip(index)
         if len(clip) != len(item.shown.seconds):
             raise VideoError(item.video.path, "was changed after training began")
-        labels = self._prompts(item)[0].frame_labels
+        labels = self.prompts(item)[0].frame_labels
         if labels is None:
             return clip.frames
         return number_frames(clip.frames, style=self.config.style, labels=labels)
@@ -275,7 +275,7 @@ class Samples:
         item = self.items[index]
         shown = item.sampling | {
             "size": self.config.size,
-            "labels": self._prompts(item)[0].frame_labels,
+            "labels": self.prompts(item)[0].frame_labels,
         }
         if shown["labels"] is not None:
             shown["style"] = repr(self.config.style)

@@ -736,6 +736,13 @@ def test_dots_stand_at_their_scores_with_their_intervals():
     assert [line.get_xdata() for line in drawn(figure, "line")] == [[41, 41]]
     for text in ("base", "tuned", "ours", "paper", "floor 41.0"):
         assert text in words(figure)
+    assert ax.get_xlim() == (-1, 101)
+
+
+def test_dots_of_differences_have_an_axis_as_long_as_they_need():
+    gain = {"gain": {"a": [0.5, -2, 3]}}
+    low, high = plots.dots(gain, "points", {"none": 0}, whole=False).axes[0].get_xlim()
+    assert -4 < low < -2 and 3 < high < 5
 
 
 def test_a_list_of_scores_is_a_dot_each():

@@ -128,7 +128,7 @@ def test_numbers_that_start_elsewhere_are_shown_and_answered(films, longva, time
         for item, plain in zip(samples.items, usual.items, strict=True):
             first, count = item.shown.first, len(item.shown.seconds)
             starts.add(first)
-            (prompt, *_), (answer, *_) = samples._prompts(item), samples._answers(item)
+            (prompt, *_), (answer, *_) = samples.prompts(item), samples._answers(item)
             marks = prompt.frame_labels or prompt.frame_texts or ()
             numbers = [int(re.search(r"\d+", mark)[0]) for mark in marks]
             assert numbers == list(range(first, first + count))[: len(marks)]

@@ -1,7 +1,7 @@
 """Every recipe by `numpro run RECIPE`, with only paths, model and amounts changed.
 
-``quick`` and ``flipbook_full``, of the embedded world, are not run here: their names and values are
-checked (test_notebooks), and the committed run is of the second.
+``quick``, ``flipbook_full`` and ``reward``, of the embedded world, are not run here: their names
+and values are checked (test_notebooks), and the committed run is of the second.
 """
 
 import re
@@ -17,7 +17,9 @@ from tiny_models import tiny_model
 from numpro.parameters import read_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "papermill_runs/recipes").glob("*.yaml"))
-REAL = [path for path in RECIPES if path.stem not in ("encodings", "flipbook_full", "quick")]
+REAL = [
+    path for path in RECIPES if path.stem not in ("encodings", "flipbook_full", "quick", "reward")
+]
 KINDS = {"qwen2_vl_7b": "qwen2_vl", "qwen2_5_vl_7b": "qwen2_5_vl", "qwen3_vl_8b": "qwen3_vl"}
 
 

@@ -29,6 +29,7 @@ NAMES = (
     "07_compare",
     "A1_pretrain_the_tiny_models",
     "A2_look_inside",
+    "A3_reward",
 )
 BOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
 KILOBYTES, CELLS, LINES, PARAMETERS, IGNORED = 400, 40, 16, 21, 4
@@ -294,6 +295,7 @@ REBUILT = {
     "03_fine_tune_with_lora": ("by_hand",),
     "05_measure": ("iou_by_hand", "ap_by_hand"),
     "A2_look_inside": ("by_hand",),
+    "A3_reward": ("by_hand",),
 }
 
 

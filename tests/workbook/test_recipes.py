@@ -15,7 +15,7 @@ from numpro.prompting.prompts import TASKS, TIME_ENCODINGS
 from numpro.workbook.runs import find_notebooks
 
 FOLDER = Path(__file__).resolve().parents[2] / "papermill_runs" / "recipes"
-EMBEDDED = ("encodings", "flipbook_full", "quick")  # of the embedded world, or of any
+EMBEDDED = ("encodings", "flipbook_full", "quick", "reward")  # of the embedded world, or of any
 REAL = [f for f in sorted(FOLDER.glob("*.yaml")) if f.stem not in EMBEDDED]
 SETS = ("charades_sta", "activitynet", "qvhighlights")
 MODELS = {

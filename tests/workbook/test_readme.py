@@ -91,7 +91,8 @@ def test_every_command_shown_is_accepted(line):
 
 
 def test_the_embedded_film_and_query_shown_exist():
-    from numpro.flipbook.world import annotation_rows, make_film
+    from numpro.flipbook.films import annotation_rows
+    from numpro.flipbook.world import make_film
 
     rows = {json.dumps(row) for row in annotation_rows(make_film("test", 0))}
     (shown,) = re.findall(r'^ *(\{"qid": "test_0000.*\})$', TEXTS["data/README.md"], re.MULTILINE)

@@ -205,7 +205,7 @@ def rebuilt(number, cell):
 
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     (found,) = [c for c in nbformat.read(path, as_version=4).cells if c["id"] == cell]
-    source = found.source.partition("\n\n\nby_hand")[0]
+    source = found.source.partition("\n\n\ntrue = ")[0]
     names: dict = {}
     exec(source, names)
     return names

@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from numpro import Question, read_clip
-from numpro.datasets import load_dataset
+from numpro.datasets import load_dataset, loader
 from numpro.metrics import moment_retrieval
 from numpro.models import load_model
 from numpro.provenance import provenance
-from numpro.spans import temporal_iou, to_seconds
+from numpro.spans import labels_to_seconds, temporal_iou, to_seconds
 from numpro.studies import ask_crop, brightest_stretch, choose_heads, question_attention
 from numpro.studies.design import ClipEncoder
 from numpro.video import cut_windows
 
+END = loader("flipbook").end
 ARMS = {
     "base + numbers": (None, "overlay-index"),
     "fine-tuned + numbers": ("flipbook/numpro-ft", "overlay-index"),
@@ -44,7 +45,7 @@ def ask_once(model, clip, queries, question):
     """Return the greedy answers about the whole film, in seconds."""
     unit, labels = model.answer_unit(question, len(clip))
     answers = model.answer(clip, queries, question)
-    return [to_seconds(answer, clip, labels, unit=unit)[:1] for answer in answers]
+    return [to_seconds(answer, clip, labels, END, unit)[:1] for answer in answers]
 
 
 def plain_rules(windows, answers):
@@ -125,7 +126,7 @@ def windows_table(arguments):
             once = ask_once(model, clip, queries, question)
             seconds["asked once"] += time.process_time() - began
             windows, began = cut_windows(clip, size), time.process_time()
-            ranked = model.moments(windows, queries, question)
+            ranked = model.moments(windows, queries, question, end=END)
             seconds["in windows"] += time.process_time() - began
             for number, query in enumerate(video.queries):
                 truth.append(query.spans)
@@ -183,8 +184,10 @@ def heads_table(arguments):
             for query, answer, look in zip(video.queries, once, looks, strict=True):
                 first, last = brightest_stretch(look, heads)
                 spans = {"answer": answer[0] if answer else None}
-                spans["heads"] = (clip.seconds[first], clip.seconds[last])
-                spans["asked again"] = ask_crop(model, clip, query.text, (first, last), question)
+                bright = (first, last)
+                how = {"end": END, "duration": clip.duration}
+                spans["heads"] = labels_to_seconds(bright, clip.seconds, **how)
+                spans["asked again"] = ask_crop(model, clip, query.text, bright, question, end=END)
                 for what, span in spans.items():
                     found.setdefault(what, []).append(span)
                 truth.append(query.spans)

@@ -62,11 +62,11 @@ def frame_attention(
 
 def readings(
     model: LocalModel, clip: Clip, query: str, question: Question = Question(),
-    layer: int | None = -1, labels: Sequence[int] | None = None, **changes,
+    layer: int | None = -1, labels: Sequence[int] | None = None, end: str = "instant", **changes,
 ) -> dict[str, Span | None]:  # fmt: skip
     """Read the moment off the attention, beside the model's own answer.
 
-    Arguments are as in `frame_attention`.
+    Arguments are as in `frame_attention`, and `end` as in `numpro.spans.to_seconds`.
 
     Returns
     -------
@@ -80,10 +80,11 @@ def readings(
     ids, response, weights = _answer_and_look(model, clip, query, question, layer, labels)
     answer = read_response(response, "moment_retrieval")  # cut, it is none
     unit, labels = model.answer_unit(question, len(clip), labels)
-    spans = to_seconds(answer, clip, labels, unit=unit)
+    spans = to_seconds(answer, clip, labels, end, unit)
     tokens = [model.tokenizer.decode([token]) for token in ids]
     frames = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
-    read = {name: pair and labels_to_seconds(pair, clip.seconds) for name, pair in frames.items()}
+    how = {"end": end, "duration": clip.duration}
+    read = {k: pair and labels_to_seconds(pair, clip.seconds, **how) for k, pair in frames.items()}
     return {"answer": spans[0] if spans else None, **read}
 
 
@@ -265,15 +266,18 @@ def brightest_stretch(look: np.ndarray, heads: Heads) -> tuple[int, int]:
 
 def ask_crop(
     model: LocalModel, clip: Clip, query: str, frames: tuple[int, int],
-    question: Question = Question(), margin: int = 2,
+    question: Question = Question(), margin: int = 2, end: str = "instant",
 ) -> Span | None:  # fmt: skip
-    """Ask again about the frames from one to another and `margin` around, as a film of its own."""
+    """Ask again about the frames from one to another and `margin` around, as a film of its own.
+
+    `end` says what labels mean in seconds (`numpro.spans.to_seconds`).
+    """
     first, last = max(0, frames[0] - margin), min(len(clip) - 1, frames[1] + margin)
     if last == first:
         return None
     crop = film_of_window(clip.select(range(first, last + 1)))
     (answer,) = model.answer(crop, [query], question)
     unit, labels = model.answer_unit(question, len(crop))
-    spans = to_seconds(answer, crop, labels, unit=unit)
+    spans = to_seconds(answer, crop, labels, end, unit)
     begins = float(clip.seconds[first])
     return Span(spans[0].start + begins, spans[0].end + begins) if spans else None

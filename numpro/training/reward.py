@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from numpro.datasets import label_end
 from numpro.metrics import moment_ious
 from numpro.models.adapters import LOG_COLUMNS
 from numpro.models.base import read_response
@@ -146,7 +147,8 @@ def answer_spans(samples: Samples, index: int, answers: Sequence) -> list[Span |
     unit, labels = samples.model.answer_unit(samples.config, len(shown.seconds), numbers)
     texts = [samples.model.answer_text(list(ids), [], MOST_TOKENS) for ids in answers]
     read = [read_response(text, "moment_retrieval") for text in texts]
-    spans = [to_seconds(answer, shown, labels, unit=unit) for answer in read]
+    end = label_end([samples.items[index].video])
+    spans = [to_seconds(answer, shown, labels, end, unit) for answer in read]
     return [found[0] if found else None for found in spans]
 
 

@@ -397,6 +397,11 @@ def test_ranked_rows_of_a_real_model(films, out):
         scores = [w[2] for w in windows]
         assert scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
         assert row["reason"] is row["ranked_reason"] is None and 0 <= row["left_out"] < 1
+    wider = predict(films, longva, out.with_name("wider.jsonl"), read="ranked", top=3)
+    for row, other in zip(wider, rows, strict=True):  # half a step on, both ways to answer
+        (start, end), (begins, ends) = row["greedy"][0], other["greedy"][0]
+        assert start == max(0, begins - 0.5) and ends < end <= ends + 0.5
+        assert all(a == 0 or a % 1 == 0.5 for a, _ in row["pred"]) and row["pred"] != other["pred"]
     clip = read_clip(films[0].path, fps=1.0, size=(336, 336))
     (ranked, *_) = longva.moments(clip, [q.text for q in films[0].queries], top=3)
     best = ranked.moments[0]

@@ -213,7 +213,9 @@ def test_floors_have_one_answer_a_query():
 def test_frame_grid():
     assert baselines.frame_grid(TEST, 0.5) == [(2, 4), (2, 4), (0, 2)]
     assert baselines.frame_grid(TEST, 0.5, "floor", "inclusive") == [(0, 6), (2, 4), (0, 4)]
-    assert baselines.frame_grid([made(((0.4, 1.6), (3.0, 5.0)))]) == [(3, 5)]
+    two = [made(((0.4, 1.6), (3.0, 5.0)))]
+    assert baselines.frame_grid(two) == [(3, 5)]
+    assert baselines.frame_grid(two, every=True) == [[(3, 5), (0, 2)]]
     # 0.28 * 25 is a little more than 7, and still there are 7 frames
     assert baselines.frame_grid([made(((0.08, 0.28),), duration=0.28)], 25) == [(0.08, 0.24)]
     ends = [made(((9.0, 11.0),))]

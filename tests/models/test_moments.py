@@ -1,5 +1,7 @@
 """Ranked moments: probabilities of labels, read off a model, and what is made of them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -198,7 +200,11 @@ def test_answers_that_are_held_to_the_form_share_all_probability_among_labels(
 def test_seconds_are_ranked_to_a_tenth(model, clip, queries, monkeypatch):
     monkeypatch.setattr(model, "constrained", True)
     (ranked,) = model.moments(clip, queries[:1], time_encoding="text-seconds")
-    assert ranked.answer.unit in ("second", None) and ranked.reason is None  # None: cut before it
+    # the words of the form are the model's choice, the form is not
+    form = r"(From|Between) [\d.]+( seconds)? (to|and) [\d.]+( seconds)?\.?"
+    assert re.fullmatch(form, ranked.answer.text), ranked.answer.text
+    named = "second" if "seconds" in ranked.answer.text else None
+    assert ranked.answer.unit == named and ranked.reason is None
     assert len(ranked.labels) > 3 and np.array_equal(ranked.labels, ranked.labels.round(1))
     assert np.array_equal(ranked.spans, np.minimum(ranked.labels, clip.duration))
 

@@ -1,12 +1,14 @@
 """Which arms are compared, and what a run folder's adapters are worth."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from numpro.metrics.tables import check_score_row
 from numpro.models import kept, load_model
 from numpro.prompting.prompts import TIME_ENCODINGS
+from numpro.spans import Span
 from numpro.studies import arms as study
 from numpro.studies.arms import (
     ask_arms,
@@ -106,3 +108,10 @@ def test_an_answer_that_fits_the_second_true_span_is_not_the_worst():
     row = {"reason": None, "truth": [[0.0, 4.0], [6.0, 9.0]]}
     second, missed = row | {"pred": [[6.0, 9.0]]}, row | {"pred": [[4.0, 5.0]]}
     assert study.worst([second, missed], 1) == [missed]
+
+
+def test_the_ceiling_names_every_true_span(films):
+    spans = (Span(0.6, 3.4), Span(5.6, 9.4))
+    film = replace(films[0], queries=(replace(films[0].queries[0], spans=spans),))
+    ceiling = study.score_floors([film], [])[-1]
+    assert ceiling["method"] == "frame-grid" and ceiling["set_mIoU"][0] > 90

@@ -92,10 +92,10 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
     weights[:, 2] = 0.9
     weights[digits, [4, 6]] = 2  # looked at for the numbers
 
-    def answered(tokens, most):
+    def answered(tokens, most, **how):
         found = tokens, longva.answer_text(tokens, [], most), weights
         monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: found)
-        return readings(longva, clip, "x")
+        return readings(longva, clip, "x", **how)
 
     seconds = clip.seconds.tolist()
     assert (whole := answered(answer, 32)) == {
@@ -103,6 +103,10 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
         "two peaks": (seconds[2], seconds[5]),
         "at its numbers": (seconds[4], seconds[6]),
     }
+    for name, (start, end) in answered(answer, 32, end="halfway").items():
+        first, last = (seconds.index(second) for second in whole[name])
+        assert start == (seconds[first - 1] + seconds[first]) / 2, name
+        assert end == (seconds[last] + seconds[last + 1]) / 2, name
     short = answer[: digits[-1] + 1]
     assert answered(short, len(short)) == whole | {"answer": None}, "it was cut in its last number"
     assert answered(short, len(short) + 1) == whole, "it ended there"

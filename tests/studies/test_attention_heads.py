@@ -56,6 +56,8 @@ def test_a_crop_is_asked_as_a_film_of_its_own(clip):
     model = Edges()
     span = ask_crop(model, clip, "a red star", (3, 5), margin=2)
     assert model.shown == 7 and span == (clip.seconds[2], clip.seconds[6])
+    wider = ask_crop(model, clip, "a red star", (3, 5), margin=2, end="halfway")
+    assert (wider.start, wider.end) == pytest.approx((span.start - 0.5, span.end + 0.5), abs=0.05)
     ask_crop(model, clip, "a red star", (0, len(clip) - 1))
     assert model.shown == len(clip)
     assert ask_crop(model, clip, "a red star", (0, 0), margin=0) is None

@@ -391,7 +391,8 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
     assert [str(folder) for folder in adopted] == ["models"]
     for shares in (language.SHARES, pretrain.SEE_SHARES):
         assert language.portions(shares, strips=False)[KINDS.index("strip")] == 0
-        assert shares["strip"] == pytest.approx(1 / 3, abs=0.04)
+        # two thirds of the steps hold as many lessons of every other kind, up to 5 % less
+        assert 0.95 < 2 / 3 / (1 - shares["strip"]) <= 1
     command.main(["--work", str(tmp_path), "--force"])
     assert {steps for steps, _ in taken.values()} == {90} and "eyes" in taken
 

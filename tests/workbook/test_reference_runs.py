@@ -47,3 +47,42 @@ def test_the_stored_scores_are_those_of_the_stored_answers_to_the_last_digit(run
         where = f"{score['dataset']}/{score['split']}", score["time_encoding"]
         where += (score["method"] == "fine-tuned",)
         assert (where, {key: score[key] for key in keys}) in found, where
+
+
+def rounded(values):
+    """All numbers of stored scores and notes, as prose writes them."""
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list):
+        return set().union(*map(rounded, values))
+    return {f"{values:.1f}"} if isinstance(values, float) else set()
+
+
+def test_prose_about_the_longer_run_has_its_figures_and_readme_has_none():
+    results = json.loads((RUNS[1] / "results.json").read_text(encoding="utf-8"))
+    assert results["run"] == "flipbook_full"
+    notes = results["notes"]
+    wanted = ("05_seeds", "05_controls", "05_follows", "05_windows", "05_learning_curve")
+    known = rounded(results["scores"]) | rounded([notes[name] for name in wanted])
+    plain = {(r["split"], r["method"], r["time_encoding"]): r["mIoU"][0] for r in results["scores"]
+             if r["task"] == "moment_retrieval"}  # fmt: skip
+    base, floor = ("test", "base", "overlay-index"), ("test", "best-fixed-window", None)
+    offset = next(r["mIoU"][0] for r in notes["05_controls"]
+                  if (r["split"], r["method"]) == ("offset", "fine-tuned"))  # fmt: skip
+    seeds = zip(*(notes["05_seeds"][f"test_long {e}"] for e in ("overlay-index", "none")),
+                strict=True)  # fmt: skip
+    derived = [plain[base] - plain[floor], plain["test", "fine-tuned", "overlay-index"] - offset]
+    derived += [a - b for a, b in seeds]
+    checks = [
+        [row["val_mIoU"] for row in log if row["val_mIoU"] is not None]
+        for name, log in notes["03_losses"]["logs"].items()
+        if "videos" not in name
+    ]
+    known |= rounded([*derived, *(abs(one[-1] - one[-2]) for one in checks)])
+    text = (RUNS[1].parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    prose = text.partition("## What the longer run shows")[2].partition("## Ranked moments")[0]
+    figures = re.findall(r"(?<![\d.])\d+\.\d(?!\d)", prose)
+    assert len(figures) > 40 and [one for one in figures if one not in known] == []
+    readme = (RUNS[1].parents[1] / "README.md").read_text(encoding="utf-8")
+    own = re.sub(r"<!-- generated.*?<!-- end", "", readme, flags=re.DOTALL)
+    assert re.findall(r"\d\d\.\d(?!\d)(?! GB)", own) == [], "figures belong into made tables"

@@ -126,7 +126,8 @@ def test_with_times_of_its_own_none_is_refused(kind, uneven):
 
 def test_predictions_are_read_in_the_numbers_of_the_processor(films, tmp_path):
     model, put = Native("from one", "From Frame 1 to Frame 3."), Question(time_encoding="native")
-    rows = predict(films[:1], model, tmp_path / "a.jsonl", Sampling(fps=1.0, size=(64, 64)), put)
+    sampling = Sampling(fps=1.0, size=(64, 64))
+    rows = predict(films[:1], model, tmp_path / "a.jsonl", sampling, put, end="instant")
     assert all(row["pred"] == [[0.0, 2.0]] for row in rows)
     assert rows[0]["spans"] == [[1, 3]], "as the model said it"
     assert InstructionConfig().time_encoding == "overlay-index"

@@ -94,7 +94,8 @@ class Reading(VideoModel):
 @pytest.mark.parametrize("control", [None, *CONTROLS])
 def test_answers_are_taken_by_the_numbers_drawn(films, clip, tmp_path, control):
     model = Reading()
-    rows = predict(films[:1], model, tmp_path / "rows.jsonl", control=control, progress=False)
+    how = {"control": control, "end": "instant", "progress": False}
+    rows = predict(films[:1], model, tmp_path / "rows.jsonl", **how)
     shown, labels = disturb(clip, control, films[0].video)
     np.testing.assert_array_equal(model.frames, number_frames(shown.frames, labels=labels))
     assert all(row["spans"] == [[*sorted((model.labels[3], model.labels[5]))]] for row in rows)
@@ -107,7 +108,8 @@ def test_who_counts_positions_is_wrong_under_a_control(films, tmp_path):
 
     for control in ("offset", "shuffled"):
         out = tmp_path / f"{control}.jsonl"
-        for row in predict(films[:1], Counting(), out, control=control, progress=False):
+        how = {"control": control, "end": "instant", "progress": False}
+        for row in predict(films[:1], Counting(), out, **how):
             assert row["pred"] != [[3.0, 5.0]]
 
 

@@ -3,7 +3,7 @@
 ``python benchmarks/long_films.py windows`` asks three arms about every film of a split, at once
 (greedy) and in windows, and scores several rules of putting windows together (the package's is
 ``mean``). ``heads`` chooses attention heads on short validation films and asks again about the
-frames that they look at. ``batch`` measures what asking windows as a batch would save on a CPU.
+frames that they look at. ``batch`` measures what asking windows as a batch saves on a CPU.
 Choices are made on ``val_long`` (the default); ``test_long`` is for a measurement. All print a
 table and write JSON.
 """
@@ -11,7 +11,6 @@ table and write JSON.
 import argparse
 import json
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -207,51 +206,31 @@ def heads_table(arguments):
 
 
 def batch_table(arguments):
-    """Measure what a batch of windows would save: prefill, questions and answers, by the model."""
+    """Measure what windows as a batch save: CPU seconds of ranked moments, on one thread."""
     import torch
     from inference import SMALL, build
 
     torch.set_num_threads(1)
-    made = {"embedded": lambda: load_model("flipbook/longva"),
+    made = {"embedded": lambda: load_model("flipbook/longva", adapter="flipbook/numpro-ft"),
             "60 M, random": lambda: build("longva", SMALL, "cpu", torch.float32)}  # fmt: skip
-    table, (frames, _), together, ways = [], arguments.windows, 4, ("one by one", "batch")
+    table, ((video, clip),) = [], films(arguments.split, 1)
+    queries = [query.text for query in video.queries][:4]
     for name, make in made.items():
-        model = make()
-        side = model.model.config.vision_config.image_size
-        ids = torch.tensor([model.video_ids(frames)] * together)
-        pixels = torch.randn(together * frames, 3, side, side)
-        run, spent = partial(run_windows, model.model), {way: [] for way in ways}
-        run(ids[:1], pixels[:frames])  # loads what is needed
+        model, spent, spans = make(), {}, set()
         for _ in range(arguments.repeats):
-            for way, size in zip(ways, (1, together), strict=True):
-                parts = [run(ids[i : i + size], pixels[i * frames : (i + size) * frames])
-                         for i in range(0, together, size)]  # fmt: skip
-                spent[way].append(np.sum(parts, axis=0))
-        best = {way: np.min(seconds, axis=0).tolist() for way, seconds in spent.items()}
-        saved = 1 - sum(best["batch"]) / sum(best["one by one"])
-        tokens = ids.shape[1]
-        table.append({"model": name, "windows": together, "frames": frames, "tokens": tokens,
-                      "cpu_seconds (prefill, after it)": best, "saved": saved})  # fmt: skip
+            for together in (1, 2, 4, 8):
+                model.windows_at_once = lambda frames, together=together: together
+                windows, began = cut_windows(clip, tuple(arguments.windows)), time.process_time()
+                ranked = model.moments(windows, queries, end=END, max_new_tokens=12)
+                spent.setdefault(together, []).append(time.process_time() - began)
+                spans.add(tuple((m.start, m.end) for one in ranked for m in one.moments[:1]))
+        best = {together: min(seconds) for together, seconds in spent.items()}
+        saved = {together: 1 - seconds / best[1] for together, seconds in best.items()}
+        what = {"model": name, "windows": len(windows.starts), "queries": len(queries)}
+        same = {"same first moments": len(spans) == 1}
+        table.append(what | {"cpu_seconds": best, "saved": saved} | same)
         print(table[-1], flush=True)
     return table
-
-
-def run_windows(model, ids, pixels, questions=4, steps=12):
-    """Run windows with questions and answers behind them; return seconds up to these, and of them.
-
-    A window has as many tokens of each question at once as answers have in each step.
-    """
-    import torch
-
-    marks = [time.process_time()]
-    with torch.inference_mode():
-        cache = model(input_ids=ids, pixel_values=pixels, use_cache=True, logits_to_keep=1)
-        marks.append(time.process_time())
-        for count in (30 * questions, *[questions] * steps):
-            more = torch.full((len(ids), count), 7)
-            model(input_ids=more, past_key_values=cache.past_key_values, use_cache=True,
-                  logits_to_keep=questions)  # fmt: skip
-    return np.diff([*marks, time.process_time()])
 
 
 def main():

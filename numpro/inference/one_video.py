@@ -110,7 +110,7 @@ def find_moment(
             tell(windows)
         if tell and hasattr(model, "cost"):
             part = clip.select(range(min(windows.size[0], len(clip)))) if windows else clip
-            tell(model.cost(part, [query], question))
+            tell(model.cost(part, [query], question, None, len(windows.starts) if windows else 1))
         film = windows or clip
         ranked = None if top is None else model.moments(film, [query], question, top=top)[0]
         answer = ranked.answer if ranked else model.answer(clip, [query], question)[0]

@@ -274,15 +274,15 @@ class _Session:
 
     def _note_cost(self, clip: Clip, texts: list[str], labels: list[int] | None) -> None:
         """Keep the first prompt whole, and what a video costs; tell it once a session."""
-        session, windows = self.about["sessions"][-1], ""
+        session, windows, parts = self.about["sessions"][-1], "", 1
         if "cost" in session:
             return
         if isinstance(clip, Windows):
-            windows, (_, clip) = f"{clip}, each: ", next(clip.clips())
+            windows, parts, (_, clip) = f"{clip}, each: ", len(clip.starts), next(clip.clips())
         with warnings.catch_warnings(action="ignore"):  # `answer` warns of the same
             frames, prompts = self.model.prepare(clip, texts[:1], self.question, labels)
             cost = getattr(self.model, "cost", None)
-            session["cost"] = cost and windows + str(cost(clip, texts, self.question, labels))
+            session["cost"] = cost and f"{windows}{cost(clip, texts, self.question, labels, parts)}"
         self.about.setdefault("prompt", render_prompt(prompts[0], len(clip)))
         if written := getattr(self.model, "written", None):
             self.about.setdefault("prompt_in_chat", written(frames.shape, prompts[0]))

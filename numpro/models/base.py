@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -180,57 +180,54 @@ class VideoModel(ABC):
             raise ValueError(f"moments are ranked for moment_retrieval; got task={question.task!r}")
         clip = choose_windows(clip, question, self.notes, labels)
         question = replace(question, windows=WHOLE)
+
+        def ask(clips: Sequence[Clip]) -> list[list[RankedMoments]]:
+            films = [self.prepare(clip, queries, question, labels) for clip in clips]
+            unit, numbers = self.answer_unit(question, len(clips[0]), labels)
+            encoding = self.resolve_encoding(question.time_encoding)
+            forms = [label_form(encoding, len(clip), numbers, clip.duration) for clip in clips]
+            most = answer_tokens(question, len(clips[0]))
+            if isinstance(forms[0], str):
+                read = [[(text, forms[0]) for text in self.respond(*film, most)] for film in films]
+            else:
+                read = self.respond_with_labels(films, most, forms, least)
+            how = {"labels": numbers, "end": end, "unit": unit}
+            return [
+                [_rank(*row, form, partial(to_seconds, clip=clip, **how), top, overlap, least)
+                 for row in rows] for rows, form, clip in zip(read, forms, clips, strict=True)
+            ]  # fmt: skip
+
         if isinstance(clip, Windows):
-            how = {"top": top, "overlap": overlap, "least": least, "end": end}
-            ask = partial(self.moments, queries=queries, question=question, **how)
-            return ask_windows(clip, ask, len(queries), top, overlap)
-        frames, prompts = self.prepare(clip, queries, question, labels)
-        unit, labels = self.answer_unit(question, len(clip), labels)
-        encoding = self.resolve_encoding(question.time_encoding)
-        form = label_form(encoding, len(clip), labels, clip.duration)
-        most = answer_tokens(question, len(frames))
-        if isinstance(form, str):
-            read = [(text, form) for text in self.respond(frames, prompts, most)]
-        else:
-            read = self.respond_with_labels(frames, prompts, most, form, least)
-        ranked = []
-        for text, found in read:
-            answer = read_response(text, question.task)
-            if not isinstance(found, str) and not len(found.pairs):
-                found = f"no pair of labels has a probability of {least:g}"
-            if isinstance(found, str):
-                spans = to_seconds(answer, clip, labels, end, unit)[:1]
-                alone = tuple(Moment(*span, np.nan, np.nan) for span in spans)
-                ranked.append(RankedMoments(alone, answer, answer.reason or found))
-                continue
-            pairs = np.array(form.values, float)[found.pairs]
-            spans = to_seconds(MomentAnswer("", tuple(map(tuple, pairs.tolist())), None), clip,
-                               labels, end, unit)  # fmt: skip
-            spans = np.array(spans, float).reshape(-1, 2)
-            best = rank(spans, found.probabilities, top, overlap)
-            rest = spans, pairs, found.probabilities, found.left_out
-            ranked.append(RankedMoments(best, answer, None, *rest))
-        return ranked
+            at_once = self.windows_at_once(clip.size[0])
+            return ask_windows(clip, ask, len(queries), top, overlap, at_once)
+        return ask([clip])[0]
 
     def respond_with_labels(
-        self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int, form: LabelForm,
-        least: float,
-    ) -> list[tuple[str, Distribution | str]]:  # fmt: skip
+        self, films: Sequence[tuple[np.ndarray, list[Prompt]]], max_new_tokens: int,
+        forms: Sequence[LabelForm], least: float,
+    ) -> list[list[tuple[str, Distribution | str]]]:  # fmt: skip
         """Answer as `respond` does, and give the probabilities of labels beside each answer.
 
         A class that cannot, as here, gives the reason instead.
 
         Parameters
         ----------
-        frames, prompts, max_new_tokens
+        films
+            Frames and prompts of each film, or window of one.
+        max_new_tokens
             As in `respond`.
-        form
-            Which labels there are, and in what words.
+        forms
+            Of each film: which labels there are, and in what words.
         least
             A branch of less probability is not followed.
         """
         reason = f"{type(self).__name__} gives no probabilities"
-        return [(text, reason) for text in self.respond(frames, prompts, max_new_tokens)]
+        answers = [self.respond(*film, max_new_tokens) for film in films]
+        return [[(text, reason) for text in texts] for texts in answers]
+
+    def windows_at_once(self, frames: int) -> int:
+        """Return how many windows of so many frames are asked as one batch; here one."""
+        return 1
 
     @property
     def native_unit(self) -> str | None:
@@ -315,6 +312,24 @@ class VideoModel(ABC):
             how = {"stacklevel": 3, "remedy": self.enlarged_by}
             warn_unreadable(style, (width, height), visible[::-1], **how)
         return number_frames(clip.frames, style=style, labels=labels), prompts
+
+
+def _rank(
+    text: str, found: Distribution | str, form: LabelForm | str, in_seconds: Callable,
+    top: int, overlap: float, least: float,
+) -> RankedMoments:  # fmt: skip
+    """Return the moments of a distribution; the greedy one where there is a reason instead."""
+    answer = read_response(text, "moment_retrieval")
+    if not isinstance(found, str) and not len(found.pairs):
+        found = f"no pair of labels has a probability of {least:g}"
+    if isinstance(found, str):
+        alone = tuple(Moment(*span, np.nan, np.nan) for span in in_seconds(answer)[:1])
+        return RankedMoments(alone, answer, answer.reason or found)
+    pairs = np.array(form.values, float)[found.pairs]
+    spans = in_seconds(MomentAnswer("", tuple(map(tuple, pairs.tolist())), None))
+    spans = np.array(spans, float).reshape(-1, 2)
+    best = rank(spans, found.probabilities, top, overlap)
+    return RankedMoments(best, answer, None, spans, pairs, found.probabilities, found.left_out)
 
 
 def answer_tokens(question: Question, frames: int) -> int:

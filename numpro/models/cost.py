@@ -33,6 +33,8 @@ class Cost:
         Tokens of the longest question after that, and of the longest answer.
     batch
         How many questions are answered at once.
+    at_once
+        How many such clips, windows of a film, are asked at once.
     weights, cache, work
         Bytes: the weights; keys and values of the prefix and of a batch; the largest step.
     where
@@ -46,6 +48,7 @@ class Cost:
     shared_tokens: int
     question_tokens: int
     batch: int
+    at_once: int
     weights: int
     cache: int
     work: int
@@ -60,12 +63,14 @@ class Cost:
         parts = (self.memory, self.weights, self.cache, self.work)
         whole, weights, cache, work = map(_readable, parts)
         height, width = self.visible_size
+        windows = f" of {self.at_once} windows at once" if self.at_once > 1 else ""
         return (
             f"The model sees {self.frames} frames at {width} x {height} pixels, as "
             f"{self.tokens_per_frame:g} tokens each. {self.shared_tokens:,} tokens are run once "
             f"for all questions ({self.queries}). That takes about {whole} of memory on "
             f"{self.where}: {weights} for the weights, {cache} for tokens that are kept "
-            f"({self.batch} at a time), {work} for the largest step, and a fifth to be safe."
+            f"({self.batch} at a time{windows}), {work} for the largest step, and a fifth to be "
+            "safe."
         )
 
 
@@ -75,7 +80,7 @@ def _readable(size: int) -> str:
 
 
 def predict_cost(
-    model: VideoModel, frames: np.ndarray, prompts: Sequence[Prompt], most: int
+    model: VideoModel, frames: np.ndarray, prompts: Sequence[Prompt], most: int, at_once: int = 1
 ) -> Cost:
     """Work out the cost of asking a local model, without running it.
 
@@ -87,6 +92,8 @@ def predict_cost(
         As `VideoModel.prepare` gives them.
     most
         How many tokens an answer may have.
+    at_once
+        How many windows with as many frames are asked as one batch.
     """
     encoded, shared = model.encode_prompts(frames.shape, prompts)
     prompts_ids = [ids for ids in encoded if ids]  # those that fit
@@ -121,8 +128,9 @@ def predict_cost(
         shared_tokens=shared,
         question_tokens=rest,
         batch=batch,
+        at_once=at_once,
         weights=weight_bytes(model),
-        cache=token * (shared * (1 if model.takes_tree else 1 + batch) + batch * rest),
-        work=max(step, tower) + 4 * batch * text.vocab_size,  # and the logits
+        cache=token * at_once * (shared * (1 if model.takes_tree else 1 + batch) + batch * rest),
+        work=max(step, tower) + 4 * batch * at_once * text.vocab_size,  # and the logits
         where=f"{module.device} in {str(module.dtype).removeprefix('torch.')}",
     )

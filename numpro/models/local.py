@@ -20,27 +20,20 @@ from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens,
 from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
+from numpro.models.film_batches import answer_films
 from numpro.models.labels import distributions, tokens_of_labels
 from numpro.models.loading import pick_device, weight_options
 from numpro.models.moments import Distribution
 from numpro.models.question import Question
-from numpro.models.sharing import (
-    Copies,
-    Prefix,
-    Tree,
-    attends_by_tree,
-    common_prefix,
-    decode,
-    in_batches,
-    in_equal_batches,
-)
+from numpro.models.sharing import Copies, Prefix, Tree, attends_by_tree, common_prefix, in_batches
 from numpro.models.threads import fit_threads
 from numpro.prompting import Prompt, parse_moment
 from numpro.prompting.labels import LabelForm
 from numpro.spans import Labels
-from numpro.video import Clip
+from numpro.video import Clip, Sampling
 
 _THOUGHT = ("<think>", "</think>")
+MOST_WINDOWS = 8  # as one batch; a small model on a CPU gains nothing from more
 LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
 
@@ -234,19 +227,31 @@ class LocalModel(VideoModel):
         as one sequence, or in batches of equal length (`takes_tree`). A batch that does not fit
         into memory is halved. What does not fit alone, there or into the context, is a `NoAnswer`.
         """
-        read = self._respond(frames, prompts, max_new_tokens, lambda *_: "")
+        (read,) = answer_films(self, [(frames, prompts)], max_new_tokens, lambda *_: "")
         return [text for text, _ in read]
+
+    def windows_at_once(self, frames: int) -> int:
+        """Return how many windows are asked as one batch (`VideoModel.windows_at_once`).
+
+        As many as show no more frames than a film that is asked whole may have; one, where the
+        class takes no `Tree`.
+        """
+        return max(1, min(MOST_WINDOWS, Sampling().max_frames // frames)) if self.takes_tree else 1
 
     @fit_threads
     def respond_with_labels(
-        self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int, form: LabelForm,
-        least: float,
-    ) -> list[tuple[str, Distribution | str]]:  # fmt: skip
-        """Answer, and read the probabilities of labels (`VideoModel.respond_with_labels`)."""
-        words = cache(partial(tokens_of_labels, self.tokenizer, form.texts))
+        self, films: Sequence[tuple[np.ndarray, list[Prompt]]], max_new_tokens: int,
+        forms: Sequence[LabelForm], least: float,
+    ) -> list[list[tuple[str, Distribution | str]]]:  # fmt: skip
+        """Answer, and read the probabilities of labels (`VideoModel.respond_with_labels`).
 
-        def read(branches: Tree | Copies, *rows: list) -> list:
-            found = [self._start(form, words, *row) for row in zip(*rows, strict=True)]
+        Films go on as one batch. One that does not fit into memory is halved.
+        """
+        words = cache(partial(tokens_of_labels, self.tokenizer))
+
+        def read(forms: Sequence, branches: Tree | Copies, numbers: list, *rows: list) -> list:
+            mine = [(forms[n], partial(words, forms[n].texts)) for n in numbers]
+            found = [self._start(*row) for row in zip(*zip(*mine, strict=True), *rows, strict=True)]
             starts = [(row, one) for row, one in enumerate(found) if not isinstance(one, str)]
             limits = self.ends, least, self.constrained
             read = distributions(branches, [one for _, one in starts], *limits)
@@ -254,7 +259,11 @@ class LocalModel(VideoModel):
                 found[row] = one
             return found
 
-        return self._respond(frames, prompts, max_new_tokens, read)
+        def ask(part: list[tuple]) -> list[list[tuple]]:
+            films, forms = zip(*part, strict=True)
+            return answer_films(self, films, max_new_tokens, partial(read, forms))
+
+        return in_batches(ask, list(zip(films, forms, strict=True)), len(films))
 
     def _start(self, form, words, branch, question, answer, text) -> tuple | str:
         """Return where the labels of an answer begin, for `distributions`; else the reason."""
@@ -273,39 +282,6 @@ class LocalModel(VideoModel):
         whole = question + before
         run = min(len(commonprefix([whole, question + answer])), len(branch), len(whole) - 1)
         return branch[:run], whole[run:], labels
-
-    @torch.inference_mode()
-    def _respond(
-        self, frames: np.ndarray, prompts: list[Prompt], most: int, more: Callable
-    ) -> list[tuple]:
-        """Answer questions; what `more` gives of a batch stands beside each text."""
-        if not prompts:
-            return []
-        self.take_frames(frames, prompts[0])
-        encoded, shared = self.encode_prompts(frames.shape, prompts)
-        prompts_ids = [ids for ids in encoded if ids]
-        start, first = prompts_ids[0][:shared], prompts[encoded.index(prompts_ids[0])]
-        prefix = in_batches(lambda _: [self.prefill(start, frames, first)], [0], 1)[0]
-        form = self.answer_form(prompts[0].form) if self.constrained else None
-
-        def generate(batch: list[list[int]]) -> list[tuple]:
-            if isinstance(prefix, NoAnswer):
-                return [prefix] * len(batch)
-            with self.branches(prefix, len(batch)) as branches:
-                example = first.example if branches.ragged else None
-                constraint = form and form.start(len(batch), example)
-                answers, reached = decode(branches, batch, most, self.ends, constraint)
-                texts = [self.answer_text(ids, prompts_ids[0], most) for ids in answers]
-                beside = more(branches, reached, batch, answers, texts) or texts
-            self.usage["answer_tokens"] += sum(map(len, answers))
-            return list(zip(texts, beside, strict=True))
-
-        batches = in_batches if self.takes_tree else in_equal_batches
-        found = iter(batches(generate, [ids[shared:] for ids in prompts_ids], self.batch_size))
-        self.usage["prompt_tokens"] += sum(map(len, prompts_ids))
-        self.usage["cached_tokens"] += shared * (len(prompts_ids) - 1)
-        rows = [next(found) if ids else ids for ids in encoded]
-        return [(row, row.reason) if isinstance(row, NoAnswer) else row for row in rows]
 
     def answer_text(self, ids: list[int], prompt_ids: list[int], most: int) -> str:
         """Return an answer's tokens as text; a `NoAnswer` where the thought before it has no end.
@@ -332,9 +308,13 @@ class LocalModel(VideoModel):
 
     def cost(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,
-        labels: Labels = None, **changes,
+        labels: Labels = None, parts: int = 1, **changes,
     ) -> Cost:  # fmt: skip
-        """Tell what `answer` with the same arguments will need, without running the model."""
+        """Tell what `answer` with the same arguments will need, without running the model.
+
+        `parts` is how many such clips there are where they are windows of a film.
+        """
         question = replace(question or Question(), **changes)
         prepared = self.prepare(clip, queries, question, labels)
-        return predict_cost(self, *prepared, answer_tokens(question, len(clip)))
+        at_once = min(parts, self.windows_at_once(len(clip)))
+        return predict_cost(self, *prepared, answer_tokens(question, len(clip)), at_once)

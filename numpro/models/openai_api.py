@@ -173,13 +173,18 @@ class ServedModel(VideoModel):
         return [text for text, _ in made]
 
     def respond_with_labels(
-        self, frames: np.ndarray, prompts: list[Prompt], most: int, form: LabelForm, least: float
-    ) -> list[tuple[str, Distribution | str]]:
+        self, films: Sequence[tuple[np.ndarray, list[Prompt]]], most: int,
+        forms: Sequence[LabelForm], least: float,
+    ) -> list[list[tuple[str, Distribution | str]]]:  # fmt: skip
         """Answer, and read probabilities of labels (`VideoModel.respond_with_labels`).
 
         They come from the server's log-probabilities (`numpro.models.served_labels`). A server
         that refuses these is asked without; why it did is the reason.
         """
+        both = zip(films, forms, strict=True)
+        return [self._read_labels(*film, most, form, least) for film, form in both]
+
+    def _read_labels(self, frames, prompts, most, form, least) -> list[tuple]:
         questions = [(prompt.text, "") for prompt in prompts]
         parts = self.video_parts(frames, prompts[0].frame_texts if prompts else None)
         ask = partial(self._replies, parts, most)

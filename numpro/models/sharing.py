@@ -11,7 +11,7 @@ import copy
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 import numpy as np
@@ -33,7 +33,7 @@ class Prefix:
     length : int
         How many tokens it holds.
     place : int or tensor
-        The position of the next token; [axes, 1, 1] where a token has several (mRoPE), and less
+        The position of the next token; [axes, rows, 1] where a token has several (mRoPE), and less
         than `length` where a video's tokens share theirs.
     types : tuple of str
         Inputs that say of each token what it is; what follows is text, 0.
@@ -59,18 +59,47 @@ class Prefix:
         return many
 
 
+def join_prefixes(prefixes: Sequence[Prefix]) -> Prefix:
+    """Return prefixes of one length as one, a row for each; theirs are given up layer by layer."""
+    first, *others = prefixes
+    for layer, *more in zip(*(one.cache.layers for one in prefixes), strict=True):
+        for name in ("keys", "values") if more else ():
+            setattr(layer, name, torch.cat([getattr(one, name) for one in (layer, *more)]))
+            for one in more:
+                setattr(one, name, None)
+    places = [one.place for one in prefixes]
+    joined = torch.cat(places, dim=-2) if others and torch.is_tensor(places[0]) else places[0]
+    return replace(first, place=joined)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a `Tree` came to: the row of its prefix, and the places of its own tokens there."""
+
+    row: int = 0
+    places: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, part: slice) -> "Branch":
+        return Branch(self.row, self.places[part])
+
+
 class Tree:
     """Runs tokens behind a prefix as one sequence: each attends to the prefix and its ancestors.
 
-    A branch is the places of its tokens in the sequence; `root` is the end of the prefix. Used in
-    ``with``: at its end the cache of the prefix is as it was.
+    Several prefixes of one length, such as windows of a film, run as a batch, a row each
+    (`join_prefixes`). A `Branch` without places is the end of a prefix; `root` is that of the
+    first. Used in ``with``: at its end the cache of the prefix is as it was.
     """
 
-    root = np.zeros(0, int)
+    root = Branch()
     ragged = True  # branches may go on by unlike numbers of tokens
 
     def __init__(self, model: PreTrainedModel, prefix: Prefix):
         self.model, self.prefix, self.size = model, prefix, 0
+        self.rows = len(prefix.cache.layers[0].keys)
 
     def __enter__(self) -> "Tree":
         return self
@@ -82,8 +111,8 @@ class Tree:
             )
 
     def extend(
-        self, steps: Sequence[tuple[np.ndarray, list[int]]]
-    ) -> tuple[list[np.ndarray], torch.Tensor]:
+        self, steps: Sequence[tuple[Branch | None, list[int]]]
+    ) -> tuple[list[Branch], torch.Tensor]:
         """Run tokens behind branches.
 
         Parameters
@@ -97,30 +126,38 @@ class Tree:
             What was reached, and the logits there [steps, vocabulary].
         """
         start, length, device = self.size, self.prefix.length, self.model.device
-        ends = np.cumsum([len(tokens) for _, tokens in steps])
-        self.size += int(ends[-1])
-        hidden, reached, depths = np.ones((int(ends[-1]), self.size), bool), [], []
-        for (branch, tokens), end in zip(steps, ends, strict=True):
-            rows = np.arange(end - len(tokens), end)
+        reached, ends = [], [start] * self.rows
+        for branch, tokens in steps:
             before = reached[-1] if branch is None else branch
-            reached.append(np.append(before, start + rows))
-            depths += range(len(before), len(reached[-1]))
-            hidden[np.ix_(rows, reached[-1])] = np.tri(len(rows), len(reached[-1]), len(before)) < 1
-        shape, dtype = (1, 1, len(hidden), length + self.size), self.model.dtype
-        mask = torch.zeros(shape, dtype=dtype, device=device)
+            columns = np.arange(len(tokens)) + ends[before.row]
+            reached.append(Branch(before.row, np.append(before.places, columns)))
+            ends[before.row] += len(tokens)
+        self.size = max(ends)
+        shape = self.rows, self.size - start
+        ids, depths = np.zeros((2, *shape), int)  # a row of fewer tokens ends with some for nobody
+        hidden = np.ones((*shape, self.size), bool)
+        for (_, tokens), branch in zip(steps, reached, strict=True):
+            columns, whole = branch.places[-len(tokens) :] - start, len(branch)
+            ids[branch.row, columns] = tokens
+            depths[branch.row, columns] = range(whole - len(columns), whole)
+            ancestors = np.tri(len(columns), whole, whole - len(columns)) < 1
+            hidden[branch.row][np.ix_(columns, branch.places)] = ancestors
+        mask = torch.zeros((*shape, length + self.size), dtype=self.model.dtype, device=device)
         hidden = torch.from_numpy(hidden).to(device)
-        mask[0, 0, :, length:].masked_fill_(hidden, torch.finfo(dtype).min)
-        ids = torch.tensor([[t for _, tokens in steps for t in tokens]], device=device)
-        kept = torch.tensor(ends - 1, device=device)
+        mask[..., length:].masked_fill_(hidden, torch.finfo(mask.dtype).min)
+        ids, depths = torch.from_numpy(ids).to(device), torch.from_numpy(depths).to(device)
+        lasts = [int(branch.places[-1]) - start for branch in reached]
+        kept = sorted({*lasts})
         with _grouped_heads(device):
             logits = self.model(
-                input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=kept,
-                position_ids=self.prefix.place + torch.tensor([depths], device=device),
-                past_key_values=self.prefix.cache,
+                input_ids=ids, attention_mask=mask[:, None], use_cache=True,
+                logits_to_keep=torch.tensor(kept, device=device),
+                position_ids=self.prefix.place + depths, past_key_values=self.prefix.cache,
                 **dict.fromkeys(self.prefix.types, torch.zeros_like(ids)),
-            ).logits[0]  # fmt: skip
-        # VideoLLaMA 3 keeps all
-        return reached, logits if len(logits) == len(steps) else logits[kept]
+            ).logits  # fmt: skip
+        if logits.shape[1] == len(kept):  # VideoLLaMA 3 keeps all
+            lasts = [kept.index(last) for last in lasts]
+        return reached, logits[[branch.row for branch in reached], lasts]
 
 
 @contextmanager
@@ -327,11 +364,11 @@ def in_batches(ask: Callable[[list], list], items: Sequence, size: int) -> list:
     return done
 
 
-def in_equal_batches(ask: Callable[[list], list], items: Sequence[Sequence], size: int) -> list:
-    """Ask as `in_batches` does, with items of one length in a batch only: nothing is padded."""
+def in_equal_batches(ask: Callable[[list], list], items: Sequence[tuple], size: int) -> list:
+    """Ask as `in_batches` does; what items end with has one length in a batch: no padding."""
     done: dict[int, object] = {}
-    for length in sorted({len(item) for item in items}):
-        rows = [row for row, item in enumerate(items) if len(item) == length]
+    for length in sorted({len(item[-1]) for item in items}):
+        rows = [row for row, item in enumerate(items) if len(item[-1]) == length]
         results = in_batches(ask, [items[row] for row in rows], size)
         done |= dict(zip(rows, results, strict=True))
     return [done[row] for row in range(len(items))]

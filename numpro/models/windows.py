@@ -6,6 +6,7 @@ moment in the middle of the film to one near its ends, which few windows show.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -51,8 +52,8 @@ def choose_windows(
 
 
 def ask_windows(
-    windows: Windows, ask: Callable[[Clip], list[RankedMoments]], queries: int, top: int,
-    overlap: float,
+    windows: Windows, ask: Callable[[list[Clip]], list[list[RankedMoments]]], queries: int,
+    top: int, overlap: float, at_once: int = 1,
 ) -> list[RankedMoments]:  # fmt: skip
     """Ask about each window as a film of its own, and put the answers together.
 
@@ -61,19 +62,26 @@ def ask_windows(
     windows
         Of the film; those that stand in its `answers` are not asked, the others are added there.
     ask
-        Gives the moments of each query in a clip.
+        Gives the moments of each query in each of some clips.
     queries
         How many there are.
     top, overlap
         As in `numpro.models.VideoModel.moments`.
+    at_once
+        How many windows are asked as one batch.
     """
     from tqdm import tqdm
 
     todo = len(windows.starts) - len(windows.answers)
     bar = {"desc": str(windows), "total": todo, "unit": "window", "leave": False, "delay": 1}
-    for start, clip in tqdm(windows.clips(skip=windows.answers), **bar, disable=None):
-        begins, ranked = float(clip.seconds[0]), ask(film_of_window(clip))
-        windows.answers[start] = [_on_film_clock(one, begins) for one in ranked]
+    clips = windows.clips(skip=windows.answers)
+    with tqdm(**bar, disable=None) as progress:
+        while part := list(islice(clips, at_once)):
+            ranked = ask([film_of_window(clip) for _, clip in part])
+            for (start, clip), rows in zip(part, ranked, strict=True):
+                begins = float(clip.seconds[0])
+                windows.answers[start] = [_on_film_clock(row, begins) for row in rows]
+            progress.update(len(part))
     found = [windows.answers[start] for start in windows.starts]
     return [put_together(windows, [w[q] for w in found], top, overlap) for q in range(queries)]
 

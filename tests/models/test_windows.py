@@ -1,11 +1,16 @@
 """Moments of a long film, asked a window at a time: what the windows say becomes one list."""
 
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from seeing import Seeing
 
+from numpro.models import load_model
 from numpro.video import Clip, film_of_window
 
 WINDOWS, ENCODING = (16, 4), "text-index"
@@ -132,3 +137,104 @@ def test_probabilities_of_a_real_model_are_put_together(longva, clip):
     whole = longva.moments(clip, queries, windows="whole")
     longer = longva.moments(clip, queries, windows=(frames + 1, 1))
     assert [one.moments for one in longer] == [one.moments for one in whole]
+
+
+def batches_of(model):
+    """Return a list that gets of each step of the model how many windows run as a batch."""
+    rows = []
+
+    def note(module, args, given):
+        if "attention_mask" in given:  # behind the films
+            rows.append(len(given["input_ids"]))
+
+    model.model.register_forward_pre_hook(note, with_kwargs=True)
+    return rows
+
+
+def slowed(clip):
+    """Return a clip whose later frames lie farther apart: longer times, more tokens and labels."""
+    seconds = np.arange(len(clip)) + 5.0 * np.maximum(0, np.arange(len(clip)) - len(clip) // 2)
+    return replace(clip, seconds=seconds, source={**clip.source, "duration": seconds[-1] + 1})
+
+
+def same_moments(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.answer.text, one.reason) == (other.answer.text, other.reason)
+        np.testing.assert_array_equal(one.spans, other.spans)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-3)
+        ours, theirs = ([*map(vars, each.moments)] for each in (one, other))
+        assert [(m["start"], m["end"]) for m in ours] == [(m["start"], m["end"]) for m in theirs]
+        assert one.left_out == pytest.approx(other.left_out, abs=1e-5)
+
+
+FITTING = {"windows": (4, 1), "least": 1e-2}
+QUERIES = ["a red star spins", "a blue heart moves to the left", "what was there first?"]
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("encoding", ["overlay-index", "text-seconds"])
+def test_windows_run_as_a_batch_and_say_what_each_says_alone(
+    longva_dir, clip, encoding, constrained, monkeypatch
+):
+    how = {"device": "cpu", "dtype": "float32", "constrained": constrained}
+    model = load_model(str(longva_dir), **how)
+    options = {"windows": (4, 1), "time_encoding": encoding, "least": 1e-2}
+    together = batches_of(model)
+    clip = slowed(clip) if encoding == "text-seconds" else clip
+    found = model.moments(clip, QUERIES, **options)
+    assert model.windows_at_once(4) == min(8, len(clip) - 3) == 8
+    assert max(together) == 8 if encoding == "overlay-index" else 1 < max(together) < 8
+    used, model.usage = model.usage, dict.fromkeys(model.usage, 0)
+    monkeypatch.setattr(model, "windows_at_once", lambda frames: 1)
+    together.clear()
+    same_moments(found, model.moments(clip, QUERIES, **options))
+    assert {*together} == {1} and used == model.usage
+
+
+def test_windows_that_do_not_fit_together_are_asked_in_smaller_batches(longva, clip):
+    how, sizes = {**FITTING, "time_encoding": "text-seconds"}, []
+    clip = slowed(clip)  # so that windows have labels of their own
+    wanted, used = longva.moments(clip, QUERIES, **how), {**longva.usage}
+
+    def limited(module, args, given):
+        if "attention_mask" in given:
+            sizes.append(len(given["input_ids"]))
+            if sizes[-1] > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    longva.model.register_forward_pre_hook(limited, with_kwargs=True)
+    same_moments(longva.moments(clip, QUERIES, **how), wanted)
+    assert sizes[0] > 2 and {1, 2} <= {*sizes}
+    assert longva.usage == {name: 2 * count for name, count in used.items()}
+
+
+def test_films_that_do_not_fit_into_memory_beside_each_other_are_run_alone(longva, clip):
+    wanted = longva.moments(clip, QUERIES, **FITTING)
+    kept, run = [], longva.prefill
+
+    def prefill(*args):
+        if any(one() is not None for one in kept):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        made = run(*args)
+        kept.append(weakref.ref(made))
+        return made
+
+    longva.prefill = prefill
+    same_moments(longva.moments(clip, QUERIES, **FITTING), wanted)
+    longva.prefill = lambda *args: torch.empty(1 << 60)  # torch's own error
+    ranked = longva.moments(clip, QUERIES, **FITTING)
+    assert all(one.reason.startswith("out of memory: ") and not one.moments for one in ranked)
+
+
+def test_as_many_windows_run_at_once_as_a_film_asked_whole_has_frames(longva):
+    assert [longva.windows_at_once(n) for n in (4, 30, 48, 100, 240, 500)] == [8, 8, 5, 2, 1, 1]
+    longva.takes_tree = False
+    assert longva.windows_at_once(4) == 1, "without a tree there are copies already"
+    assert Seeing().windows_at_once(4) == 1
+
+
+def test_the_cost_of_windows_counts_those_that_run_at_once(longva, clip):
+    part = clip.select(range(4))
+    one, eight = longva.cost(part, QUERIES), longva.cost(part, QUERIES, parts=9)
+    assert (eight.cache, eight.weights) == (8 * one.cache, one.weights)
+    assert "(3 at a time of 8 windows at once)" in str(eight) and "windows" not in str(one)

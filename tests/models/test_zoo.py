@@ -23,6 +23,7 @@ from numpro.models import NoAnswer, Question, load_model
 from numpro.models.frame_times import to_number
 from numpro.models.sharing import Copies, decode
 from numpro.prompting import build_prompt
+from numpro.prompting.labels import label_form
 from numpro.training.samples import collate
 from numpro.video import Sampling
 
@@ -137,6 +138,17 @@ def test_questions_that_share_a_video_are_answered_as_each_alone(way, models):
     assert (differ[0] - differ[1]).abs().max() > 1e-3, "or frames would not count"
     texts = model.respond(films[1], prompts, 4)
     assert model.respond(films[1], prompts[::-1], 4) == texts[::-1]
+    if model.takes_tree:  # and films as a batch
+        form = label_form("overlay-index", 5, None, 10.0)
+        both = model.respond_with_labels([(f, prompts) for f in films], 4, [form] * 2, 1e-3)
+        for frames, rows in zip(films, both, strict=True):
+            (one,) = model.respond_with_labels([(frames, prompts)], 4, [form], 1e-3)
+            for (text, found), (words, alone_found) in zip(rows, one, strict=True):
+                assert text == words and type(found) is type(alone_found)
+                if not isinstance(found, str):
+                    np.testing.assert_allclose(
+                        found.probabilities, alone_found.probabilities, atol=1e-5
+                    )
     RAN.setdefault(way, {})["shares"] = "any" if model.takes_tree else "of one length"
     kinds = getattr(model.model.config.get_text_config(), "layer_types", None) or []
     full = {*kinds} <= {"full_attention"} and way[0] != "muse_glimmer"

@@ -84,5 +84,5 @@ def test_prose_about_the_longer_run_has_its_figures_and_readme_has_none():
     figures = re.findall(r"(?<![\d.])\d+\.\d(?!\d)", prose)
     assert len(figures) > 40 and [one for one in figures if one not in known] == []
     readme = (RUNS[1].parents[1] / "README.md").read_text(encoding="utf-8")
-    own = re.sub(r"<!-- generated.*?<!-- end", "", readme, flags=re.DOTALL)
-    assert re.findall(r"\d\d\.\d(?!\d)(?! GB)", own) == [], "figures belong into made tables"
+    by_hand = re.sub(r"<!-- generated.*?<!-- end", "", readme, flags=re.DOTALL)
+    assert re.findall(r"\d\d\.\d(?!\d)(?! GB)", by_hand) == [], "figures belong into made tables"

@@ -91,6 +91,20 @@ def test_what_was_not_gone_on_with_is_left_out():
     assert found.left_out == pytest.approx(0.4)
 
 
+def test_a_beginning_is_gone_on_with_where_a_label_can_begin_so_behind_the_same_words():
+    twelve = {"1": 0.5, "2": 0.2, "3": 0.1, "7": 0.1}
+    certain = {"From": 1.0}, {" Frame ": 1.0}, twelve, {"2": 1.0}, {" to": 1.0}, {" Frame": 1.0}
+    last = {" 13": 0.6, "-14": 0.2, " 22": 0.1, " 9": 0.1}  # with the space before the number
+    tokens = [(next(iter(one)), next(iter(one.values())), one) for one in (*certain, last)]
+    tokens.append((".", 1.0, {".": 1.0}))
+    form = label_form("text-index", 14, range(10, 24), 14.0)
+    made = LabelSearch(form, "From Frame 12 to Frame 13.", tokens, 0.01)
+    assert made.take(9) == [
+        (pytest.approx(0.2), "From Frame 2"),  # which is no label, and 20 to 23 begin so
+        (pytest.approx(0.05), "From Frame 12 to Frame 22"),
+    ]
+
+
 @pytest.mark.parametrize("stop", [".", ""])
 @pytest.mark.parametrize("digits", [True, False])
 def test_pairs_have_the_probability_of_their_tokens_in_the_order_of_expected_iou(
@@ -224,6 +238,26 @@ def test_a_server_that_refuses_log_probabilities_is_asked_without(server, served
             assert ranked.reason == f"{NONE} (server: {status}: {words})"
             assert ranked.answer.spans == ((2, 4),)
     assert len(server.requests) == 6, "the second film is asked without at once"
+
+
+def test_one_question_that_is_refused_says_nothing_of_the_others(server, served, film):
+    Speaker().serve(server)
+    plan, refuse = server.plan, (400, {}, {"error": {"message": "too long"}})
+    server.plan = lambda q, n: refuse if "rains" in q else plan(q, n)
+    model = served(cache=None)
+    for _ in range(2):
+        good, bad = ask(model, film)
+        assert good.reason is None and len(good.moments) > 1
+        assert bad.reason == "server: 400: too long"
+
+
+def test_a_server_that_refuses_everything_may_give_log_probabilities_later(server, served, film):
+    Speaker().serve(server)
+    plan, model = server.plan, served(cache=None)
+    server.plan = lambda q, n: (400, {}, {"error": {"message": "no such picture"}})
+    assert [one.reason for one in ask(model, film)] == ["server: 400: no such picture"] * 2
+    server.plan = plan
+    assert [one.reason for one in ask(model, film)] == [None, None]
 
 
 def test_a_question_that_fails_keeps_its_reason(server, served, film):

@@ -247,7 +247,9 @@ def main():
     tables = {"windows": windows_table, "heads": heads_table, "batch": batch_table}
     rows = tables[arguments.what](arguments)
     stored = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
-    stored[f"{arguments.what} {arguments.split}"] = {"rows": rows, "about": provenance()}
+    usual = arguments.windows == parser.get_default("windows")
+    size = "" if usual else f" {tuple(arguments.windows)}"
+    stored[f"{arguments.what} {arguments.split}{size}"] = {"rows": rows, "about": provenance()}
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
 
 

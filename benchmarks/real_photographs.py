@@ -170,7 +170,7 @@ def best_of_each(judged: pd.DataFrame, both: pd.DataFrame, origin: str) -> str:
         for judge, scores in judges.items():
             if best := [str(name) for name in part.index[scores == scores.max()]]:
                 named.append(f"{judge} {' or '.join(best)}")
-        lines.append(f"- **Best {thing}**: {'; '.join(named)}")
+        lines.append(f"- **Highest, by {thing}**: {'; '.join(named)}")
     return "\n".join(lines)
 
 

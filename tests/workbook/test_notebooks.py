@@ -302,7 +302,7 @@ REBUILT = {
 def test_every_word_of_the_glossary_is_linked_where_it_first_comes_up():
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     words = re.findall(r'<a id="(\w+)"></a>\*\*(.+?)\*\*', glossary)
-    wanted = "frame span base adapter IoU label ceiling mIoU saliency overlay LoRA arm "
+    wanted = "frame span base adapter IoU label ceiling mIoU saliency overlay interval LoRA arm "
     wanted += "time-encoding floor R@0.5 mAP,-HIT@1 control"
     assert [word.replace(" ", "-") for _, word in words] == wanted.split()
     linked = [place for path in BOOKS for cell in cells(path, "markdown")

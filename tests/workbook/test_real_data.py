@@ -72,15 +72,16 @@ def test_a_layout_is_prepared_and_measured_at_another_rate(dataset, places, tmp_
         assert {row["where"] for row in last["beside"]} == {in_paper[dataset]}
 
 
-@pytest.mark.parametrize("dataset", ["qvhighlights", "didemo"])
+@pytest.mark.parametrize("dataset", layouts.SPLITS)
 def test_moments_are_found_and_shown(dataset, places, tmp_path):
     found = walk("04", values_for(dataset, places(dataset), tmp_path))
     assert found["video"].path.is_file() and found["row"]["video"] == found["video"].video
     assert {row["video"] for row in found["bad"]}.isdisjoint({"GONE1", "BAD01"})
 
 
-def test_a_real_model_is_fine_tuned_on_a_real_layout(places, tmp_path):
-    values = values_for("charades-sta", places("charades-sta"), tmp_path)
+@pytest.mark.parametrize("dataset", layouts.SPLITS)
+def test_a_real_model_is_fine_tuned_on_a_real_layout(dataset, places, tmp_path):
+    values = values_for(dataset, places(dataset), tmp_path)
     found = walk("03", values | {"steps": 2, "n_described": 1})
     assert found["here"] == [] and "nothing to show: no stored adapter" in found["printed"]
     assert {row["pictures"] for row in Run(tmp_path).notes["03_descriptions"]} == {"flipbook"}

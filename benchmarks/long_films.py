@@ -3,7 +3,8 @@
 ``python benchmarks/long_films.py windows`` asks three arms about every film of a split, at once
 (greedy) and in windows, and scores several rules of putting windows together (the package's is
 ``mean``). ``heads`` chooses attention heads on short validation films and asks again about the
-frames that they look at. ``batch`` measures what asking windows as a batch saves on a CPU.
+frames that they look at. ``batch`` measures what asking windows as a batch saves on a CPU,
+``hours`` what a film of two hours takes.
 Choices are made on ``val_long`` (the default); ``test_long`` is for a measurement. All print a
 table and write JSON.
 """
@@ -12,10 +13,11 @@ import argparse
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from numpro import Question, read_clip
+from numpro import Question, Sampling, read_clip, write_video
 from numpro.datasets import load_dataset, loader
 from numpro.metrics import moment_retrieval
 from numpro.models import load_model
@@ -23,7 +25,7 @@ from numpro.provenance import provenance
 from numpro.spans import labels_to_seconds, temporal_iou, to_seconds
 from numpro.studies import ask_crop, brightest_stretch, choose_heads, question_attention
 from numpro.studies.design import ClipEncoder
-from numpro.video import cut_windows
+from numpro.video import cut_windows, open_windows
 
 END = loader("flipbook").end
 ARMS = {
@@ -233,9 +235,43 @@ def batch_table(arguments):
     return table
 
 
+def hours_table(arguments):
+    """Ask about one event in two hours of training films, and measure seconds and memory."""
+    import resource
+
+    every = [*load_dataset("flipbook", "train_more"), *load_dataset("flipbook", "train")]
+    with_it = [v for v in every if any("green square" in q.text for q in v.queries)]
+    target = next(v for v in with_it if all(len(q.spans) == 1 for q in v.queries))
+    query = next(q for q in target.queries if "green square" in q.text)
+    films = [v for v in every if v not in with_it][: (arguments.films or 212) - 1]
+    films.insert(len(films) // 2, target)
+    begins = sum(int(v.duration) for v in films[: films.index(target)])
+
+    def frames():
+        for video in films:
+            times = np.arange(2 * int(video.duration)) / 2
+            yield from read_clip(video.path, times=times, size=(336, 336)).frames
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    model = load_model("flipbook/longva", adapter="flipbook/numpro-ft")
+    with TemporaryDirectory() as folder:
+        film, before = write_video(Path(folder) / "long.mp4", frames(), fps=2.0), peak()
+        began, windows = time.process_time(), open_windows(film, (16, 8), Sampling())
+        (ranked,) = model.moments(windows, [query.text], end=END)
+        seconds = time.process_time() - began
+    row = {"films": len(films), "frames": len(windows), "windows": len(windows.starts)}
+    row |= {"query": query.text, "truth": [begins + second for second in query.spans[0]]}
+    row |= {"cpu_seconds": seconds, "peak_mib": peak(), "mib_before": before}
+    row["moments"] = [vars(moment) for moment in ranked.moments]
+    print(row)
+    return [row]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["windows", "heads", "batch"])
+    parser.add_argument("what", choices=["windows", "heads", "batch", "hours"])
     parser.add_argument("--split", default="val_long")
     parser.add_argument("--films", type=int, help="only the first films")
     parser.add_argument("--windows", type=int, nargs=2, default=[16, 4], help="frames and stride")
@@ -245,6 +281,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("long_films.json"))
     arguments = parser.parse_args()
     tables = {"windows": windows_table, "heads": heads_table, "batch": batch_table}
+    tables["hours"] = hours_table
     rows = tables[arguments.what](arguments)
     stored = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     usual = arguments.windows == parser.get_default("windows")

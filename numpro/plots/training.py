@@ -84,6 +84,5 @@ def training_curves(log: style.Rows, title: str = "") -> style.Figure:
         ax.plot(*series, gid=name, **look)
         ax.set(ylabel=_PANELS[name], xlabel="training step", ylim=(0, None))
         ax.grid(axis="y")
-    if title:
-        fig.suptitle(style.readable(title), x=0.01, ha="left", weight="bold", fontsize=11)
+    axes[0].set_title(style.readable(title))  # a title of the figure would cut the first label
     return fig

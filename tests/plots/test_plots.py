@@ -116,6 +116,12 @@ RANKED = SimpleNamespace(
 )  # fmt: skip
 TRUSTED = np.array([0.95, 0.9, 0.15, 1.0]), np.array([0.5, 0.9, 0.05, 1.0])
 
+# its ticks become finer, and wider, when the picture is laid out
+LIVE = [
+    {"step": 2 * n + 1, "loss": 2.4 / (n + 1), "learning_rate": 5e-4 / (n + 1), "grad_norm": 13 - n}
+    for n in range(12)
+]
+
 
 def every_picture(clip):
     """One picture of every kind, with what is hardest to place."""
@@ -146,6 +152,7 @@ def every_picture(clip):
         "losses": plots.loss_curves({f"a training by the name of {n}": STEP for n in range(13)}),
         "dots": plots.dots({"ours": {long: [1, 0, 99], "b": 100}, "paper": {"b": 0}}, "mIoU (%)"),
         "training": plots.training_curves(STEP, long[:60]),
+        "live": plots.training_curves(LIVE, "overlay-index, seed 0, live"),
         "moments": plots.moment_map(RANKED, numbered, (2, 5), long),
         "trust": plots.trust_curves({"base": TRUSTED, "fine-tuned + numbers": TRUSTED}),
     }  # fmt: skip

@@ -63,7 +63,7 @@ class Cost:
         parts = (self.memory, self.weights, self.cache, self.work)
         whole, weights, cache, work = map(_readable, parts)
         height, width = self.visible_size
-        windows = f" of {self.at_once} windows at once" if self.at_once > 1 else ""
+        windows = f", for {self.at_once} windows at once" if self.at_once > 1 else ""
         return (
             f"The model sees {self.frames} frames at {width} x {height} pixels, as "
             f"{self.tokens_per_frame:g} tokens each. {self.shared_tokens:,} tokens are run once "

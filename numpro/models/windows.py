@@ -79,18 +79,19 @@ def ask_windows(
         while part := list(islice(clips, at_once)):
             ranked = ask([film_of_window(clip) for _, clip in part])
             for (start, clip), rows in zip(part, ranked, strict=True):
-                begins = float(clip.seconds[0])
-                windows.answers[start] = [_on_film_clock(row, begins) for row in rows]
+                windows.answers[start] = [_on_film_clock(row, clip) for row in rows]
             progress.update(len(part))
+            part = clip = None  # so that their frames are gone before further ones are read
     found = [windows.answers[start] for start in windows.starts]
     return [put_together(windows, [w[q] for w in found], top, overlap) for q in range(queries)]
 
 
-def _on_film_clock(ranked: RankedMoments, begins: float) -> dict:
+def _on_film_clock(ranked: RankedMoments, window: Clip) -> dict:
     """Return what a window says of a query in seconds of its film, as JSON has it.
 
     A window that gives no probabilities counts with its greedy answer.
     """
+    begins = float(window.seconds[0])
     firsts = [(m.start + begins, m.end + begins) for m in ranked.moments[:1]]
     alone = not len(ranked.spans)
     spans = firsts if alone else (ranked.spans + begins).tolist()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seeing import Seeing
 
 from numpro.models import load_model
-from numpro.video import Clip, film_of_window
+from numpro.video import Clip, Windows, film_of_window
 
 WINDOWS, ENCODING = (16, 4), "text-index"
 
@@ -226,6 +226,24 @@ def test_films_that_do_not_fit_into_memory_beside_each_other_are_run_alone(longv
     assert all(one.reason.startswith("out of memory: ") and not one.moments for one in ranked)
 
 
+def test_windows_that_were_asked_are_gone_before_others_are_read():
+    frames, alive, whole = [], [], film(300)
+
+    class Watched(Windows):
+        def clips(self, skip=()):
+            for start, clip in super().clips(skip):
+                alive.append(sum(one() is not None for one in frames))
+                frames.append(weakref.ref(clip.frames))
+                yield start, clip
+                del clip
+
+    model = Seeing()
+    model.windows_at_once = lambda count: 3
+    windows = Watched(whole.seconds, whole.source, (16, 16), lambda a, b: whole.select(range(a, b)))
+    ask("20-30", model, windows, windows=None)
+    assert len(alive) == 19 and max(alive) == 2, "of three at once only those before the third"
+
+
 def test_as_many_windows_run_at_once_as_a_film_asked_whole_has_frames(longva):
     assert [longva.windows_at_once(n) for n in (4, 30, 48, 100, 240, 500)] == [8, 8, 5, 2, 1, 1]
     longva.takes_tree = False
@@ -237,4 +255,4 @@ def test_the_cost_of_windows_counts_those_that_run_at_once(longva, clip):
     part = clip.select(range(4))
     one, eight = longva.cost(part, QUERIES), longva.cost(part, QUERIES, parts=9)
     assert (eight.cache, eight.weights) == (8 * one.cache, one.weights)
-    assert "(3 at a time of 8 windows at once)" in str(eight) and "windows" not in str(one)
+    assert "(3 at a time, for 8 windows at once)" in str(eight) and "windows" not in str(one)

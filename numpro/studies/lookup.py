@@ -55,11 +55,13 @@ def _ask(model: VideoModel, clip: Clip, chosen: dict, question: Question) -> Ite
     shown = value.write_all(numbers or range(len(clip)), clip.seconds, clip.duration)
     reverse = REVERSE.format(noun=value.noun, place=value.place.format("x"))
     places = [value.place.format(shown[frame]) for frame in chosen.values()]
-    texts = []
+    prompts = []
     for template, queries in ((LOOKUP, places), (reverse, list(chosen))):
-        frames, prompts = model.prepare(clip, queries, replace(question, template=template))
-        texts.append(model.respond(frames, prompts, 16))
-    for (color, frame), text, back in zip(chosen.items(), *texts, strict=True):
+        frames, more = model.prepare(clip, queries, replace(question, template=template))
+        prompts += more
+    texts = model.respond(frames, prompts, 16)  # at once: the frames are encoded once
+    halves = texts[: len(places)], texts[len(places) :]
+    for (color, frame), text, back in zip(chosen.items(), *halves, strict=True):
         spans = to_seconds(parse_moment(back), clip, numbers, unit=unit)
         off = int(np.abs(clip.seconds - spans[0].start).argmin()) - frame if spans else None
         yield off, re.findall("|".join(COLORS), text.lower())[:1] == [color]

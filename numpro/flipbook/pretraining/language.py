@@ -207,15 +207,13 @@ def exact_share(batch: Batch, logits: torch.Tensor) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def gate_figures(
-    reader: Reader, packer: Packer, see: Callable, kinds: dict[str, tuple[str, int]]
-) -> dict:
-    """Measure the exact share per kind of question on held-out scenes."""
+def gate_figures(reader: Reader, packer: Packer, see: Callable, batches: int = 4) -> dict:
+    """Measure the exact share per kind of question on so many batches of held-out scenes."""
     figures = {}
-    for label, (kind, most) in kinds.items():
+    for label, (kind, most) in GATE_KINDS.items():
         rng = np.random.default_rng([SEED["gate"], most])
         right = total = 0
-        for number in range(4):
+        for number in range(batches):
             batch = packer.batch(rng, kind, TOKENS_A_STEP, most)
             batch.seed = (SEED["gate"], number)
             got = exact_share(batch, reader.answer_logits(batch, see(batch))[0])
@@ -231,8 +229,9 @@ def portions(shares: dict[str, float], strips: bool) -> list[float]:
 
 
 def language(
-    folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True
-) -> bool:
+    folder: Path, steps: int, minutes: float, echo: Echo = print, strips: bool = True,
+    gate_batches: int = 4,
+) -> bool:  # fmt: skip
     """Leg 1: the language model learns its questions on symbols."""
     tokenizer = make_tokenizer()
     packer, reader = Packer(tokenizer, strips), Reader(tokenizer).train_for("language")
@@ -255,7 +254,7 @@ def language(
         loss, more = lesson_loss(rng, kind, 2 * TOKENS_A_STEP // 3, most)
         return loss + 0.5 * index, figures | more
 
-    measure = partial(gate_figures, reader, packer, reader.read_symbols, GATE_KINDS)
+    measure = partial(gate_figures, reader, packer, reader.read_symbols, gate_batches)
     bounds = {"picture": 0.9, "pick of 2": 0.9, "pick of 4": 0.85, "pick of 8": 0.8}
     bounds |= {"strip": 0.8} if strips else {}
     return leg.reach_gate(loss_of, measure, bounds, minutes, echo)

@@ -19,14 +19,7 @@ import torch
 
 from numpro.flipbook import pictures
 from numpro.flipbook.pretraining.eyes import Looker, as_pixels, eyes, eyes_batch
-from numpro.flipbook.pretraining.language import (
-    GATE_KINDS,
-    SEED,
-    Reader,
-    gate_figures,
-    language,
-    portions,
-)
+from numpro.flipbook.pretraining.language import SEED, Reader, gate_figures, language, portions
 from numpro.flipbook.pretraining.lessons import KINDS, Batch, Packer
 from numpro.flipbook.pretraining.tokenizer import make_tokenizer
 from numpro.flipbook.pretraining.training import Echo, Leg, finished
@@ -117,7 +110,7 @@ def sight(
     def see(batch: Batch) -> torch.Tensor:
         return look(reader, pictures.draw(batch.panels, batch.seed, 1.0, 96)).flatten(0, 1)
 
-    measure = partial(gate_figures, reader, Packer(tokenizer), see, GATE_KINDS)
+    measure = partial(gate_figures, reader, Packer(tokenizer), see)
     bounds = {"picture": 0.9, "pick of 2": 0.85, "pick of 4": 0.8, "pick of 8": 0.7}
     bounds |= {"strip": 0.7} if strips else {}
     return leg.reach_gate(loss_of, measure, bounds, minutes, echo)

@@ -326,8 +326,8 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
         monkeypatch.setattr(module, "WIDTH", 32)
     for module in (eyes, pretrain):
         monkeypatch.setattr(module, "eyes_batch", few)
-    for module in (language, pretrain):  # a video's frames take long to draw
-        monkeypatch.setattr(module, "GATE_KINDS", {"picture": ("picture", 1), "set": ("set", 2)})
+    few_kinds = {"picture": ("picture", 1), "set": ("set", 2)}  # a video's take long to draw
+    monkeypatch.setattr(language, "GATE_KINDS", few_kinds)
     monkeypatch.setattr(language, "TOKENS_A_STEP", 200)
     monkeypatch.setattr(Packer, "batch", partial_budget(Packer.batch, 200))
     monkeypatch.setattr(Leg, "make_ahead", lambda leg, make: map(make, range(leg.step, leg.steps)))

@@ -65,6 +65,12 @@ def test_the_recipes_fit_the_notebooks():
         check_parameters(read_recipe(recipe), known, yaml=True)
 
 
+def test_the_first_six_are_read_in_an_hour():
+    openings = (nbformat.read(path, as_version=4).cells[0].source for path in BOOKS[:6])
+    minutes = [int(re.search(r"Reading: (\d+) minutes", text)[1]) for text in openings]
+    assert BOOKS[5].stem == "05_measure" and sum(minutes) <= 60, minutes
+
+
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 class TestNotebook:
     def test_format(self, path):

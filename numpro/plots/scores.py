@@ -43,7 +43,7 @@ def recall_curve(
         low, high = bootstrap_interval(hits, videos, resamples).T
         # markers at 0.3, 0.5 and 0.7: the thresholds papers quote
         look = style.line_look(number) | {"label": style.readable(name), "markevery": [10, 18, 26]}
-        ax.fill_between(thresholds, low, high, color=look["color"], alpha=0.16, lw=0)
+        ax.fill_between(thresholds, low, high, color=look["color"], alpha=0.25, lw=0)
         ax.plot(thresholds, hits.mean(axis=0), **look)
     lines = {} if ceiling is None else {"frame grid (ceiling)": (ceiling, style.INK)}
     lines |= {f"{name} (floor)": (pair, style.SOFT) for name, pair in (floors or {}).items()}

@@ -26,12 +26,11 @@ from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.inference.embedded import caution
 from numpro.inference.execution import Execution
-from numpro.inference.window_answers import WindowAnswers
 from numpro.models import Question, RankedMoments, VideoModel
 from numpro.models.question import WHOLE
 from numpro.numbers import disturb
 from numpro.progress import progress_bar
-from numpro.prompting import TASKS, HighlightAnswer, MomentAnswer, render_prompt
+from numpro.prompting import TASKS, MomentAnswer, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import ENDS, Labels, highlight_scores, one_of, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
@@ -121,8 +120,7 @@ def predict(
     config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     with files.locked(out):  # two writers: one waits, then reads
-        session = _Session(out, model, config, sampling, question, execution)
-        return session.run(videos, about)
+        return _Session(out, model, config, sampling, question, execution).run(videos, about)
 
 
 class _Session:
@@ -209,7 +207,7 @@ class _Session:
         """Open a film to be asked in windows, with what they have answered before a break."""
         about = json.dumps([self.config, video.video, *(q.qid for q in queries)], default=str)
         key = hashlib.sha256(about.encode()).hexdigest()
-        answers = WindowAnswers(files.windows_path(self.out), key)
+        answers = files.WindowAnswers(files.windows_path(self.out), key)
         how = tuple(self.config["windows"]), self.sampling, self.execution.max_memory
         try:
             return replace(open_windows(video.path, *how), answers=answers)
@@ -219,26 +217,23 @@ class _Session:
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
         """Return the rows of one video; what it raises is their reason, and stops no other."""
         try:
+            if isinstance(clip, VideoError):
+                raise clip
             rows = list(self._rows(video, queries, clip))
-            self.works |= not isinstance(clip, VideoError)
+            self.works = True
             return rows
         except OSError:
             raise  # a full disk
-        except VideoError as error:  # in a later window
-            return [self._row(video, query, "", f"video: {error}") for query in queries]
+        except VideoError as error:  # at once, or in a later window
+            self.refused += [error] if isinstance(error, SamplingError) else []
+            reason = f"video: {error}"
         except Exception as error:  # noqa: BLE001
             self.raised.append(error)
             reason = f"error: {type(error).__name__}: {error}"
-            return [self._row(video, query, "", reason) for query in queries]
+        return [self._row(video, query, "", reason) for query in queries]
 
-    def _rows(
-        self, video: VideoQueries, queries, clip: Clip | Windows | VideoError
-    ) -> Iterator[dict]:
+    def _rows(self, video: VideoQueries, queries, clip: Clip | Windows) -> Iterator[dict]:
         """Yield the rows of one video."""
-        if isinstance(clip, VideoError):
-            self.refused += [clip] if isinstance(clip, SamplingError) else []
-            yield from (self._row(video, q, "", f"video: {clip}") for q in queries)
-            return
         notices = list(clip.source["warnings"])
         if differs := other_duration(video, clip.duration):
             warnings.warn(f"{video.path}: {differs}", stacklevel=5)
@@ -330,10 +325,7 @@ def _seed_torch(seed: int, name: str) -> None:
         seeded.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-def _read_off(
-    answer: MomentAnswer | HighlightAnswer, clip: Clip, unit: str, labels: Labels,
-    end: str,
-) -> dict:  # fmt: skip
+def _read_off(answer, clip: Clip | Windows, unit: str, labels: Labels, end: str) -> dict:
     """Return what a row says of an answer: as the model gave it, and in seconds or 2-s clips."""
     if isinstance(answer, MomentAnswer):
         pred = [list(span) for span in to_seconds(answer, clip, labels, end, unit)]

@@ -10,7 +10,7 @@ from seeing import Seeing
 from numpro import Sampling
 from numpro.datasets import Query, VideoQueries
 from numpro.inference import find_moment
-from numpro.inference.window_answers import WindowAnswers
+from numpro.inference.prediction_files import WindowAnswers
 from numpro.models import Question
 from numpro.spans import Span
 

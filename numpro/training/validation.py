@@ -112,12 +112,12 @@ class Validation(TrainerCallback):
                     self._clips = clips
                 yield video, clip
 
-    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **now) -> None:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **kw) -> None:
         """Validate when it is time; called by the Trainer."""
         due = state.global_step % self.config.validate_every == 0
         if not self.videos or not (due or state.global_step >= state.max_steps):
             return
-        self.model.model = model = now["model"].eval()
+        self.model.model = model = kw["model"].eval()
         self.scores[state.global_step] = self.score()
         model.train()
         if self.best_step == state.global_step:

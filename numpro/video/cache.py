@@ -159,8 +159,7 @@ class ClipCache:
             facts = json.loads(str(source)) | {"path": str(path)}
             for message in facts["warnings"]:
                 warnings.warn(f"{path}: {message}", stacklevel=2)
-            lists = {name: tuple(fact) for name, fact in facts.items() if isinstance(fact, list)}
-            return Clip(*arrays, facts | lists)
+            return Clip(*arrays, facts | {"warnings": tuple(facts["warnings"])})
         clip = read_clip(path, **sampling)
         if key and key == _key(path, sampling):  # unchanged while it was read
             value, source = io.BytesIO(), json.dumps(clip.source, default=lambda v: v.item())

@@ -254,15 +254,11 @@ def load_base(name: str, config: FinetuneConfig) -> LocalModel:
     """Load the base as a configuration trains it; each process of a node takes its own GPU."""
     if torch.cuda.is_available():
         torch.cuda.set_device(rank("LOCAL_RANK"))
-    # not "auto": what is trained in float32 must not be rounded when it is loaded
-    options = {"dtype": config.precision}
-    options |= {"quantization": config.quantization} if config.quantization else {}
+    options = {"quantization": config.quantization} if config.quantization else {}
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
         options["device"] = "cpu"
-    try:
-        return load_model(name, **options)
-    except ImportError as error:  # bitsandbytes is not there
-        raise ValueError(str(error)) from error
+    # not "auto": what is trained in float32 must not be rounded when it is loaded
+    return load_model(name, dtype=config.precision, **options)
 
 
 def finished(

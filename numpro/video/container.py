@@ -134,7 +134,6 @@ def make_index(
     """
     path = Path(path)
     one_of("origin", origin, ORIGINS)
-    opening.check_file(path)
     with opening.reading(path), open_film(path) as container:
         video = opening.choose_stream(path, container, stream)
         opening.check_memory(path, opening.decoder_bytes(video), "frames being decoded", max_memory)

@@ -141,10 +141,8 @@ def _with_lora(model: LocalModel, config: FinetuneConfig) -> PeftModel:
 def _validate(trainer: Trainer, samples: Samples, videos: Videos) -> Validation:
     """Have the Trainer validate on these videos."""
     if videos and trainer.is_fsdp_enabled:
-        raise ValueError(
-            "FSDP cuts the model in pieces, and validation asks it whole: train without "
-            "validation and score checkpoints with numpro predict"
-        )
+        remedy = "train without validation and score checkpoints with numpro predict"
+        raise ValueError(f"FSDP cuts the model in pieces, and validation asks it whole: {remedy}")
     validated = Validation(samples.model, videos, samples.config)
     trainer.add_callback(validated)
     return validated
@@ -214,9 +212,7 @@ def plan_of(samples: Samples) -> dict:
     }
 
 
-def _notes(
-    samples: Samples, validated: Validation, facts: dict, log: list[dict], seconds: float
-) -> dict:
+def _notes(samples: Samples, validated: Validation, facts: dict, log: list, seconds: float) -> dict:
     """Return what an adapter's folder notes of its training."""
     model, config, step = samples.model, samples.config, validated.best_step
     shared = "time_encoding", "rounding", "fps", "highlight_fps", "max_frames", "templates"

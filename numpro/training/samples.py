@@ -101,10 +101,8 @@ class Samples:
             print(f"left out: {len(self.skipped)} in all, listed in the notes", file=sys.stderr)
         if not self.items:
             unread = sum(row["qid"] is None for row in self.skipped)
-            raise ValueError(
-                f"nothing to learn from: {len(self.videos)} videos, {unread} unreadable, "
-                f"{len(self.skipped) - unread} queries left out"
-            )
+            counts = f"{unread} unreadable, {len(self.skipped) - unread} queries left out"
+            raise ValueError(f"nothing to learn from: {len(self.videos)} videos, {counts}")
         self._quiet = False
 
     def __len__(self) -> int:
@@ -211,8 +209,8 @@ class Samples:
         item, key = self.items[index], self._key(index)
         if key not in self._unread:
             try:
-                frames, patches = self._visible(index, key)
-                return self._encode(frames, self.prompts(item), self._answers(item), patches)
+                frames, features = self._visible(index, key)
+                return self._encode(frames, self.prompts(item), self._answers(item), **features)
             except VideoError as error:
                 self._unread[key] = error.reason
             finally:
@@ -237,10 +235,9 @@ class Samples:
         """End the worker processes."""
         self._clips.begin([])
 
-    def _encode(self, frames, prompts: list[Prompt], answers: list[str], patches=None) -> dict:
-        options = {} if self._features is None else {"patches": patches}
+    def _encode(self, frames, prompts: list[Prompt], answers: list[str], **features) -> dict:
         turns = (prompts, answers) if self.config.share_frames else (prompts[0], answers[0])
-        return self.model.training_example(frames, *turns, **options)
+        return self.model.training_example(frames, *turns, **features)
 
     def _blank(self, item: Item) -> dict:
         """Return an item as two black frames (some classes take no fewer); it teaches nothing."""
@@ -249,19 +246,18 @@ class Samples:
         sample = self._encode(black, prompts, [""] * len(prompts))
         return sample | {"labels": [IGNORED] * len(sample["labels"])}
 
-    def _visible(self, index: int, key: str) -> tuple:
-        """Return an item's frames as the model sees them, and their features.
+    def _visible(self, index: int, key: str) -> tuple[np.ndarray, dict]:
+        """Return an item's frames as the model sees them, and their features as ``patches``.
 
-        Features are None where the model has none; with them, times stand for the frames: only
-        how many there are counts.
+        Where the model has features, times stand for the frames: only how many there are counts.
         """
         if self._features is None:
-            return self._numbered(index), None
+            return self._numbered(index), {}
         patches = self._features.get(key)
         if patches is None:
             patches = self.model.patch_features(self._numbered(index)).cpu()
             self._features.put(key, patches)
-        return self.items[index].shown.seconds, patches
+        return self.items[index].shown.seconds, {"patches": patches}
 
     def _numbered(self, index: int) -> np.ndarray:
         """Return an item's frames with what is drawn on them."""

@@ -161,7 +161,5 @@ def _check_reports(names: Sequence[str], out: Path) -> None:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     for name in names:
         if not (find_spec(name) or (name == "tensorboard" and find_spec("tensorboardX"))):
-            raise ValueError(
-                f"report_to: {name} is not installed; pip install {name}, or leave it out: "
-                "log.csv holds the same figures"
-            )
+            remedy = f"pip install {name}, or leave it out: log.csv holds the same figures"
+            raise ValueError(f"report_to: {name} is not installed; {remedy}")

@@ -124,11 +124,9 @@ def run_many(
 
 
 def read_many(
-    requests: Iterable[Request],
-    workers: int | None = None,
-    limit: float = LIMIT,
+    requests: Iterable[Request], workers: int | None = None, limit: float = LIMIT,
     cache: ClipCache | None = None,
-) -> Iterator[tuple[Request, Clip | VideoError]]:
+) -> Iterator[tuple[Request, Clip | VideoError]]:  # fmt: skip
     """Read many clips, decoded ahead of use in worker processes.
 
     Parameters

@@ -96,7 +96,8 @@ def predict(
     SamplingError
         At the end, when no video can be read as asked (its rate or size takes too much).
     """
-    if one_of("read", read, READS) == "ranked":
+    ranked, size = one_of("read", read, READS) == "ranked", None
+    if ranked:
         one_of("task of ranked moments", question.task, TASKS[:1])
         if top < 1:
             raise ValueError(f"top must be 1 or more; got {top!r}")
@@ -115,8 +116,7 @@ def predict(
     config |= {"end": one_of("end", end or label_end(whole), ENDS)}
     config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
     config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
-    config |= {"read": read, "top": top if read == "ranked" else None}
-    config |= {"windows": list(size) if read == "ranked" and size else None}
+    config |= {"read": read, "top": top if ranked else None, "windows": size and list(size)}
     config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     with files.locked(out):  # two writers: one waits, then reads
@@ -166,11 +166,9 @@ class _Session:
         how, cache = self.execution, self.execution.cache
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
         sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
-        requests = [Request(video.path, sampling) for video, _ in todo]
-        if self.config["windows"]:  # read as they are asked, a few frames at a time
-            clips = ((video, self._open(video, queries)) for video, queries in todo)
-        else:
-            clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
+        whole = [] if self.config["windows"] else todo  # windows are read as they are asked
+        requests = [Request(video.path, sampling) for video, _ in whole]
+        clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
         self.unreadable = sum(map(_unreadable, done.values()))
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         self.works = first > 0  # with this configuration
@@ -180,7 +178,7 @@ class _Session:
             doubtful: list[dict] = []  # of videos that could not be asked about, until one could
             for at, (video, queries) in enumerate(todo, 1):
                 # no name keeps a clip while the next is read: both would take memory
-                doubtful += self._rows_or_reason(video, queries, next(clips)[1])
+                doubtful += self._rows_or_reason(video, queries, next(clips, (video, None))[1])
                 if self.raised and not self.works:
                     if len(self.raised) == _FAILING or at == len(todo):
                         raise self.raised[-1]
@@ -203,23 +201,24 @@ class _Session:
         if len(self.refused) == len(todo) and not self.works:
             raise self.refused[0]
 
-    def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows | VideoError:
+    def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows:
         """Open a film to be asked in windows, with what they have answered before a break."""
         about = json.dumps([self.config, video.video, *(q.qid for q in queries)], default=str)
         key = hashlib.sha256(about.encode()).hexdigest()
         answers = files.WindowAnswers(files.windows_path(self.out), key)
         how = tuple(self.config["windows"]), self.sampling, self.execution.max_memory
-        try:
-            return replace(open_windows(video.path, *how), answers=answers)
-        except VideoError as error:
-            return error
+        return replace(open_windows(video.path, *how), answers=answers)
 
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
-        """Return the rows of one video; what it raises is their reason, and stops no other."""
+        """Return the rows of one video; what it raises is their reason, and stops no other.
+
+        Without a clip it is opened to be asked in windows.
+        """
         try:
             if isinstance(clip, VideoError):
                 raise clip
-            rows = list(self._rows(video, queries, clip))
+            film = self._open(video, queries) if clip is None else clip
+            rows = list(self._rows(video, queries, film))
             self.works = True
             return rows
         except OSError:

@@ -299,16 +299,15 @@ class Samples:
 
 def _check(model, config: FinetuneConfig) -> None:
     """Raise a ValueError for a model that cannot be trained as it is asked."""
-    kind, reason = type(model).__name__, None
+    kind = type(model).__name__
     if not hasattr(model, "training_example"):
-        reason = f"{kind} cannot be fine-tuned here: its weights are elsewhere"
-    elif config.share_frames and not hasattr(model, "patch_features"):
-        reason = f"share_frames is for LongVA; {kind} takes one question a sequence: leave it off"
-    elif config.share_frames and (attention := model.model.config._attn_implementation) != "sdpa":
-        reason = "share_frames needs a model loaded with attention='sdpa', which takes a mask of "
-        reason += f"who sees whom; got {attention!r}"
-    if reason:
-        raise ValueError(reason)
+        raise ValueError(f"{kind} cannot be fine-tuned here: its weights are elsewhere")
+    if config.share_frames and not hasattr(model, "patch_features"):
+        why = f"{kind} takes one question a sequence"
+        raise ValueError(f"share_frames is for LongVA; {why}: leave it off")
+    if config.share_frames and (attention := model.model.config._attn_implementation) != "sdpa":
+        needed = "a model loaded with attention='sdpa', which takes a mask of who sees whom"
+        raise ValueError(f"share_frames needs {needed}; got {attention!r}")
 
 
 def collate(model: LocalModel, samples: Sequence[dict]) -> dict:

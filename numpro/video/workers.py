@@ -228,9 +228,8 @@ def _in_workers(
 
     A pool that broke is replaced, and what waited is scheduled again.
     """
-    waiting, broken = deque(), 0
+    waiting, broken, pool = deque(), 0, None
     with _temporary_folder() as folder:
-        pool = None
         try:
             while True:
                 for request in islice(requests, 2 * workers - len(waiting)):

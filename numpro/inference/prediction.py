@@ -174,7 +174,7 @@ class _Session:
         self.works = first > 0  # with this configuration
         title = f"{self.model.name} {self.question.time_encoding}"
         bar = progress_bar(None, title, total, "query", how.progress, first)
-        with bar, files.RowsFile(self.out) as file, closing(clips):
+        with bar, self.out.open("ab", buffering=0) as file, closing(clips):
             doubtful: list[dict] = []  # of videos that could not be asked about, until one could
             for at, (video, queries) in enumerate(todo, 1):
                 # no name keeps a clip while the next is read: both would take memory
@@ -186,7 +186,7 @@ class _Session:
                 for row in doubtful:
                     if (row["reason"] or "").startswith("error: "):
                         warnings.warn(f"{row['video']}: {row['reason']}", stacklevel=4)
-                    file.add(row)
+                    files.add_row(file, row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
                     self.unreadable += _unreadable(row)

@@ -63,7 +63,7 @@ class FeatureCache:
 
     def __init__(self, memory_gib: float, folder: str | Path | None = None, disk_gib: float = 20.0):
         self.memory_bytes = int(memory_gib * 2**30)
-        self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._memory, self._bytes = OrderedDict(), 0
         self._disk = Store(folder, int(disk_gib * 2**30), "features") if folder else None
         if folder and rank("LOCAL_RANK") == 0:
             self._disk.sweep()
@@ -86,7 +86,7 @@ class FeatureCache:
             self._disk.put(key, save({"features": tensor.contiguous()}))
 
     def _keep(self, key: str, tensor: torch.Tensor) -> None:
+        self._bytes += tensor.nbytes - (self._memory[key].nbytes if key in self._memory else 0)
         self._memory[key] = tensor
-        total = sum(kept.nbytes for kept in self._memory.values())
-        while total > self.memory_bytes and len(self._memory) > 1:
-            total -= self._memory.popitem(last=False)[1].nbytes
+        while self._bytes > self.memory_bytes and len(self._memory) > 1:
+            self._bytes -= self._memory.popitem(last=False)[1].nbytes

@@ -77,7 +77,7 @@ def finetune(
     if dry_run:
         return say(facts, *(f"{k}: {v}" for k, v in facts["plan"].items()))
     made = train(samples, out, watched)
-    if made is not None:  # of several processes one speaks
+    if rank() == 0:  # of several processes one speaks
         say({"out": str(out)} | facts | made, f"wrote {out}: adapter, log.csv and log.png")
 
 

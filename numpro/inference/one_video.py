@@ -151,7 +151,5 @@ def cut_out(
     rate = min(30.0, info.fps)
     seconds = start + np.arange(max(1, round((end - start) * rate))) / rate
     parts = np.split(seconds, range(_AT_ONCE, len(seconds), _AT_ONCE))
-    frames = (
-        frame for part in parts for frame in read_clip(video, times=part, origin=origin).frames
-    )
+    frames = (f for part in parts for f in read_clip(video, times=part, origin=origin).frames)
     return write_video(out, frames, fps=rate)

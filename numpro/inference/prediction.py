@@ -26,12 +26,11 @@ from numpro.datasets.check import other_duration
 from numpro.inference import prediction_files as files
 from numpro.inference.embedded import caution
 from numpro.inference.execution import Execution
-from numpro.inference.window_answers import WindowAnswers
 from numpro.models import Question, RankedMoments, VideoModel
 from numpro.models.question import WHOLE
 from numpro.numbers import disturb
 from numpro.progress import progress_bar
-from numpro.prompting import TASKS, HighlightAnswer, MomentAnswer, render_prompt
+from numpro.prompting import TASKS, MomentAnswer, render_prompt
 from numpro.provenance import provenance
 from numpro.spans import ENDS, Labels, highlight_scores, one_of, to_seconds
 from numpro.video import Clip, ClipCache, Request, Sampling, SamplingError, VideoError, read_many
@@ -97,7 +96,8 @@ def predict(
     SamplingError
         At the end, when no video can be read as asked (its rate or size takes too much).
     """
-    if one_of("read", read, READS) == "ranked":
+    ranked, size = one_of("read", read, READS) == "ranked", None
+    if ranked:
         one_of("task of ranked moments", question.task, TASKS[:1])
         if top < 1:
             raise ValueError(f"top must be 1 or more; got {top!r}")
@@ -116,13 +116,11 @@ def predict(
     config |= {"end": one_of("end", end or label_end(whole), ENDS)}
     config |= {"seed": execution.seed, "model": model.name, "adapter": model.adapter}
     config |= {"weights": model.fingerprint, "state": model.state(), "numpro": __version__}
-    config |= {"read": read, "top": top if read == "ranked" else None}
-    config |= {"windows": list(size) if read == "ranked" and size else None}
+    config |= {"read": read, "top": top if ranked else None, "windows": size and list(size)}
     config |= {"dataset": sorted({f"{v.dataset}/{v.split}" for v in whole})}
     about = {"annotations": fingerprint(whole)} | ({"shard": list(shard)} if shard else {})
     with files.locked(out):  # two writers: one waits, then reads
-        session = _Session(out, model, config, sampling, question, execution)
-        return session.run(videos, about)
+        return _Session(out, model, config, sampling, question, execution).run(videos, about)
 
 
 class _Session:
@@ -168,21 +166,19 @@ class _Session:
         how, cache = self.execution, self.execution.cache
         cache = ClipCache(cache) if isinstance(cache, str | os.PathLike) else cache
         sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
-        requests = [Request(video.path, sampling) for video, _ in todo]
-        if self.config["windows"]:  # read as they are asked, a few frames at a time
-            clips = ((video, self._open(video, queries)) for video, queries in todo)
-        else:
-            clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
+        whole = [] if self.config["windows"] else todo  # windows are read as they are asked
+        requests = [Request(video.path, sampling) for video, _ in whole]
+        clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
         self.unreadable = sum(map(_unreadable, done.values()))
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         self.works = first > 0  # with this configuration
         title = f"{self.model.name} {self.question.time_encoding}"
         bar = progress_bar(None, title, total, "query", how.progress, first)
-        with bar, files.RowsFile(self.out) as file, closing(clips):
+        with bar, self.out.open("ab", buffering=0) as file, closing(clips):
             doubtful: list[dict] = []  # of videos that could not be asked about, until one could
             for at, (video, queries) in enumerate(todo, 1):
                 # no name keeps a clip while the next is read: both would take memory
-                doubtful += self._rows_or_reason(video, queries, next(clips)[1])
+                doubtful += self._rows_or_reason(video, queries, next(clips, (video, None))[1])
                 if self.raised and not self.works:
                     if len(self.raised) == _FAILING or at == len(todo):
                         raise self.raised[-1]
@@ -190,7 +186,7 @@ class _Session:
                 for row in doubtful:
                     if (row["reason"] or "").startswith("error: "):
                         warnings.warn(f"{row['video']}: {row['reason']}", stacklevel=4)
-                    file.add(row)
+                    files.add_row(file, row)
                     done[row["qid"]] = row
                     self.failed += not files.answered(row)
                     self.unreadable += _unreadable(row)
@@ -205,40 +201,38 @@ class _Session:
         if len(self.refused) == len(todo) and not self.works:
             raise self.refused[0]
 
-    def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows | VideoError:
+    def _open(self, video: VideoQueries, queries: Sequence[Query]) -> Windows:
         """Open a film to be asked in windows, with what they have answered before a break."""
         about = json.dumps([self.config, video.video, *(q.qid for q in queries)], default=str)
         key = hashlib.sha256(about.encode()).hexdigest()
-        answers = WindowAnswers(files.windows_path(self.out), key)
+        answers = files.WindowAnswers(files.windows_path(self.out), key)
         how = tuple(self.config["windows"]), self.sampling, self.execution.max_memory
-        try:
-            return replace(open_windows(video.path, *how), answers=answers)
-        except VideoError as error:
-            return error
+        return replace(open_windows(video.path, *how), answers=answers)
 
     def _rows_or_reason(self, video: VideoQueries, queries, clip) -> list[dict]:
-        """Return the rows of one video; what it raises is their reason, and stops no other."""
+        """Return the rows of one video; what it raises is their reason, and stops no other.
+
+        Without a clip it is opened to be asked in windows.
+        """
         try:
-            rows = list(self._rows(video, queries, clip))
-            self.works |= not isinstance(clip, VideoError)
+            if isinstance(clip, VideoError):
+                raise clip
+            film = self._open(video, queries) if clip is None else clip
+            rows = list(self._rows(video, queries, film))
+            self.works = True
             return rows
         except OSError:
             raise  # a full disk
-        except VideoError as error:  # in a later window
-            return [self._row(video, query, "", f"video: {error}") for query in queries]
+        except VideoError as error:  # at once, or in a later window
+            self.refused += [error] if isinstance(error, SamplingError) else []
+            reason = f"video: {error}"
         except Exception as error:  # noqa: BLE001
             self.raised.append(error)
             reason = f"error: {type(error).__name__}: {error}"
-            return [self._row(video, query, "", reason) for query in queries]
+        return [self._row(video, query, "", reason) for query in queries]
 
-    def _rows(
-        self, video: VideoQueries, queries, clip: Clip | Windows | VideoError
-    ) -> Iterator[dict]:
+    def _rows(self, video: VideoQueries, queries, clip: Clip | Windows) -> Iterator[dict]:
         """Yield the rows of one video."""
-        if isinstance(clip, VideoError):
-            self.refused += [clip] if isinstance(clip, SamplingError) else []
-            yield from (self._row(video, q, "", f"video: {clip}") for q in queries)
-            return
         notices = list(clip.source["warnings"])
         if differs := other_duration(video, clip.duration):
             warnings.warn(f"{video.path}: {differs}", stacklevel=5)
@@ -330,10 +324,7 @@ def _seed_torch(seed: int, name: str) -> None:
         seeded.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-def _read_off(
-    answer: MomentAnswer | HighlightAnswer, clip: Clip, unit: str, labels: Labels,
-    end: str,
-) -> dict:  # fmt: skip
+def _read_off(answer, clip: Clip | Windows, unit: str, labels: Labels, end: str) -> dict:
     """Return what a row says of an answer: as the model gave it, and in seconds or 2-s clips."""
     if isinstance(answer, MomentAnswer):
         pred = [list(span) for span in to_seconds(answer, clip, labels, end, unit)]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import warnings
+from collections import UserDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,28 +58,51 @@ def answered(row: dict) -> bool:
     return row["reason"] is None or bool(row["response"])
 
 
-class RowsFile(io.FileIO):
-    """An open file of rows: one that is added is there in full, whatever happens next."""
+def add_row(file: io.FileIO, row: dict) -> None:
+    """Append a row to a file opened with ``open("ab", buffering=0)``.
 
-    def __init__(self, path: Path):
-        super().__init__(path, "a")
-
-    def add(self, row: dict) -> None:
-        """Append a row; on a full disk nothing of it, and what was there stays."""
-        line, end = (json.dumps(row) + "\n").encode(), os.fstat(self.fileno()).st_size
-        try:
-            while line:
-                line = line[self.write(line) :]
-        except OSError as error:
-            with suppress(OSError):  # half a line at the end is asked again, too
-                self.truncate(end)
-            advice = "the rows so far are kept: run it again when there is room"
-            raise OSError(error.errno, f"{error.strerror}; {advice}", str(self.name)) from error
+    It is there in full whatever happens next; on a full disk nothing of it, and what was there
+    stays.
+    """
+    line, end = (json.dumps(row) + "\n").encode(), os.fstat(file.fileno()).st_size
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError as error:
+        with suppress(OSError):  # half a line at the end is asked again, too
+            file.truncate(end)
+        advice = "the rows so far are kept: run it again when there is room"
+        raise OSError(error.errno, f"{error.strerror}; {advice}", str(file.name)) from error
 
 
 def windows_path(out: Path) -> Path:
     """Return where the answers of a film's windows lie until it has its rows."""
     return out.with_name(f"{out.name}.windows")
+
+
+class WindowAnswers(UserDict):
+    """What each window answered, by its first frame; what is set is in the file at once.
+
+    Parameters
+    ----------
+    path
+        The file; it serves one film after another.
+    key
+        What the answers depend on: what was kept under another one does not count.
+    """
+
+    def __init__(self, path: Path, key: str):
+        self.path, self.key = path, key
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()  # a kill may cut the last line
+        rows = [row for row in map(json.loads, whole) if row["key"] == key]
+        super().__init__()
+        self.data = {row["start"]: row["answers"] for row in rows}
+
+    def __setitem__(self, start: int, answers: list[dict]) -> None:
+        super().__setitem__(start, answers)
+        with self.path.open("ab", buffering=0) as file:
+            add_row(file, {"key": self.key, "start": start, "answers": answers})
 
 
 def locked(out: Path) -> FileLock:

@@ -44,11 +44,8 @@ def run_facts(settings: Mapping, data: str, validation: str, base: str, processe
 
 def _differing(there: Mapping, here: Mapping) -> str:
     """Name what two runs do not share, if anything; a run made before a value was has None."""
-    return "; ".join(
-        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
-        for name in {**there, **here}
-        if there.get(name) != here.get(name)
-    )
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return "; ".join(f"{n} is {there.get(n)!r} there and {here.get(n)!r} here" for n in names)
 
 
 def is_finished(out: Path, facts: Mapping, replace: bool = False) -> bool:
@@ -80,10 +77,8 @@ def is_finished(out: Path, facts: Mapping, replace: bool = False) -> bool:
     there = run_facts(notes.get("config", {}), *fingerprints, notes.get("processes", 1))
     differing = _differing(there, facts)
     if differing and not replace:
-        raise ValueError(
-            f"{out} holds the finished adapter of another run: {differing}; choose another "
-            "folder, or say --overwrite to train anew and replace it"
-        )
+        remedy = "choose another folder, or say --overwrite to train anew and replace it"
+        raise ValueError(f"{out} holds the finished adapter of another run: {differing}; {remedy}")
     return not differing
 
 
@@ -98,10 +93,8 @@ def last_checkpoint(folder: Path, facts: Mapping) -> Path | None:
     if not (whole := _whole_checkpoints(folder)):
         return None
     if differing := _differing(json.loads((whole[-1] / MARK).read_text("utf-8")), facts):
-        raise ValueError(
-            f"{folder} holds checkpoints of another run: {differing}; choose another "
-            "folder for the adapter, or delete the checkpoints"
-        )
+        remedy = "choose another folder for the adapter, or delete the checkpoints"
+        raise ValueError(f"{folder} holds checkpoints of another run: {differing}; {remedy}")
     return whole[-1]
 
 
@@ -174,10 +167,9 @@ def one_line_when_full(folder: Path) -> Iterator[None]:
         left, whole = "no checkpoint is left", _whole_checkpoints(folder / "checkpoints")
         if whole:
             left = f"the checkpoint of step {whole[-1].name[11:]} is whole"
-        raise OSError(
-            errno.ENOSPC,
-            f"no room to write to {folder}: {left}; make room and run the same again to go on",
-        ) from error
+        remedy = "make room and run the same again to go on"
+        message = f"no room to write to {folder}: {left}; {remedy}"
+        raise OSError(errno.ENOSPC, message) from error
 
 
 def _is_full(error: Exception) -> bool:

@@ -1,17 +1,15 @@
 """Vision features of a frozen tower, kept over epochs and runs: in memory, and on disk if asked."""
 
 import hashlib
-import json
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from safetensors.torch import load, save
 
-from numpro import __version__
 from numpro.models.longva.video_model import Longva
 from numpro.training.processes import rank
-from numpro.video.cache import Store, file_state
+from numpro.video.cache import Store, file_key
 
 
 def feature_key(path: Path, tower: str, **shown) -> str:
@@ -26,10 +24,9 @@ def feature_key(path: Path, tower: str, **shown) -> str:
     shown
         All that decides the pixels: sampling, size, style, labels. The text of each counts.
     """
-    file = file_state(path) or [str(path)]  # of one that is gone nothing will be kept
-    clock = "beginning"  # frames of 0.1.0 were taken from the first picture on
-    parts = [__version__, clock, *file, tower, sorted(shown.items())]
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+    # frames of 0.1.0 were taken from the first picture on
+    facts = shown | {"tower": tower, "clock": "beginning"}
+    return file_key(path, facts) or f"{path} {facts}"  # of one that is gone nothing will be kept
 
 
 def tower_fingerprint(model: Longva) -> str:

@@ -141,10 +141,8 @@ def _with_lora(model: LocalModel, config: FinetuneConfig) -> PeftModel:
 def _validate(trainer: Trainer, samples: Samples, videos: Videos) -> Validation:
     """Have the Trainer validate on these videos."""
     if videos and trainer.is_fsdp_enabled:
-        raise ValueError(
-            "FSDP cuts the model in pieces, and validation asks it whole: train without "
-            "validation and score checkpoints with numpro predict"
-        )
+        remedy = "train without validation and score checkpoints with numpro predict"
+        raise ValueError(f"FSDP cuts the model in pieces, and validation asks it whole: {remedy}")
     validated = Validation(samples.model, videos, samples.config)
     trainer.add_callback(validated)
     return validated
@@ -196,7 +194,7 @@ def plan(videos: Videos, config: FinetuneConfig, model: LocalModel | None = None
     if model is not None:
         return plan_of(Samples(videos, model, FinetuneConfig.of(config)))
     sequences = sum(1 if config.share_frames else len(video.queries) for video in videos)
-    return _steps(config, sequences * len(config.tasks))
+    return config.schedule(sequences * len(config.tasks), world_size())
 
 
 def plan_of(samples: Samples) -> dict:
@@ -204,7 +202,7 @@ def plan_of(samples: Samples) -> dict:
     model, config, longest = samples.model, samples.config, max(samples.lengths)
     answers = samples.learned(samples.items[samples.lengths.index(longest)])
     memory = predict_memory(model, config, longest, answers)
-    return _steps(config, len(samples)) | {
+    return config.schedule(len(samples), world_size()) | {
         "left out": len(samples.skipped),
         "with fewer frames": samples.thinned,
         "tokens a sample": int(np.median(samples.lengths)),
@@ -214,34 +212,19 @@ def plan_of(samples: Samples) -> dict:
     }
 
 
-def _steps(config: FinetuneConfig, count: int) -> dict:
-    """Return the part of a `plan` that depends only on how many samples there are."""
-    steps, batch = config.steps_for(count, world_size()), config.batch_on(world_size())
-    return {
-        "samples": count,
-        "steps": steps,
-        "batch": batch,
-        "warm-up steps": config.warmup_steps(steps),
-        "epochs": round(steps * batch / max(1, count), 2),
-    }
-
-
-def _notes(
-    samples: Samples, validated: Validation, facts: dict, log: list[dict], seconds: float
-) -> dict:
+def _notes(samples: Samples, validated: Validation, facts: dict, log: list, seconds: float) -> dict:
     """Return what an adapter's folder notes of its training."""
     model, config, step = samples.model, samples.config, validated.best_step
+    shared = "time_encoding", "rounding", "fps", "highlight_fps", "max_frames", "templates"
     query, shown = Query("", "{query}", ()), Shown(np.arange(2.0), 2.0)
     losses = [row["loss"] for row in log if row["loss"] is not None]
     return {
         "base_model": model.name,
         "base_fingerprint": facts["base model"],
-        "time_encoding": config.time_encoding,
+        **{name: getattr(config, name) for name in shared},
         "style": config.style.as_dict(),
         "origin": ORIGINS[0],
-        **{k: getattr(config, k) for k in ("fps", "highlight_fps", "max_frames", "templates")},
         "prompt": {task: question(query, shown, task, config).text for task in config.tasks},
-        "rounding": config.rounding,
         "longest": max(len(item.shown.seconds) for item in samples.items),
         "data": {
             "fingerprint": facts["training data"],
@@ -267,15 +250,11 @@ def load_base(name: str, config: FinetuneConfig) -> LocalModel:
     """Load the base as a configuration trains it; each process of a node takes its own GPU."""
     if torch.cuda.is_available():
         torch.cuda.set_device(rank("LOCAL_RANK"))
-    # not "auto": what is trained in float32 must not be rounded when it is loaded
-    options = {"dtype": config.precision}
-    options |= {"quantization": config.quantization} if config.quantization else {}
+    options = {"quantization": config.quantization} if config.quantization else {}
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
         options["device"] = "cpu"
-    try:
-        return load_model(name, **options)
-    except ImportError as error:  # bitsandbytes is not there
-        raise ValueError(str(error)) from error
+    # not "auto": what is trained in float32 must not be rounded when it is loaded
+    return load_model(name, dtype=config.precision, **options)
 
 
 def finished(
@@ -315,19 +294,18 @@ def prepare(name: str, videos: Videos, config: FinetuneConfig) -> tuple[Samples,
     return samples, {"config": config.as_json(), "plan": plan_of(samples)}
 
 
-def train(samples: Samples, out: Path, validation: Videos = ()) -> dict | None:
+def train(samples: Samples, out: Path, validation: Videos = ()) -> dict:
     """Fine-tune on what `prepare` returned, and draw the log to ``log.png``.
 
     Returns
     -------
-    dict or None
-        The log's rows as ``log`` and the adapter's ``notes``; None in all processes but the first.
+    dict
+        The log's rows as ``log`` and the adapter's ``notes``.
     """
-    model, videos, config = samples.model, samples.videos, samples.config
-    log = finetune(model, videos, out, config, validation=validation, samples=samples)
-    if rank() != 0:
-        return None
-    save(training_curves(log, out.name), out / "log.png")
+    model, how = samples.model, {"validation": validation, "samples": samples}
+    log = finetune(model, samples.videos, out, samples.config, **how)
+    if rank() == 0:
+        save(training_curves(log, out.name), out / "log.png")
     return {"log": log, "notes": model.notes}
 
 

@@ -109,32 +109,29 @@ class FinetuneConfig(InstructionConfig):
             raise ValueError(f"no such value: {', '.join(unknown)}; there are {', '.join(known)}")
         return replace(config or PRESETS["laptop"], **changes)
 
-    def accumulation_on(self, processes: int = 1) -> int:
-        """Return how many batches of each process make a step.
+    def schedule(self, samples: int, processes: int = 1) -> dict:
+        """Return what a run of so many samples will do.
+
+        Returns
+        -------
+        dict
+            ``samples``, ``steps`` of the optimiser, ``batch`` (samples a step, over all
+            processes), ``warm-up steps`` and ``epochs``.
 
         Raises
         ------
         ValueError
             When `total_batch` is no multiple of what the processes take at once.
         """
-        if self.total_batch is None:
-            return self.accumulation
-        if self.total_batch % (self.batch_size * processes):
-            at_once = f"batch_size x processes = {self.batch_size} x {processes}"
-            raise ValueError(f"total_batch must be a multiple of {at_once}; got {self.total_batch}")
-        return self.total_batch // (self.batch_size * processes)
-
-    def batch_on(self, processes: int = 1) -> int:
-        """Return how many samples make a step."""
-        return self.batch_size * self.accumulation_on(processes) * processes
-
-    def steps_for(self, samples: int, processes: int = 1) -> int:
-        """Return the number of optimiser steps."""
-        return self.steps or max(1, ceil(self.epochs * samples / self.batch_on(processes)))
-
-    def warmup_steps(self, steps: int) -> int:
-        """Return how many of the steps warm up."""
-        return ceil(self.warmup * steps)
+        at_once = self.batch_size * processes
+        batch = self.total_batch or at_once * self.accumulation
+        if batch % at_once:
+            product = f"batch_size x processes = {self.batch_size} x {processes}"
+            raise ValueError(f"total_batch must be a multiple of {product}; got {batch}")
+        steps = self.steps or max(1, ceil(self.epochs * samples / batch))
+        warmup, epochs = ceil(self.warmup * steps), round(steps * batch / max(1, samples), 2)
+        counts = {"samples": samples, "steps": steps, "batch": batch}
+        return counts | {"warm-up steps": warmup, "epochs": epochs}
 
     def as_json(self) -> dict:
         """Return the values as JSON holds them (a tuple becomes a list)."""

@@ -101,10 +101,8 @@ class Samples:
             print(f"left out: {len(self.skipped)} in all, listed in the notes", file=sys.stderr)
         if not self.items:
             unread = sum(row["qid"] is None for row in self.skipped)
-            raise ValueError(
-                f"nothing to learn from: {len(self.videos)} videos, {unread} unreadable, "
-                f"{len(self.skipped) - unread} queries left out"
-            )
+            counts = f"{unread} unreadable, {len(self.skipped) - unread} queries left out"
+            raise ValueError(f"nothing to learn from: {len(self.videos)} videos, {counts}")
         self._quiet = False
 
     def __len__(self) -> int:
@@ -124,19 +122,15 @@ class Samples:
         """Yield what can be learned of a video."""
         size = self.config.size or (info.width, info.height)
         for task in self.config.tasks:
-            queries, sampling = [], self.config.sampling(task)
-            for query in video.queries:
-                if reason := unlearnable(query, task, info.duration):
-                    self._leave_out(video.video, query.qid, reason)
-                else:
-                    queries.append(query)
-            first = self._first_number(video.video, task)
+            sampling, first = self.config.sampling(task), self._first_number(video.video, task)
             shown = Shown(sampling_times(info.duration, **sampling), info.duration, first)
-            groups = [queries] if self.config.share_frames else [[query] for query in queries]
-            for group in filter(None, groups):
-                item = self._fitted(Item(video, group, task, shown, sampling, size))
-                if item and (graded := self._graded(item)):
-                    yield item._replace(queries=graded)
+            whole = Item(video, list(video.queries), task, shown, sampling, size)
+            reasons = [unlearnable(query, task, info.duration) for query in whole.queries]
+            queries = self._without(whole, reasons).queries
+            for group in [queries] if self.config.share_frames else [[query] for query in queries]:
+                item = self._graded(self._fitted(whole._replace(queries=group)))
+                if item.queries:
+                    yield item
 
     def _first_number(self, video: str, task: str) -> int:
         """Return the number of a video's first frame: 0, or for every second one up to the largest.
@@ -150,33 +144,40 @@ class Samples:
         rng = np.random.default_rng(list(hashlib.sha256(draw).digest()))
         return int(rng.integers(1, self.config.largest_first + 1)) * int(rng.integers(2))
 
-    def _fitted(self, item: Item) -> Item | None:
-        """Return an item with as many frames as fit into `max_tokens`; None where not one does."""
+    def _fitted(self, item: Item) -> Item:
+        """Return an item with as many frames as fit into `max_tokens`.
+
+        Where not one does it has no queries.
+        """
         most = self.config.max_tokens
         while most and (length := self._length(item)) > most:
             count = len(item.shown.seconds)
             # never too few: the text is counted as if frames made it, too
             fewer = min(count - 1, count - (length - most) * count // length)
             if fewer < 1:
-                for query in item.queries:
-                    reason = f"needs {length} tokens with one frame, max_tokens is {most}"
-                    self._leave_out(item.video.video, query.qid, reason)
-                return None
+                reason = f"needs {length} tokens with one frame, max_tokens is {most}"
+                return self._without(item, [reason] * len(item.queries))
             sampling = item.sampling | {"max_frames": fewer}
             seconds = sampling_times(item.shown.duration, **sampling)
             item = item._replace(shown=item.shown._replace(seconds=seconds), sampling=sampling)
         return item
 
-    def _graded(self, item: Item) -> list[Query]:
-        """Return an item's queries without those whose answer would name no frame."""
-        graded, clips = [], {int(second // 2) for second in item.shown.seconds}
-        for query in item.queries:
-            if item.task == "moment_retrieval" or clips & set(query.saliency.clip_ids):
-                graded.append(query)
-            else:
-                reason = "has no saliency at any of the sampled frames"
+    def _graded(self, item: Item) -> Item:
+        """Return an item without the queries whose answer would name no frame."""
+        if item.task == "moment_retrieval":
+            return item
+        clips = {int(second // 2) for second in item.shown.seconds}
+        missing = "has no saliency at any of the sampled frames"
+        reasons = [None if clips & {*q.saliency.clip_ids} else missing for q in item.queries]
+        return self._without(item, reasons)
+
+    def _without(self, item: Item, reasons: Sequence[str | None]) -> Item:
+        """Return an item without the queries for which there is a reason to leave them out."""
+        for query, reason in zip(item.queries, reasons, strict=True):
+            if reason:
                 self._leave_out(item.video.video, query.qid, reason)
-        return graded
+        rest = [q for q, reason in zip(item.queries, reasons, strict=True) if not reason]
+        return item._replace(queries=rest)
 
     def _leave_out(self, video: str, qid: str | None, reason: str, where: str = "") -> None:
         """List what is left out, once, and print it, with the file's place."""
@@ -208,8 +209,8 @@ class Samples:
         item, key = self.items[index], self._key(index)
         if key not in self._unread:
             try:
-                frames, patches = self._visible(index, key)
-                return self._encode(frames, self.prompts(item), self._answers(item), patches)
+                frames, features = self._visible(index, key)
+                return self._encode(frames, self.prompts(item), self._answers(item), **features)
             except VideoError as error:
                 self._unread[key] = error.reason
             finally:
@@ -234,10 +235,9 @@ class Samples:
         """End the worker processes."""
         self._clips.begin([])
 
-    def _encode(self, frames, prompts: list[Prompt], answers: list[str], patches=None) -> dict:
-        options = {} if self._features is None else {"patches": patches}
+    def _encode(self, frames, prompts: list[Prompt], answers: list[str], **features) -> dict:
         turns = (prompts, answers) if self.config.share_frames else (prompts[0], answers[0])
-        return self.model.training_example(frames, *turns, **options)
+        return self.model.training_example(frames, *turns, **features)
 
     def _blank(self, item: Item) -> dict:
         """Return an item as two black frames (some classes take no fewer); it teaches nothing."""
@@ -246,19 +246,18 @@ class Samples:
         sample = self._encode(black, prompts, [""] * len(prompts))
         return sample | {"labels": [IGNORED] * len(sample["labels"])}
 
-    def _visible(self, index: int, key: str) -> tuple:
-        """Return an item's frames as the model sees them, and their features.
+    def _visible(self, index: int, key: str) -> tuple[np.ndarray, dict]:
+        """Return an item's frames as the model sees them, and their features as ``patches``.
 
-        Features are None where the model has none; with them, times stand for the frames: only
-        how many there are counts.
+        Where the model has features, times stand for the frames: only how many there are counts.
         """
         if self._features is None:
-            return self._numbered(index), None
+            return self._numbered(index), {}
         patches = self._features.get(key)
         if patches is None:
             patches = self.model.patch_features(self._numbered(index)).cpu()
             self._features.put(key, patches)
-        return self.items[index].shown.seconds, patches
+        return self.items[index].shown.seconds, {"patches": patches}
 
     def _numbered(self, index: int) -> np.ndarray:
         """Return an item's frames with what is drawn on them."""
@@ -273,12 +272,9 @@ class Samples:
     def _key(self, index: int) -> str:
         """Return what tells an item's frames, and the features of them, from all others."""
         item = self.items[index]
-        shown = item.sampling | {
-            "size": self.config.size,
-            "labels": self.prompts(item)[0].frame_labels,
-        }
-        if shown["labels"] is not None:
-            shown["style"] = repr(self.config.style)
+        labels = self.prompts(item)[0].frame_labels
+        style = {} if labels is None else {"style": repr(self.config.style)}
+        shown = item.sampling | style | {"size": self.config.size, "labels": labels}
         return feature_key(item.video.path, self._tower, **shown)
 
     @cached_property
@@ -303,16 +299,15 @@ class Samples:
 
 def _check(model, config: FinetuneConfig) -> None:
     """Raise a ValueError for a model that cannot be trained as it is asked."""
-    kind, reason = type(model).__name__, None
+    kind = type(model).__name__
     if not hasattr(model, "training_example"):
-        reason = f"{kind} cannot be fine-tuned here: its weights are elsewhere"
-    elif config.share_frames and not hasattr(model, "patch_features"):
-        reason = f"share_frames is for LongVA; {kind} takes one question a sequence: leave it off"
-    elif config.share_frames and (attention := model.model.config._attn_implementation) != "sdpa":
-        reason = "share_frames needs a model loaded with attention='sdpa', which takes a mask of "
-        reason += f"who sees whom; got {attention!r}"
-    if reason:
-        raise ValueError(reason)
+        raise ValueError(f"{kind} cannot be fine-tuned here: its weights are elsewhere")
+    if config.share_frames and not hasattr(model, "patch_features"):
+        why = f"{kind} takes one question a sequence"
+        raise ValueError(f"share_frames is for LongVA; {why}: leave it off")
+    if config.share_frames and (attention := model.model.config._attn_implementation) != "sdpa":
+        needed = "a model loaded with attention='sdpa', which takes a mask of who sees whom"
+        raise ValueError(f"share_frames needs {needed}; got {attention!r}")
 
 
 def collate(model: LocalModel, samples: Sequence[dict]) -> dict:

@@ -125,17 +125,17 @@ def make_trainer(
 
 def _arguments(samples: Samples, out: Path) -> TrainingArguments:
     config, on_cpu = samples.config, samples.model.device.type == "cpu"
-    steps = config.steps_for(len(samples), world_size())
+    schedule = config.schedule(len(samples), world_size())
     _check_reports(config.report_to, out)
     names = ("activation_checkpointing", "gradient_checkpointing")
     name = next(n for n in names if n in TrainingArguments.__dataclass_fields__)
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
-        max_steps=steps,
+        max_steps=schedule["steps"],
         per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation_on(world_size()),
+        gradient_accumulation_steps=schedule["batch"] // (config.batch_size * world_size()),
         learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps(steps),
+        warmup_steps=schedule["warm-up steps"],
         weight_decay=config.weight_decay,
         bf16=config.precision == "bfloat16",
         save_strategy="steps" if config.save_every else "no",
@@ -161,7 +161,5 @@ def _check_reports(names: Sequence[str], out: Path) -> None:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     for name in names:
         if not (find_spec(name) or (name == "tensorboard" and find_spec("tensorboardX"))):
-            raise ValueError(
-                f"report_to: {name} is not installed; pip install {name}, or leave it out: "
-                "log.csv holds the same figures"
-            )
+            remedy = f"pip install {name}, or leave it out: log.csv holds the same figures"
+            raise ValueError(f"report_to: {name} is not installed; {remedy}")

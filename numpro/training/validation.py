@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from numpro.datasets import VideoQueries, label_end
 from numpro.metrics import moment_retrieval
@@ -91,36 +91,33 @@ class Validation(TrainerCallback):
             answers = self.model.answer(clip, texts, question)
         unit, labels = self.model.answer_unit(question, len(clip))
         end = label_end([video])
-        spans = [() if a.reason else to_seconds(a, clip, labels, end, unit) for a in answers]
-        predicted = [found[0] if found else None for found in spans]
-        return list(zip(predicted, [query.spans for query in video.queries], strict=True))
+        spans = (to_seconds(answer, clip, labels, end, unit) for answer in answers)
+        truth = [query.spans for query in video.queries]
+        return [(next(iter(s), None), true) for s, true in zip(spans, truth, strict=True)]
 
     def _read(self, videos: Sequence[VideoQueries]) -> Iterator[tuple[VideoQueries, Clip]]:
         """Yield the videos with their clips; what is not in memory is decoded ahead of use."""
-        skipped = {row["video"] for row in self.skipped}
-        wanted = [(v, self._clips.get(v.path)) for v in videos if v.video not in skipped]
+        skipped, kept = {row["video"] for row in self.skipped}, self._clips
+        wanted = [video for video in videos if video.video not in skipped]
         sampling = {"size": self.config.size} | self.config.sampling("moment_retrieval")
-        requests = [Request(video.path, sampling) for video, clip in wanted if clip is None]
+        requests = [Request(video.path, sampling) for video in wanted if video.path not in kept]
         with closing(read_many(requests, self.config.workers, self.config.video_limit)) as read:
-            for video, clip in wanted:
-                if clip is None:
-                    _, clip = next(read)
-                    if isinstance(clip, VideoError):
-                        self.skipped.append({"video": video.video, "reason": clip.reason})
-                        continue
-                    clips = self._clips | {video.path: clip}
-                    if sum(kept.frames.nbytes for kept in clips.values()) <= CLIPS_KEPT:
-                        self._clips = clips
+            for video in wanted:
+                clip = kept.get(video.path) or next(read)[1]
+                if isinstance(clip, VideoError):
+                    self.skipped.append({"video": video.video, "reason": clip.reason})
+                    continue
+                clips = self._clips | {video.path: clip}
+                if sum(each.frames.nbytes for each in clips.values()) <= CLIPS_KEPT:
+                    self._clips = clips
                 yield video, clip
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
-    ) -> None:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **kw) -> None:
         """Validate when it is time; called by the Trainer."""
         due = state.global_step % self.config.validate_every == 0
         if not self.videos or not (due or state.global_step >= state.max_steps):
             return
-        self.model.model = model = kwargs["model"].eval()
+        self.model.model = model = kw["model"].eval()
         self.scores[state.global_step] = self.score()
         model.train()
         if self.best_step == state.global_step:

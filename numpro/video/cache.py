@@ -159,8 +159,7 @@ class ClipCache:
             facts = json.loads(str(source)) | {"path": str(path)}
             for message in facts["warnings"]:
                 warnings.warn(f"{path}: {message}", stacklevel=2)
-            lists = {name: tuple(fact) for name, fact in facts.items() if isinstance(fact, list)}
-            return Clip(*arrays, facts | lists)
+            return Clip(*arrays, facts | {"warnings": tuple(facts["warnings"])})
         clip = read_clip(path, **sampling)
         if key and key == _key(path, sampling):  # unchanged while it was read
             value, source = io.BytesIO(), json.dumps(clip.source, default=lambda v: v.item())
@@ -170,22 +169,28 @@ class ClipCache:
         return clip
 
 
-def file_state(path: str | os.PathLike) -> list | None:
-    """Return a file's full path, its size and time of change; None where there is no file."""
+def file_key(path: str | os.PathLike, facts: dict) -> str | None:
+    """Return what tells values made of a file from all others; None where there is no file.
+
+    Parameters
+    ----------
+    path
+        The file; it is known by place, size and time of change.
+    facts
+        What else the values depend on. The text of each counts. The version of numpro does, too.
+    """
     try:
         file = find(path).resolve(strict=True)
         stat = file.stat()
     except OSError:
         return None
-    return [str(file), stat.st_size, stat.st_mtime_ns]
+    parts = [str(file), stat.st_size, stat.st_mtime_ns, sorted(facts.items()), __version__]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
 def _key(path: str | os.PathLike, sampling: dict) -> str | None:
-    """Return what a clip is found by; None for a file that is not there."""
-    if (file := file_state(path)) is None:
-        return None  # read_clip says why
+    """Return what a clip is found by; None for a file that is not there: read_clip says why."""
     given = {"origin": "beginning", "reader": "pyav"} | sampling | {"max_memory": None}
     given = {k: v if isinstance(v, str) else np.asarray(v, float).tolist()
              for k, v in given.items() if v is not None}  # fmt: skip
-    parts = [*file, sorted(given.items()), __version__]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return file_key(path, given)

@@ -161,15 +161,13 @@ def read_clip(
         ``source_index`` says so; when frames are missing inside or at the end; when the first
         one comes more than half a sample late; or when another reader or stream could be taken.
     """
-    check_arguments(fps, times, num_frames, size=size, max_frames=max_frames, reader=reader)
+    check_arguments(fps, times, num_frames, start, end, size, max_frames, origin, reader)
     size = size and (int(size[0]), int(size[1]))
     index = find_index(path, origin, stream, max_memory)
     info = index.info
     if times is None:
         seconds = _sampling_times(info.duration, fps, num_frames, start, end)
     else:
-        if start is not None or end is not None:
-            raise ValueError("start and end go with fps or num_frames; got times too")
         seconds = np.asarray(times, dtype=np.float64)
         outside = seconds[~((seconds >= 0) & (seconds <= info.duration + _SAME_TIME))]
         if outside.size:
@@ -200,7 +198,7 @@ def sampling_times(duration: float, fps: float, max_frames: int | None = None) -
     >>> sampling_times(5.0, fps=0.5).tolist()
     [0.0, 2.0, 4.0]
     """
-    _check_sampling(fps, None, None, max_frames)
+    check_arguments(fps, max_frames=max_frames)
     return _at_most(_sampling_times(duration, fps, None, None, None), max_frames)
 
 
@@ -245,13 +243,9 @@ def check_arguments(
     """Refuse arguments that `read_clip` could use for no video at all."""
     one_of("origin", origin, ORIGINS)
     one_of("reader", reader, READERS)
-    _check_sampling(fps, times, num_frames, max_frames)
     whole = np.shape(size) == (2,) and all(isinstance(n, int | np.integer) and n > 0 for n in size)
     if size is not None and not whole:
         raise ValueError(f"size must be (width, height) in whole pixels above 0; got {size!r}")
-
-
-def _check_sampling(fps, times, num_frames, max_frames) -> None:
     ways = {"fps": fps, "times": times, "num_frames": num_frames}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
@@ -263,5 +257,7 @@ def _check_sampling(fps, times, num_frames, max_frames) -> None:
     for name, value in {"num_frames": num_frames, "max_frames": max_frames}.items():
         if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number above 0; got {value!r}")
+    if times is not None and (start, end) != (None, None):
+        raise ValueError("start and end go with fps or num_frames; got times too")
     if (num_frames or 0) > _MOST_TIMES:
         raise ValueError(f"num_frames must be at most {_MOST_TIMES}; got {num_frames!r}")

@@ -134,7 +134,6 @@ def make_index(
     """
     path = Path(path)
     one_of("origin", origin, ORIGINS)
-    opening.check_file(path)
     with opening.reading(path), open_film(path) as container:
         video = opening.choose_stream(path, container, stream)
         opening.check_memory(path, opening.decoder_bytes(video), "frames being decoded", max_memory)
@@ -291,18 +290,15 @@ def _find_turn(first) -> tuple[bool, bool, bool]:
 
 def _not_for_decord(container, stream, first, turn: tuple) -> str | None:
     """Return why decord 0.6 cannot read this file, or gives other frames; else None."""
-    codec = stream.codec.canonical_name
-    if codec in ("av1", "vvc"):  # it bundles FFmpeg 4.1
-        return f"decord has no {codec} decoder"
-    if len(container.streams.video) > 1:
-        return "decord may take another of its video streams"
-    if container.format.flags & _TIMES_JUMP:
-        return "decord loses frames in MPEG-TS and MPEG-PS"
-    if any(component.bits > 8 for component in first.format.components):
-        return "decord rounds more than 8 bits a channel otherwise"
-    if sum(turn) % 2:
-        return "decord does not mirror frames"
-    return None
+    codec, bits = stream.codec.canonical_name, [one.bits for one in first.format.components]
+    reasons = {
+        f"decord has no {codec} decoder": codec in ("av1", "vvc"),  # it bundles FFmpeg 4.1
+        "decord may take another of its video streams": len(container.streams.video) > 1,
+        "decord loses frames in MPEG-TS and MPEG-PS": container.format.flags & _TIMES_JUMP,
+        "decord rounds more than 8 bits a channel otherwise": max(bits, default=0) > 8,
+        "decord does not mirror frames": sum(turn) % 2,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _check_whole(path: Path, container, stream, end: float) -> str | None:

@@ -124,11 +124,9 @@ def run_many(
 
 
 def read_many(
-    requests: Iterable[Request],
-    workers: int | None = None,
-    limit: float = LIMIT,
+    requests: Iterable[Request], workers: int | None = None, limit: float = LIMIT,
     cache: ClipCache | None = None,
-) -> Iterator[tuple[Request, Clip | VideoError]]:
+) -> Iterator[tuple[Request, Clip | VideoError]]:  # fmt: skip
     """Read many clips, decoded ahead of use in worker processes.
 
     Parameters
@@ -230,9 +228,8 @@ def _in_workers(
 
     A pool that broke is replaced, and what waited is scheduled again.
     """
-    waiting, broken = deque(), 0
+    waiting, broken, pool = deque(), 0, None
     with _temporary_folder() as folder:
-        pool = None
         try:
             while True:
                 for request in islice(requests, 2 * workers - len(waiting)):

@@ -125,11 +125,8 @@ def _mux(out, packets: Iterator, duration: float | None) -> None:
 
 def _even(frame: np.ndarray) -> np.ndarray:
     """Return a frame with even sides, the last row or column repeated."""
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
-        raise ValueError(f"frames must be uint8 arrays [H, W, 3]; got {frame!r:.80}")
-    height, width = frame.shape[:2]
-    if frame.shape[2] != 3 or not height or not width:
-        raise ValueError(f"frames must have shape [H, W, 3]; got {frame.shape}")
-    if not height % 2 and not width % 2:
-        return frame
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    shape, kind = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(f"frames must be uint8 arrays [H, W, 3]; got {kind} {shape}")
+    odd = [side % 2 for side in shape[:2]]
+    return np.pad(frame, [(0, odd[0]), (0, odd[1]), (0, 0)], mode="edge") if any(odd) else frame

@@ -10,9 +10,10 @@ from seeing import Seeing
 from numpro import Sampling
 from numpro.datasets import Query, VideoQueries
 from numpro.inference import find_moment
-from numpro.inference.window_answers import WindowAnswers
+from numpro.inference.prediction_files import WindowAnswers, read_rows
 from numpro.models import Question
 from numpro.spans import Span
+from numpro.video import SamplingError
 
 HOW = {"read": "ranked", "windows": (16, 8), "time_encoding": "text-index", "size": None}
 STARTS = [*range(0, 84, 8), 84]
@@ -87,6 +88,14 @@ def test_a_film_that_breaks_off_is_a_reason_and_stops_no_other(videos, tmp_path)
     rows = ask([broken, videos[1]], Seeing(number_of), tmp_path / "rows.jsonl")
     assert [row["reason"] is None for row in rows] == [False, True, True]
     assert rows[0]["reason"].startswith("video: ")
+
+
+def test_windows_that_take_too_much_memory_end_the_run_with_reasons(videos, tmp_path):
+    out = tmp_path / "rows.jsonl"  # the film can be opened, and no window of it be read
+    with pytest.raises(SamplingError, match="too large for the memory: 64 frames"):
+        ask(videos[:1], Seeing(number_of), out, max_memory=3e5, progress=False)
+    assert [row["qid"] for row in read_rows(out)] == [q.qid for q in videos[0].queries]
+    assert all("too large for the memory" in row["reason"] for row in read_rows(out))
 
 
 @pytest.mark.parametrize(

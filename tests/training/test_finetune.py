@@ -428,8 +428,9 @@ def test_a_value_that_cannot_be_is_reported_in_one_line(films, longva, tmp_path,
 def test_the_samples_of_a_step_are_the_same_on_any_number_of_gpus():
     paper = PRESETS["paper"]
     for processes in (1, 8, 32):
-        assert paper.accumulation_on(processes) * processes == 128
-        assert paper.steps_for(220_000, processes) == math.ceil(3 * 220_000 / 128)
+        planned = paper.schedule(220_000, processes)
+        assert planned["batch"] == 128
+        assert planned["steps"] == math.ceil(3 * 220_000 / 128)
 
 
 def test_a_plan_says_what_a_run_will_do(films):

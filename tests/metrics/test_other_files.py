@@ -180,9 +180,7 @@ def test_an_unknown_format_is_named_with_what_comes_close(tmp_path):
     ):
         metrics.evaluate_moment_predictions(path)
     path = jsonl(tmp_path / "p.jsonl", [{"film": "a.mp4", "output": "4 to 10"}])
-    with pytest.raises(
-        ValueError, match=r"has no qid or id, and has no pred.*it has the keys film, "
-    ):
+    with pytest.raises(ValueError, match=r"has no qid or id: has no pred.*it has the keys film, "):
         metrics.evaluate_moment_predictions(path, path.with_name("truth.jsonl"))
 
 
@@ -199,5 +197,7 @@ def test_ends_that_are_no_numbers_are_named(tmp_path, bad):
     made[1]["pred"] = [1.0, bad]
     path = tmp_path / "p.jsonl"
     path.write_text(lines(made))
-    with pytest.raises(ValueError, match="row 2: pred must hold finite numbers"):
+    with pytest.raises(
+        ValueError, match="row 2: pred must hold .start, end. in seconds, finite numbers"
+    ):
         metrics.evaluate_moment_predictions(path)

@@ -257,7 +257,7 @@ GROUPED_TWICE = '{"a": {"timestamps": [[0, 1]], "sentences": ["it runs"], "durat
         bad("grouped-json", "test", "test.json", GROUPED_TWICE, "'a' is there twice", "twice"),
         grouped(FILM | {"sentences": ["a", "b"]}, "has 1 timestamps and 2 sentences", "more"),
         grouped(FILM | {"timestamps": [[1]]}, r"must hold \[start, end\].*got \[1\]", "one"),
-        grouped(FILM | {"timestamps": [[1, "2"]]}, r"must hold .start, end.*finite numbers; got .1, '2'", "text"),
+        grouped(FILM | {"timestamps": [[1, "2"]]}, "finite numbers; got .1, '2'", "text"),
         grouped(FILM | {"timestamps": 1}, "timestamps must be a list", "no-list"),
         grouped({"duration": 9}, "has no timestamps, sentences", "keys"),
         grouped(FILM | {"duration": -1}, "duration must be above 0", "duration"),

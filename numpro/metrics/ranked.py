@@ -101,9 +101,8 @@ def confidences(
     """
     windows = [row[WINDOWS] for row in rows]
     confidence = np.array([w[0][2] if w else 0.0 for w in windows], float)
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        odd = confidence[~((confidence >= 0) & (confidence <= 1))][0]
-        raise ValueError(f"{WINDOWS}: a confidence must be 0 to 1; got the score {odd:g}")
+    if (odd := confidence[~((confidence >= 0) & (confidence <= 1))]).size:
+        raise ValueError(f"{WINDOWS}: a confidence must be 0 to 1; got the score {odd[0]:g}")
     ious = moment_ious([w[0] if w else None for w in windows], [row["truth"] for row in rows])
     if calibration is None:
         return confidence, ious

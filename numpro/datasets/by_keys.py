@@ -45,14 +45,13 @@ class ByKeys(Loader):
         source = row.get(keys.get("source"))
         about["source"] = text(source, keys["source"]) if source else ""
         events = items(about["events"], keys["events"]) if "events" in about else [row]
+        yield Row(video, length, None, about["source"])
         for i, event in enumerate(events):
             query, moment = need(event, keys["query"], keys["spans"])
             qid = event.get(keys.get("qid"))
             qid = qid if qid is not None else f"{key}_{i}" if "events" in about else key
             found = Query(str(qid), text(query, keys["query"]), moments(moment, keys["spans"]))
             yield Row(video, length, found, about["source"])
-        if not events:
-            yield Row(video, length, None, about["source"])
 
 
 def moments(value: Any, name: str) -> tuple:

@@ -59,8 +59,7 @@ class GroupedJson(Loader):
         moments, queries = fields(row, **{times: items, sentences: items})
         if len(moments) != len(queries):
             raise ValueError(f"has {len(moments)} {times} and {len(queries)} {sentences}")
-        if not queries:
-            yield Row(key, length, None)
+        yield Row(key, length, None)
         if not fps:
             _refuse_frames(moments, length)
         for i, (moment, query) in enumerate(zip(moments, queries, strict=True)):

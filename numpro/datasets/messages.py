@@ -61,17 +61,17 @@ class Messages(Loader):
         turns = [(need(turn, "role")[0], *_parts(need(turn, "content")[0])) for turn in talk]
         film = next((about for *_, about in turns if about), {})
         video = text(film.get("url") or (row.get("videos") or [None])[0], "video")
-        length, found = row.get("duration"), False
+        length = row.get("duration")
+        length = length if length is None else positive(length, "duration")
         if length is None and "origin_video_length" in film:  # in frames
             frames, fps = fields(film, origin_video_length=positive, origin_fps=positive)
             length = frames / fps
+        yield Row(video, length, None)
         for i, ((asker, question, _), (who, answer, _)) in enumerate(pairwise(turns)):
             moment = parse_moment(answer)
             if (asker, who) != ("user", "assistant") or not moment.spans:
                 continue
             if moment.unit in ("frame", "percent"):
                 raise ValueError(f"an answer must be in seconds; got {answer!r:.80}")
-            spans, found = tuple(Span(*span) for span in moment.spans if None not in span), True
+            spans = tuple(Span(*span) for span in moment.spans if None not in span)
             yield Row(video, length, Query(f"{key}_{i // 2}", query_of(question), spans))
-        if not found:
-            yield Row(video, length, None)

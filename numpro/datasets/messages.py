@@ -49,6 +49,7 @@ def _parts(content: Any) -> tuple[str, dict]:
     for part in parts:
         need(part)
     video = next((part["video_url"] for part in parts if "video_url" in part), {})
+    need(video)
     return "".join(text(part.get("text", ""), "text", empty=True) for part in parts), video
 
 
@@ -60,7 +61,7 @@ class Messages(Loader):
         (talk,) = fields(row, messages=items)
         turns = [(need(turn, "role")[0], *_parts(need(turn, "content")[0])) for turn in talk]
         film = next((about for *_, about in turns if about), {})
-        video = text(film.get("url") or (row.get("videos") or [None])[0], "video")
+        video = text(film.get("url") or items(row.get("videos") or [None], "videos")[0], "video")
         length = row.get("duration")
         length = length if length is None else positive(length, "duration")
         if length is None and "origin_video_length" in film:  # in frames

@@ -103,6 +103,12 @@ def spans(value: Any, name: str) -> tuple[Span, ...]:
     return tuple(Span(*map(float, window)) for window in windows_of(value, name, 2))
 
 
+def moments(value: Any, name: str) -> tuple[Span, ...]:
+    """Return spans from ``[start, end]`` or from a list of such pairs."""
+    several = not isinstance(value, list) or not value or isinstance(value[0], list)
+    return spans(value if several else [value], name)
+
+
 def windows_of(value: Any, name: str, *widths: int) -> list[list[float]]:
     """Return a list of windows as it is: pairs, or with a score (3), all of one width."""
     form = "[start, end] in seconds" if 2 in widths else "[start, end, score]"

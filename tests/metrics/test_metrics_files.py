@@ -408,6 +408,9 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
         pytest.param(
             HIGHLIGHTS, [TRUTHS[0] | {"duration": 2}], "true.*row 1: .*inside the", id="clip"
         ),
+        pytest.param(
+            HIGHLIGHTS, [TRUTHS[0] | {"relevant_clip_ids": [1e300]}], "inside the", id="far-clip"
+        ),
         pytest.param(HIGHLIGHTS, [TRUTHS[0] | {"duration": 1}], "no 2-s clip", id="short"),
         pytest.param(
             HIGHLIGHTS,

@@ -201,3 +201,21 @@ def test_ends_that_are_no_numbers_are_named(tmp_path, bad):
         ValueError, match="row 2: pred must hold .start, end. in seconds, finite numbers"
     ):
         metrics.evaluate_moment_predictions(path)
+
+
+MALFORMED = {
+    "no list of turns": ({"messages": 5}, "messages must be a list; got 5"),
+    "a turn is no object": ({"messages": ["When?"]}, "must be an object; got str"),
+    "a question without words": ({"messages": [{"role": "user"}]}, "has no content"),
+    "no place of a sentence": ({"video_id": "a", "task": "grounding", "answer": "", "info": {}},
+                               "has no sentence_id"),
+    "greedy": ({"qid": 1, "pred_relevant_windows": [[1, 2, 0.5]], "truth": [[1, 2]],
+                "greedy": [1, 2]}, "greedy must hold .start, end. in seconds, .*; got 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_malformed_in_files_of_others_is_named(tmp_path, case):
+    row, says = MALFORMED[case]
+    with pytest.raises(ValueError, match=f"p.jsonl: row 1: {says}"):
+        metrics.evaluate_moment_predictions(jsonl(tmp_path / "p.jsonl", [row]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numpro.datasets import Loader, Query, Row
-from numpro.datasets.rows import items, json_rows, need, positive, spans, text
+from numpro.datasets.rows import items, json_rows, moments, need, positive, text
 
 _PLACE = re.compile(r"^(?:\./)*(?:videos/)?")  # of a path: where all videos are looked for
 
@@ -45,20 +45,13 @@ class ByKeys(Loader):
         source = row.get(keys.get("source"))
         about["source"] = text(source, keys["source"]) if source else ""
         events = items(about["events"], keys["events"]) if "events" in about else [row]
+        yield Row(video, length, None, about["source"])
         for i, event in enumerate(events):
             query, moment = need(event, keys["query"], keys["spans"])
             qid = event.get(keys.get("qid"))
             qid = qid if qid is not None else f"{key}_{i}" if "events" in about else key
             found = Query(str(qid), text(query, keys["query"]), moments(moment, keys["spans"]))
             yield Row(video, length, found, about["source"])
-        if not events:
-            yield Row(video, length, None, about["source"])
-
-
-def moments(value: Any, name: str) -> tuple:
-    """Return spans from ``[start, end]`` or from a list of such pairs."""
-    several = not isinstance(value, list) or not value or isinstance(value[0], list)
-    return spans(value if several else [value], name)
 
 
 class Hirest(Loader):

@@ -132,11 +132,9 @@ class Conversations(Loader):
     """The instruction data of VTimeLLM's stages 2 and 3, and of NumPro."""
 
     def read(self, key: int, row: dict) -> Iterable[Row]:
-        """Read the moments of one conversation; without any, the video alone."""
+        """Read the video of one conversation, and its moments."""
         talk = conversation(row)
-        found = moments(talk)
-        for i, (words, times) in enumerate(found.items()):
+        yield Row(talk.video, talk.duration, None, talk.source)
+        for i, (words, times) in enumerate(moments(talk).items()):
             query = Query(f"{key}_{i}", words, tuple(times))
             yield Row(talk.video, talk.duration, query, talk.source)
-        if not found:
-            yield Row(talk.video, talk.duration, None, talk.source)

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from numpro.datasets import Loader, Query, Row
-from numpro.datasets.rows import fields, items, json_rows, need, positive, spans, text
+from numpro.datasets.rows import fields, items, json_rows, moments, need, positive, text
 from numpro.spans import Span
 
 _KEYS = {"timestamps": "sentences", "spans": "queries"}
@@ -37,10 +37,9 @@ def _length(row: dict) -> tuple[float | None, float | None]:
     return frames / fps, fps
 
 
-def _refuse_frames(moments: list, length: float | None) -> None:
+def _refuse_frames(found: list[tuple[Span, ...]], length: float | None) -> None:
     """Refuse times that must be frames: all spans of a video end after twice its length."""
-    ends = [moment[-1] for moment in moments if isinstance(moment, list) and moment]
-    ends = [end for end in ends if isinstance(end, int | float)]
+    ends = [span.end for spans in found for span in spans]
     if length and ends and min(ends) > 2 * length:
         where = f"all {len(ends)} spans end after {min(ends):g}, the video after {length:g} s"
         raise ValueError(f"{where}: frames need num_frames and fps in the place of duration")
@@ -56,16 +55,14 @@ class GroupedJson(Loader):
         length, fps = _length(row)
         times = next((name for name in _KEYS if name in row), "timestamps")
         sentences = _KEYS[times]
-        moments, queries = fields(row, **{times: items, sentences: items})
-        if len(moments) != len(queries):
-            raise ValueError(f"has {len(moments)} {times} and {len(queries)} {sentences}")
-        if not queries:
-            yield Row(key, length, None)
+        timed, queries = fields(row, **{times: items, sentences: items})
+        if len(timed) != len(queries):
+            raise ValueError(f"has {len(timed)} {times} and {len(queries)} {sentences}")
+        yield Row(key, length, None)
+        found = [moments(moment or [moment], times) for moment in timed]
         if not fps:
-            _refuse_frames(moments, length)
-        for i, (moment, query) in enumerate(zip(moments, queries, strict=True)):
-            several = isinstance(moment, list) and moment and isinstance(moment[0], list)
-            found = spans(moment if several else [moment], times)
-            found = tuple(Span(start / fps, end / fps) for start, end in found) if fps else found
+            _refuse_frames(found, length)
+        for i, (spans, query) in enumerate(zip(found, queries, strict=True)):
+            spans = tuple(Span(start / fps, end / fps) for start, end in spans) if fps else spans
             # an empty sentence of a published file is a query all the same
-            yield Row(key, length, Query(f"{key}_{i}", text(query, sentences, empty=True), found))
+            yield Row(key, length, Query(f"{key}_{i}", text(query, sentences, empty=True), spans))

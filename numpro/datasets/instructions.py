@@ -32,24 +32,15 @@ from numpro.datasets.loading import VideoFiles
 from numpro.datasets.records import Query, VideoQueries
 from numpro.datasets.rows import fields, items, json_rows, naming, need, row_name, text
 from numpro.numbers.overlay import NumberStyle, number_frames
-from numpro.paths import write_whole
+from numpro.paths import write_whole, yaml_beside
 from numpro.progress import progress_bar
 from numpro.prompting import TASKS, Prompt, asked_unit, build_prompt, prompts
 from numpro.prompting.encodings import ENCODINGS, EXPORTED, to_percent
 from numpro.spans import ROUNDINGS, Span, labels_to_seconds, one_of, seconds_to_labels, temporal_iou
 from numpro.video import VideoError, probe, read_clip, sampling_times, write_video
 
-SOURCES = {"activitynet-captions": "anet", "didemo": "didemo"}  # the others go by their own name
-
-
-_SHAREGPT = ("conversations", "from", "value", "human", "gpt")
-# the suffix of a file, what stands for the video, the keys of turns and of their parts, and who
-# asks and answers
-FORMATS = {
-    "conversations": (".json", "<video>\n", *_SHAREGPT),
-    "ms-swift": (".jsonl", "<video>", "messages", "role", "content", "user", "assistant"),
-    "llama-factory": (".json", "<video>", *_SHAREGPT),
-}
+_TABLE = yaml_beside(__file__)
+SOURCES, FORMATS = _TABLE["sources"], _TABLE["formats"]
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,10 @@ class Loader:
         vars(self).update(described)
 
     def read(self, key: int | str, row: Any) -> Iterable[Row]:
-        """Return the videos and queries of one row; a malformed one is a `ValueError`."""
+        """Return the videos and queries of one row; a malformed one is a `ValueError`.
+
+        A video that may have no query comes first by itself.
+        """
         raise NotImplementedError
 
     def names(self, video: str) -> tuple[str, ...]:

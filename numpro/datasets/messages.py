@@ -49,6 +49,7 @@ def _parts(content: Any) -> tuple[str, dict]:
     for part in parts:
         need(part)
     video = next((part["video_url"] for part in parts if "video_url" in part), {})
+    need(video)
     return "".join(text(part.get("text", ""), "text", empty=True) for part in parts), video
 
 
@@ -60,18 +61,18 @@ class Messages(Loader):
         (talk,) = fields(row, messages=items)
         turns = [(need(turn, "role")[0], *_parts(need(turn, "content")[0])) for turn in talk]
         film = next((about for *_, about in turns if about), {})
-        video = text(film.get("url") or (row.get("videos") or [None])[0], "video")
-        length, found = row.get("duration"), False
+        video = text(film.get("url") or items(row.get("videos") or [None], "videos")[0], "video")
+        length = row.get("duration")
+        length = length if length is None else positive(length, "duration")
         if length is None and "origin_video_length" in film:  # in frames
             frames, fps = fields(film, origin_video_length=positive, origin_fps=positive)
             length = frames / fps
+        yield Row(video, length, None)
         for i, ((asker, question, _), (who, answer, _)) in enumerate(pairwise(turns)):
             moment = parse_moment(answer)
             if (asker, who) != ("user", "assistant") or not moment.spans:
                 continue
             if moment.unit in ("frame", "percent"):
                 raise ValueError(f"an answer must be in seconds; got {answer!r:.80}")
-            spans, found = tuple(Span(*span) for span in moment.spans if None not in span), True
+            spans = tuple(Span(*span) for span in moment.spans if None not in span)
             yield Row(video, length, Query(f"{key}_{i // 2}", query_of(question), spans))
-        if not found:
-            yield Row(video, length, None)

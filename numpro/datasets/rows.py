@@ -54,10 +54,14 @@ def fields(row: Any, **kinds: Callable[[Any, str], Any]) -> list[Any]:
     return [kinds[name](value, name) for name, value in zip(kinds, need(row, *kinds), strict=True)]
 
 
+def _is_finite(value: Any) -> bool:
+    """Tell whether a value is a number; true is none, nor is a whole number without end."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
 def number(value: Any, name: str, what: str = "a finite number") -> float:
     """Return a finite number from a row; anything else is a `ValueError`."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not abs(value) <= sys.float_info.max:  # so too for whole numbers without end
+    if not _is_finite(value):
         raise ValueError(f"{name} must be {what}; got {value!r:.80}")
     return float(value)
 
@@ -96,12 +100,23 @@ def items(value: Any, name: str) -> list:
 
 def spans(value: Any, name: str) -> tuple[Span, ...]:
     """Return spans from ``[[start, end], ...]``, as they are: in any order, of any length."""
-    found = []
-    for pair in items(value, name):
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise ValueError(f"{name} must hold [start, end] in seconds; got {pair!r:.80}")
-        found.append(Span(*(number(second, name) for second in pair)))
-    return tuple(found)
+    return tuple(Span(*map(float, window)) for window in windows_of(value, name, 2))
+
+
+def moments(value: Any, name: str) -> tuple[Span, ...]:
+    """Return spans from ``[start, end]`` or from a list of such pairs."""
+    several = not isinstance(value, list) or not value or isinstance(value[0], list)
+    return spans(value if several else [value], name)
+
+
+def windows_of(value: Any, name: str, *widths: int) -> list[list[float]]:
+    """Return a list of windows as it is: pairs, or with a score (3), all of one width."""
+    form = "[start, end] in seconds" if 2 in widths else "[start, end, score]"
+    for window in items(value, name):
+        shaped = isinstance(window, list) and len(window) in widths
+        if not shaped or len(window) != len(value[0]) or not all(map(_is_finite, window)):
+            raise ValueError(f"{name} must hold {form}, finite numbers; got {window!r:.80}")
+    return value
 
 
 # --- files ---

@@ -93,7 +93,7 @@ def random_moment(videos: Videos, train: Videos, seed: int = 0) -> list[Span]:
 
 def frame_grid(
     videos: Videos, fps: float = 1.0, rounding: str | None = None,
-    end: str | None = None, past_end: bool = False, every: bool = False,
+    end: str | None = None, every: bool = False,
 ) -> list:  # fmt: skip
     """Answer the truth as well as sampled frames can say it: the ceiling of frame numbers.
 
@@ -109,9 +109,6 @@ def frame_grid(
     rounding, end
         As in `numpro.spans.seconds_to_labels` and `labels_to_seconds`. Default: the data set's
         way (`numpro.datasets.label_end`), and the frames that come nearest by it.
-    past_end
-        True lets labels run on past the last sampled frame, which no model ever saw: for
-        comparison with figures that count so.
     every
         Answer a query's true spans all, the one that survives best first.
     """
@@ -124,8 +121,6 @@ def frame_grid(
         frames = max(int(np.ceil(video.duration * fps - 1e-9)), 1)
         if not query.spans:
             raise ValueError(f"query {query.qid!r} of {video.video!r} has no true span")
-        if past_end:
-            frames = max(frames, *(int(np.ceil(t * fps)) + 2 for t in np.ravel(query.spans)))
         seconds = np.arange(frames) / fps
         labels = [seconds_to_labels(span, seconds, rounding) for span in query.spans]
         snapped = [labels_to_seconds(x, seconds, None, end, video.duration) for x in labels]

@@ -11,9 +11,9 @@ _CELLS = 4_000_000  # and of very many videos in little memory: so many draws at
 
 
 def bootstrap_interval(
-    values: Any, groups: Groups = None, resamples: int = 2000, seed: int = 0, level: float = 0.95
+    values: Any, groups: Groups = None, resamples: int = 2000, seed: int = 0
 ) -> np.ndarray:
-    """Return the percentile bootstrap interval of means, resampling groups.
+    """Return the 95 % percentile bootstrap interval of means, resampling groups.
 
     Parameters
     ----------
@@ -23,8 +23,6 @@ def bootstrap_interval(
         The video of each query; None treats each query as its own.
     resamples, seed
         Number of resamples, and the seed that makes them the same every time.
-    level
-        Share of the resamples inside the interval.
 
     Returns
     -------
@@ -46,7 +44,7 @@ def bootstrap_interval(
         raise ValueError(f"one group per value is needed: {len(groups)} groups, {n} values")
     groups = range(n) if groups is None else groups
     place = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    counted, rng, tail = ~np.isnan(values), np.random.default_rng(seed), (1 - level) / 2
+    counted, rng, tail = ~np.isnan(values), np.random.default_rng(seed), (1 - 0.95) / 2
     sums = np.zeros((len(place), 2, values.shape[1]))
     np.add.at(sums, [place[g] for g in groups], np.stack([np.nan_to_num(values), counted], axis=1))
     videos, means = len(sums), []
@@ -80,16 +78,14 @@ def score_table(unparsed: int, columns: dict[str, np.ndarray], *bootstrap: Any) 
     return {"n": len(values), "unparsed": unparsed, **dict(zip(columns, scores, strict=True))}
 
 
-def paired_difference(
-    a: Any, b: Any, groups: Groups = None, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> list[float]:
+def paired_difference(a: Any, b: Any, groups: Groups = None, resamples: int = 2000) -> list[float]:
     """Return ``[difference, low, high]`` of the mean of `a` minus `b` on the same queries.
 
     Parameters
     ----------
     a, b
         One value per query ``[N]``, in the same order.
-    groups, resamples, seed, level
+    groups, resamples
         As in `bootstrap_interval`.
 
     Examples
@@ -100,5 +96,5 @@ def paired_difference(
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a and b must be [N] for the same queries; got {a.shape} and {b.shape}")
-    low, high = bootstrap_interval((a - b)[:, None], groups, resamples, seed, level)[0]
+    low, high = bootstrap_interval((a - b)[:, None], groups, resamples)[0]
     return [float((a - b).mean()), float(low), float(high)]

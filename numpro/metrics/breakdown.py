@@ -13,9 +13,7 @@ _EDGES = {"span length (s)": _DOUBLING, "position of its middle": (0.0, 1 / 3, 2
           "video length (s)": _DOUBLING, "events in the video": _DOUBLING}  # fmt: skip
 
 
-def breakdown(
-    videos: Videos, predicted: Sequence[Span | None], resamples: int = 500, seed: int = 0
-) -> list[dict]:
+def breakdown(videos: Videos, predicted: Sequence[Span | None]) -> list[dict]:
     """Score moment retrieval apart by what the question was like.
 
     Parameters
@@ -24,15 +22,14 @@ def breakdown(
         A dataset with its truth; of several true spans of a query the first one counts here.
     predicted
         One span in seconds per query, in the flat order of the dataset; None is unparsed.
-    resamples, seed
-        Of the bootstrap by video.
 
     Returns
     -------
     list of dict
         Rows with ``by`` (span length, position of its middle in the video, video length, or
         distinct true spans in the video), ``above`` and ``to`` (the bin without its lower and
-        with its upper edge), and what `numpro.metrics.moment_retrieval` returns for its queries.
+        with its upper edge), and what `numpro.metrics.moment_retrieval` returns for its queries
+        (of 500 resamples).
     """
     pairs = flat(videos)
     if len(predicted) != len(pairs):
@@ -48,7 +45,7 @@ def breakdown(
             here = np.flatnonzero(places == place)
             answers, truth = [predicted[i] for i in here], [pairs[i][1].spans for i in here]
             names = [pairs[i][0].video for i in here]
-            scores = moment_retrieval(answers, truth, names, resamples=resamples, seed=seed)
+            scores = moment_retrieval(answers, truth, names, resamples=500)
             above, to = map(float, edges[place - 1 : place + 1])
             rows.append({"by": name, "above": above, "to": to, **scores})
     return rows

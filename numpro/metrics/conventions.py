@@ -16,7 +16,7 @@ from numpro.metrics.moment_retrieval import THRESHOLDS
 from numpro.metrics.span_sets import Spans, ious_of_sums, merge, outward, set_areas
 from numpro.paths import yaml_beside
 from numpro.prompting import MomentAnswer, parse_moment
-from numpro.prompting.answers import NO_SPAN, PATTERNS
+from numpro.prompting.answers import NO_SPAN
 from numpro.spans import temporal_iou
 
 _LONGEST = 20_000  # characters of a text that are read; answers are shorter
@@ -61,19 +61,18 @@ def _ends(way: dict, text: str) -> list[str]:
 
 
 def _read(reader: dict, text: str) -> MomentAnswer:
-    """Read a text by the ways of a reader; its ends are seconds, "4.0", or clock times, "0:04"."""
+    """Read a text by the ways of a reader; its ends are numbers, "4.0", or clock times, "0:04"."""
     plain = text[:_LONGEST].lower() if "lower" in reader else text[:_LONGEST]
     for old, new in reader.get("replace", {}).items():
         plain = plain.replace(old, new)
     found = next((ends for way in reader["ways"] if len(ends := _ends(way, plain)) > 1), [])
     ends = [reduce(lambda t, part: 60 * t + float(part), e.split(":"), 0.0) for e in found]
     pairs = tuple(p for p in zip(ends[::2], ends[1::2], strict=False) if max(p) < math.inf)
-    return MomentAnswer(text, pairs, "second", None if pairs else NO_SPAN)
+    return MomentAnswer(text, pairs, reader.get("unit", "second"), None if pairs else NO_SPAN)
 
 
 READERS: dict[str, Callable[[str], MomentAnswer]] = {"numpro": parse_moment}
-READERS |= {name: partial(parse_moment, pattern=name) for name in PATTERNS}
-READERS |= {k: partial(_read, rule) for k, rule in _TABLE["readers"].items() if "ways" in rule}
+READERS |= {name: partial(_read, rule) for name, rule in _TABLE["readers"].items()}
 
 
 def differences(name: str) -> str:

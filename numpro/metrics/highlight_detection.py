@@ -27,15 +27,15 @@ def saliency_matrix(truth: Any, duration: float) -> np.ndarray:
     if not duration >= CLIP_SECONDS:
         raise ValueError(f"a video of {duration} s has no {CLIP_SECONDS}-s clip")
     clips = int(duration // CLIP_SECONDS)
-    ids = np.asarray(truth.clip_ids, int)
+    ids = np.asarray(truth.clip_ids, float)
     scores = np.asarray(truth.scores if len(ids) else np.zeros((0, 3)), float)
     if scores.shape != (len(ids), 3):
         raise ValueError(f"each of {len(ids)} clips needs three scores; got {scores.shape}")
     if ((ids < 0) | (ids >= clips)).any():
         where = f"0 to {clips - 1}, inside the video of {duration:g} s"
-        raise ValueError(f"clips must be {where}; got {ids.tolist()}")
+        raise ValueError(f"clips must be {where}; got {[*truth.clip_ids]!s:.80}")
     matrix = np.zeros((clips, 3))
-    matrix[ids] = scores
+    matrix[ids.astype(int)] = scores
     return matrix
 
 

@@ -42,8 +42,7 @@ def moment_ious(predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]
 def moment_retrieval(
     predicted: Sequence[Span | None], truth: Sequence[Sequence[Span]],
     videos: Sequence[str] | None = None, thresholds: Sequence[float] = THRESHOLDS,
-    resamples: int = 2000, seed: int = 0, decimals: int | None = None,
-    sets: Sequence[Sequence[Span]] | None = None,
+    resamples: int = 2000, seed: int = 0, sets: Sequence[Sequence[Span]] | None = None,
 ) -> dict:  # fmt: skip
     """Score one predicted span per query.
 
@@ -62,8 +61,6 @@ def moment_retrieval(
         IoU thresholds of the recalls.
     resamples, seed
         Of the bootstrap.
-    decimals
-        Round each IoU before it is counted, as VTimeLLM's scorer does (2).
     sets
         All predicted spans of each query. Where a query has several true spans, ``set_mIoU`` is
         the IoU of all predicted with all true ones.
@@ -85,8 +82,6 @@ def moment_retrieval(
     (2, 1, [40.0, 40.0, 40.0], [50.0, 50.0, 50.0])
     """
     ious = moment_ious(predicted, truth)
-    if decimals is not None:
-        ious = np.array([round(iou, decimals) for iou in ious.tolist()])
     columns = {"mIoU": ious} | {f"R@{t:g}": ious >= t for t in thresholds}
     if sets is not None and any(len(spans) > 1 for spans in truth):
         columns["set_mIoU"] = ious_of_sums(merge(Spans.of(sets)), merge(Spans.of(truth)))

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from numpro.datasets import qvhighlights
-from numpro.datasets.rows import need, number
+from numpro.datasets.rows import items, need, number, windows_of
 from numpro.metrics import baselines
 from numpro.metrics.bootstrap import bootstrap_interval
 from numpro.metrics.highlight_detection import CLIP_SECONDS, matrix_values, saliency_matrix
-from numpro.metrics.read import array_of, check_same_queries, count_kinds, read_file, windows_of
+from numpro.metrics.read import check_same_queries, count_kinds, read_file
 from numpro.paths import find, resolve, write_whole
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -158,6 +158,14 @@ def official_scores(windows: Pair = None, saliency: Pair = None, *bootstrap: Any
 # --- files ---
 
 
+def _ordered(value: Any, key: str, *widths: int) -> np.ndarray:
+    """Return windows ``[K, width]`` of which none ends before it starts."""
+    windows = windows_of(value, key, *widths)
+    if late := [window[:2] for window in windows if window[0] > window[1]]:
+        raise ValueError(f"{key} has a window that ends before it starts: {late[0]}")
+    return np.array(windows, float) if windows else np.zeros((0, widths[0]))
+
+
 def _submitted(name: Any, row: dict, parts: list[str]) -> tuple:
     """Return windows ``[P, 3]``, clip scores, and the reason a row gives for having none.
 
@@ -168,18 +176,16 @@ def _submitted(name: Any, row: dict, parts: list[str]) -> tuple:
         parts += [key for key in (WINDOWS, SALIENCY) if key in row]
     need(row, *(parts or [f"{WINDOWS} or {SALIENCY}"]))
     windows, scores = (row[key] if key in parts else None for key in (WINDOWS, SALIENCY))
-    found = windows_of(windows, WINDOWS) if windows else np.zeros((0, 3))
-    if found.shape[1] != 3:
-        raise ValueError(f"{WINDOWS} must hold [start, end, score]; got {windows!r:.80}")
-    scores = array_of(scores, SALIENCY, "one number a clip") if scores else None
-    return found, scores, row.get("reason")
+    what = "finite, one number a clip"
+    scores = [number(score, SALIENCY, what) for score in items(scores or [], SALIENCY)]
+    return _ordered(windows or [], WINDOWS, 3), scores or None, row.get("reason")
 
 
 def _annotated(name: Any, row: dict, parts: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
     """Return the video, true windows ``[G, 2]`` and clip scores ``[C, 3]`` of a row."""
     windows, matrix = np.zeros((0, 2)), np.zeros((0, 3))
     if WINDOWS in parts or "relevant_windows" in row:
-        windows = windows_of(*need(row, "relevant_windows"), "relevant_windows")[:, :2]
+        windows = _ordered(*need(row, "relevant_windows"), "relevant_windows", 2, 3)[:, :2]
         if WINDOWS in parts and not len(windows):
             raise ValueError("relevant_windows is empty")
     if SALIENCY in parts:
@@ -257,7 +263,7 @@ def moment_detr_row(row: dict) -> dict:
     """
     if "pred" not in row or WINDOWS in row:
         return row
-    windows = [] if row["pred"] is None else windows_of(row["pred"], "pred").tolist()
+    windows = [] if row["pred"] is None else _ordered(row["pred"], "pred", 2, 3).tolist()
     return row | {WINDOWS: [[*w[:2], 1 / place] for place, w in enumerate(windows, 1)]}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from numpro.datasets.messages import query_of
-from numpro.datasets.rows import csv_rows, json_rows
+from numpro.datasets.rows import csv_rows, items, json_rows, naming, need, row_name
 from numpro.paths import yaml_beside
 
 _KNOWN = yaml_beside(__file__)
@@ -64,13 +64,15 @@ def _plain(key: int | str, row: Any, keyed: bool) -> Any:
     qid = key if named else row.get("id") if row.get("qid") is None else row["qid"]
     if isinstance(row.get("doc"), dict):
         row = {k: v for k, v in row.items() if k in _NAMES["response"]} | row["doc"]
-    if "messages" in row:
-        question = [turn["content"] for turn in row["messages"] if turn.get("role") == "user"]
-        row = row | {"query": query_of(str(question[-1]))} if question else row
-    if {"video_id", "task", "answer"} <= row.keys():  # VTimeLLM's log
-        if row["task"] != "grounding":
-            return None
-        qid = f"{row['video_id']}_{dict(row.get('info') or {}).get('sentence_id')}"
+    with naming(row_name(key)):
+        if "messages" in row:
+            turns = items(row["messages"], "messages")
+            asks = [need(turn, "content")[0] for turn in turns if need(turn, "role") == ["user"]]
+            row = row | {"query": query_of(str(asks[-1]))} if asks else row
+        if {"video_id", "task", "answer"} <= row.keys():  # VTimeLLM's log
+            if row["task"] != "grounding":
+                return None
+            qid = f"{row['video_id']}_{need(row.get('info'), 'sentence_id')[0]}"
     values = ((ours, _value(ours, row, names)) for ours, names in _NAMES.items())
     found = {ours: value for ours, value in values if value is not None}
     if "pred" in row:

@@ -55,14 +55,14 @@ def _first_ious(rows: Sequence[Mapping]) -> list[np.ndarray]:
     return [moment_ious([(row[key] or [None])[0] for row in rows], truth) for key in _READS]
 
 
-def ranked_retrieval(rows: Sequence[Mapping], resamples: int = 2000, seed: int = 0) -> dict:
+def ranked_retrieval(rows: Sequence[Mapping], resamples: int = 2000) -> dict:
     """Score rows of ranked moments, the greedy answer beside them.
 
     Parameters
     ----------
     rows
         Of `numpro.inference.predict` with ``read="ranked"``.
-    resamples, seed
+    resamples
         Of the bootstrap by video.
 
     Returns
@@ -75,7 +75,7 @@ def ranked_retrieval(rows: Sequence[Mapping], resamples: int = 2000, seed: int =
     first, greedy = _first_ious(rows)
     columns = {"mIoU": first, "greedy_mIoU": greedy} | ranked_columns(windows, truth)
     unparsed = sum(not found for found in windows)
-    return score_table(unparsed, columns, [row["video"] for row in rows], resamples, seed)
+    return score_table(unparsed, columns, [row["video"] for row in rows], resamples)
 
 
 # --- confidence ---
@@ -101,9 +101,8 @@ def confidences(
     """
     windows = [row[WINDOWS] for row in rows]
     confidence = np.array([w[0][2] if w else 0.0 for w in windows], float)
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        odd = confidence[~((confidence >= 0) & (confidence <= 1))][0]
-        raise ValueError(f"{WINDOWS}: a confidence must be 0 to 1; got the score {odd:g}")
+    if (odd := confidence[~((confidence >= 0) & (confidence <= 1))]).size:
+        raise ValueError(f"{WINDOWS}: a confidence must be 0 to 1; got the score {odd[0]:g}")
     ious = moment_ious([w[0] if w else None for w in windows], [row["truth"] for row in rows])
     if calibration is None:
         return confidence, ious
@@ -185,9 +184,8 @@ def fit_calibration(rows: Sequence[Mapping]) -> dict:
 
 
 def trust(
-    rows: Sequence[Mapping], calibration: Mapping | None = None, least: float | None = None,
-    resamples: int = 2000,
-) -> dict:  # fmt: skip
+    rows: Sequence[Mapping], calibration: Mapping | None = None, least: float | None = None
+) -> dict:
     """Return how true the confidence of ranked moments is, and what trusting it gains.
 
     Parameters
@@ -196,8 +194,6 @@ def trust(
         As in `confidences`.
     least
         The confidence below which an answer is "not sure".
-    resamples
-        Of the bootstrap by video.
 
     Returns
     -------
@@ -220,11 +216,11 @@ def trust(
     found["temperature"] = calibration["temperature"] if calibration else 1.0
     if all(row.get("greedy") is not None for row in rows):
         pair = (100 * ious for ious in _first_ious(rows))
-        found["against_greedy"] = paired_difference(*pair, videos, resamples)
+        found["against_greedy"] = paired_difference(*pair, videos)
     if least is not None:
         sure = np.flatnonzero(confidence >= least)
         found |= {"coverage": len(sure) / len(rows), "sure_mIoU": None}
         if sure.size:
-            covered = score_table(0, {"mIoU": ious[sure]}, [videos[i] for i in sure], resamples)
+            covered = score_table(0, {"mIoU": ious[sure]}, [videos[i] for i in sure])
             found["sure_mIoU"] = covered["mIoU"]
     return found

@@ -5,14 +5,13 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpro.datasets import load_dataset, loader
-from numpro.datasets.rows import items, naming, need, number, row_name
+from numpro.datasets.rows import naming, need, number, row_name, windows_of
 from numpro.metrics.conventions import CONVENTIONS, READERS
 from numpro.metrics.other_files import closest_form, plain_rows
 from numpro.metrics.span_sets import Spans
@@ -25,7 +24,6 @@ _TRUE = ("truth", "relevant_windows")
 # and a span in two values, as the NumPro repository's test JSON and its result files have it
 _ENDS = (("start_time", "end_time"), ("gt_start", "gt_end"))
 _VIDEO = re.compile(r"\.(?:mp4|mkv|webm|avi|mov|m4v)$", re.IGNORECASE)
-_LARGEST = sys.float_info.max
 
 
 def is_object(path: Path) -> bool:
@@ -46,10 +44,8 @@ def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
                 key = "id" if row.get("qid") is None else "qid"
                 qid = name if keyed else row.get(key)
                 if qid is None:
-                    try:
+                    with naming("has no qid or id"):  # what else it lacks says what it may be
                         read(name, row)
-                    except ValueError as error:  # what else it lacks says what the file may be
-                        raise ValueError(f"has no qid or id, and {error}") from error
                     raise ValueError("has no qid or id")
                 if str(qid) in found:
                     raise ValueError(f"{key} {str(qid)!r} is there twice")
@@ -57,37 +53,6 @@ def read_file(path: Path, read: Callable[[Any, dict], Any]) -> dict[str, Any]:
         if not found:
             raise ValueError("is empty")
     return found
-
-
-def array_of(value: Any, key: str, what: str, *widths: int) -> np.ndarray:
-    """Return a list of numbers as an array ``[N]``, or ``[N, width]`` of one of the widths."""
-    value = items(value, key)
-    try:
-        array = np.array(value) if value else np.zeros((0, *widths[:1]))
-    except (ValueError, OverflowError):  # rows of unequal length; a number without end
-        array = np.array(None)
-    if array.dtype.kind not in "iuf" or array.shape[1:] not in ([(w,) for w in widths] or [()]):
-        raise ValueError(f"{key} must hold {what}; got {value!r:.80}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{key} must hold finite numbers; got {value!r:.80}")
-    return array.astype(float)
-
-
-def windows_of(value: Any, key: str, ordered: bool = True) -> np.ndarray:
-    """Return windows ``[K, 2 or 3]``; with `ordered` none may end before it starts."""
-    windows = array_of(value, key, "[start, end] in seconds", 2, 3)
-    if ordered and (late := windows[windows[:, 0] > windows[:, 1]]).size:
-        raise ValueError(f"{key} has a window that ends before it starts: {late[0, :2].tolist()}")
-    return windows
-
-
-def window_list(value: Any, key: str) -> list:
-    """Return windows as the list that they are in a row, once they are known to be windows."""
-    width = len(value[0]) if isinstance(value, list) and value and type(value[0]) is list else 0
-    plain = width in (2, 3) and all(type(w) is list and len(w) == width for w in value)
-    if plain and all(type(t) in (float, int) and abs(t) <= _LARGEST for w in value for t in w):
-        return value
-    return windows_of(value, key, ordered=False).tolist()  # or says what is wrong
 
 
 class Found:
@@ -101,8 +66,7 @@ class Found:
     def add(self, spans: Sequence, unit: str = "second", reason: str | None = None) -> None:
         """Add the spans of the next row, an open end being None, or the reason for having none."""
         for place, (start, end, *score) in enumerate(spans, 1):
-            self.ends.append(start)
-            self.ends.append(np.inf if end is None else end)
+            self.ends.extend((start, np.inf if end is None else end))
             self.scores.append(score[0] if score else 1 / place)
         self.counts.append(len(spans))
         self.units.append(UNITS.index(unit))
@@ -182,26 +146,26 @@ class Table:
             self.true.add(_true(row))
         video = str((row.get("vid") if row.get("video") is None else row["video"]) or "")
         if self.found and (windows := row.get(_SCORED)) is not None:
-            windows = window_list(windows, _SCORED)
+            windows = windows_of(windows, _SCORED, 2, 3)
             if all(len(window) == 3 for window in windows):
-                self.ranked.append({_SCORED: windows, "greedy": row.get("greedy")})
+                greedy = row.get("greedy") and windows_of(row["greedy"], "greedy", 2)
+                self.ranked.append({_SCORED: windows, "greedy": greedy})
         self.names.append(name)
         self.videos.append(sys.intern(video))  # one text for a video's rows
         self.durations.append(np.nan if duration is None else duration)
         if self._keyed:
             query = " ".join(str(row.get("query") or "").casefold().split()).rstrip(".")
-            text = f"{_VIDEO.sub('', video)}\n{query}".encode("utf-8", "replace")
-            digest = blake2b(text, digest_size=16).digest()  # the texts of a million rows are long
-            self.texts.append(digest if video and query else b"")
+            about = hash((_VIDEO.sub("", video), query))  # the texts of a million rows are long
+            self.texts.append(about if video and query else None)
         return len(self.names) - 1
 
-    def keys(self, order: Callable) -> dict[bytes, int]:
+    def keys(self, order: Callable) -> dict[tuple, int]:
         """Return the places by video and query, equal ones numbered; none if one lacks them."""
         counts, found = Counter(), {}
         for qid in order(self.places):
             counts[text := self.texts[self.places[qid]]] += 1
-            found[text + str(counts[text]).encode()] = self.places[qid]
-        return {} if counts[b""] else found
+            found[text, counts[text]] = self.places[qid]
+        return {} if counts[None] else found
 
 
 def _true(row: dict) -> list:
@@ -210,7 +174,7 @@ def _true(row: dict) -> list:
         return [[number(row.get(k), k) for k in ends]]
     if (key := next((k for k in _TRUE if k in row), None)) is None:
         raise ValueError("has no truth, relevant_windows, or start_time and end_time")
-    if not (spans := window_list(row[key], key)):
+    if not (spans := windows_of(row[key], key, 2, 3)):
         raise ValueError(f"{key} is empty")
     return spans
 
@@ -224,7 +188,7 @@ def _predicted(row: dict, reader: str) -> tuple[Sequence, str, str | None]:
     if key is None and "response" not in row:
         raise ValueError(f"has no {' or '.join(_PREDICTED)} or response; {closest_form(row)}")
     if text is None or (key and reader == "numpro"):
-        windows = [] if row.get(key) is None else window_list(row[key], key)
+        windows = [] if row.get(key) is None else windows_of(row[key], key, 2, 3)
         windows = windows[:1] if "greedy" in row else windows  # ranked: the others are no set
         return windows, "second", row.get("reason")
     if not isinstance(text, str):

@@ -15,10 +15,13 @@ from numpro.numbers.overlay import NumberStyle, ink_height
 READABLE_HEIGHT = 8.0
 
 
-def digit_height(
-    style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int] | None = None
-) -> float:
+def warn_unreadable(
+    style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int],
+    stacklevel: int = 1, remedy: str = "",
+) -> float:  # fmt: skip
     """Return the height of a style's digits, in pixels of the picture that the model sees.
+
+    Warn when it is under `READABLE_HEIGHT`, with the figure and the remedy.
 
     Parameters
     ----------
@@ -26,62 +29,45 @@ def digit_height(
         How the numbers are drawn.
     frame_size : (width, height)
         Of the frames they are drawn on.
-    model_size : (width, height), optional
-        What the model resizes a whole frame to; `frame_size` by default. Where it shrinks the
-        width more than the height, the width counts: a squeezed digit reads no better than one
-        that is as small in both directions.
+    model_size : (width, height)
+        What the model resizes a whole frame to. Where it shrinks the width more than the height,
+        the width counts: a squeezed digit reads no better than one that is as small in both
+        directions.
+    stacklevel : int
+        Whose line the warning names: 1 is the caller's.
+    remedy : str
+        What lets the model see larger pictures, where that is known.
 
     Raises
     ------
     ValueError
         For a width or height that is not above 0.
 
+    Warns
+    -----
+    UserWarning
+        When the digits are lower than `READABLE_HEIGHT`.
+
     Examples
     --------
-    >>> round(digit_height(NumberStyle(), (336, 336)), 2)
+    >>> round(warn_unreadable(NumberStyle(), (336, 336), (336, 336)), 2)
     30.24
-    >>> round(digit_height(NumberStyle(), (336, 336), (96, 96)), 2)
+    >>> round(warn_unreadable(NumberStyle(), (336, 336), (96, 96)), 2)
     8.64
     """
-    model_size = frame_size if model_size is None else model_size
     for name, size in (("frame_size", frame_size), ("model_size", model_size)):
         if len(size) != 2 or min(size) <= 0:
             raise ValueError(f"{name} must be (width, height) above 0; got {size!r}")
     scale = min(new / old for new, old in zip(model_size, frame_size, strict=True))
-    return ink_height(style) * scale
-
-
-def warn_unreadable(
-    style: NumberStyle, frame_size: tuple[int, int], model_size: tuple[int, int],
-    readable: float = READABLE_HEIGHT, stacklevel: int = 1, remedy: str = "",
-) -> float:  # fmt: skip
-    """Return `digit_height`; warn when it is under `readable`, with the figure and the remedy.
-
-    Parameters
-    ----------
-    style, frame_size, model_size
-        As for `digit_height`.
-    readable : float
-        In pixels; for the default see the comment at `READABLE_HEIGHT`.
-    stacklevel : int
-        Whose line the warning names: 1 is the caller's.
-    remedy : str
-        What lets the model see larger pictures, where that is known.
-
-    Warns
-    -----
-    UserWarning
-        When the digits are lower than `readable`.
-    """
-    height = digit_height(style, frame_size, model_size)
-    if height < readable:
+    height = ink_height(style) * scale
+    if height < READABLE_HEIGHT:
         drawn, resized = ("{} x {}".format(*size) for size in (frame_size, model_size))
-        larger = ceil(style.size * readable / height)
+        larger = ceil(style.size * READABLE_HEIGHT / height)
         by = f" ({remedy})" if remedy else ""
         warnings.warn(
             f"digits of size {style.size:g} on frames of {drawn} are {height:.1f} pixels high in "
-            f"the {resized} that the model sees; under {readable:g} they are hardly read; draw "
-            f"them in size {larger} or more, or let the model see larger pictures{by}",
+            f"the {resized} that the model sees; under {READABLE_HEIGHT:g} they are hardly read; "
+            f"draw them in size {larger} or more, or let the model see larger pictures{by}",
             stacklevel=stacklevel + 1,
         )
     return height

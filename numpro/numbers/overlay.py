@@ -13,7 +13,7 @@ to this share on white (or on the colour of the box).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
@@ -85,23 +85,12 @@ class NumberStyle:
         return _rgb("color", self.color)
 
     def as_dict(self) -> dict:
-        """Return the style as JSON keeps it; an outline or a box only where there is one."""
+        """Return the style as JSON keeps it; an outline or a box only where there is one.
+
+        ``NumberStyle(**stored)`` is the style again.
+        """
         given = {name: value for name, value in vars(self).items() if value is not None}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
-
-    @classmethod
-    def from_dict(cls, stored: dict) -> "NumberStyle":
-        """Return the style that `as_dict` stored.
-
-        Raises
-        ------
-        ValueError
-            For a name that no style has, or a value that it cannot have.
-        """
-        known = [field.name for field in fields(cls)]
-        if unknown := [name for name in stored if name not in known]:
-            raise ValueError(f"a style has {', '.join(known)}; got {', '.join(unknown)}")
-        return cls(**stored)
 
 
 def number_frames(

@@ -14,7 +14,6 @@ from itertools import pairwise
 from numpro.prompting.prompts import EXAMPLE_LABELS, EXAMPLE_SCORES
 from numpro.prompting.reading import Item, clean_text, numbers_in
 from numpro.prompting.vocabulary import patterns, rewriter
-from numpro.spans import one_of
 
 EMPTY = "empty answer"
 EXAMPLE = "repeats the prompt's example"
@@ -23,8 +22,6 @@ NO_SPAN = "no span found"
 NO_SCORES = "no highlight frames with scores found"
 UNFINISHED = "thinking not finished"
 CUT = "cut off after {} tokens"
-# what others' scorers search for, so that their figures can be reproduced
-PATTERNS = vars(patterns("published"))
 _SPAN, _HIGHLIGHT = patterns("span"), patterns("highlight")
 _BRACKETS = str.maketrans("<>[](){}\"'|", " " * 11)
 _rewritten, _without_about = rewriter("spans"), rewriter("about")
@@ -166,9 +163,7 @@ def _spans(text: str) -> tuple[tuple[tuple[float, float | None], ...], str | Non
     return tuple(dict.fromkeys(best)), kept[0].unit if kept else None
 
 
-def parse_moment(
-    text: str, pattern: str | None = None, cut: int | None = None
-) -> MomentAnswer:  # fmt: skip
+def parse_moment(text: str, cut: int | None = None) -> MomentAnswer:
     """Read from a model's text when something happens.
 
     It reads "From Frame 3 to Frame 7", "3-7", clock times, percentages, JSON, lists, single
@@ -180,9 +175,6 @@ def parse_moment(
     ----------
     text
         Any text.
-    pattern
-        One of `PATTERNS`: only its first match counts, wherever it stands, with start and end
-        as written (so possibly reversed), in percent for "vtimellm", else in frames.
     cut
         After so many tokens the text was cut; None when the model ended it. A text that is cut
         in its thinking, in its last number or before its span has no answer.
@@ -202,11 +194,6 @@ def parse_moment(
     >>> parse_moment("I cannot see a red star.").reason
     'says it is not present'
     """
-    if pattern is not None:
-        if not (found := PATTERNS[one_of("pattern", pattern, PATTERNS)].search(text)):
-            return MomentAnswer(text, reason=NO_SPAN)
-        start, end = (int(digits[:300]) for digits in found.groups())
-        return MomentAnswer(text, ((start, end),), "percent" if pattern == "vtimellm" else "frame")
     clean, reason = _clean(text, cut)
     if reason:
         return MomentAnswer(text, reason=reason)

@@ -19,10 +19,7 @@ _NUMBER, _THOUGHT = patterns("number"), patterns("thought")
 
 # --- cleaning ---
 _SAME = {sign: sign - 0xFEE0 for sign in range(0xFF01, 0xFF5F)}  # of full width
-_SAME |= str.maketrans(
-    "‐‑‒–—―−〜∼﹘﹣→⇒“”„«»‘’◁▷_\\", '-------~~--~~"""""\'\'<>  ', "*`\u200b\ufeff\u200e"
-)
-_MINDS = ("hink", "HINK", "hought", "eason", "nalysis", "final")  # in every mark of thinking
+_SAME |= str.maketrans(*WORDS["signs"].values())
 _SIGNS = dict(zip(WORDS["cardinals"]["en"].split()[:10], "0123456789", strict=True)) | {"dot": "."}
 _SECONDS = {1: 1, 2: 3600, 3: 60, 4: 0.001}  # by the group of the unit
 
@@ -80,7 +77,7 @@ _plain = rewriter("clean", token=_token_digits, decimal=_decimal, clock=_clock, 
 
 def _outside_thought(text: str) -> tuple[str, bool]:
     """Return what is said outside of thinking, and whether the thinking never ended."""
-    if not any(part in text for part in _MINDS):  # quicker, of a long text
+    if not any(part in text for part in WORDS["thinking"]):  # quicker, of a long text
         return text, False
     *thoughts, last = _THOUGHT.closed.split(text)
     if thoughts and not last.strip():  # the answer stood before its thinking

@@ -33,6 +33,10 @@ TALK["conversations"] = [
     {"from": "human", "value": "<video>\nDuring which frames can we see a dog?"},
     {"from": "gpt", "value": "From <s0> to <e0>."},
 ]
+MESSAGES = {"videos": ["b.mp4"], "duration": 9, "messages": [
+    {"role": "user", "content": [{"type": "text", "text": "When?"}]},
+    {"role": "assistant", "content": "From 1 to 2 seconds."},
+]}  # fmt: skip
 
 
 def write(folder: Path, content, name="annotations.json") -> Path:
@@ -222,6 +226,11 @@ def talk(change, says, id):
     return bad("vtimellm", "stage2", "stage2.json", [TALK | change], f"row 1: .*{says}", id)
 
 
+def messages(change, says, id):
+    content = lines(MESSAGES, MESSAGES | change)
+    return bad("messages-jsonl", "train", "train.jsonl", content, f"row 2: .*{says}", id)
+
+
 def table(content, says, id):
     return bad("folder", "test", "queries.csv", content, says, id)
 
@@ -257,7 +266,10 @@ GROUPED_TWICE = '{"a": {"timestamps": [[0, 1]], "sentences": ["it runs"], "durat
         bad("grouped-json", "test", "test.json", GROUPED_TWICE, "'a' is there twice", "twice"),
         grouped(FILM | {"sentences": ["a", "b"]}, "has 1 timestamps and 2 sentences", "more"),
         grouped(FILM | {"timestamps": [[1]]}, r"must hold \[start, end\].*got \[1\]", "one"),
-        grouped(FILM | {"timestamps": [[1, "2"]]}, "must be a finite number; got '2'", "text"),
+        grouped(FILM | {"timestamps": [[1, "2"]]}, "finite numbers; got .1, '2'", "text"),
+        grouped(FILM | {"timestamps": [[1, 10**400]]}, "finite numbers; got .1, 1", "endless-end"),
+        grouped(FILM | {"timestamps": [[]]}, r"must hold .start, end. in.*got \[\]", "no-ends"),
+        grouped(FILM | {"timestamps": [[[50, 60], [70, 80]]]}, "2 spans end after 60", "frames"),
         grouped(FILM | {"timestamps": 1}, "timestamps must be a list", "no-list"),
         grouped({"duration": 9}, "has no timestamps, sentences", "keys"),
         grouped(FILM | {"duration": -1}, "duration must be above 0", "duration"),
@@ -291,6 +303,11 @@ GROUPED_TWICE = '{"a": {"timestamps": [[0, 1]], "sentences": ["it runs"], "durat
         bad("numpro-instructions", "train", "train.json", [TALK | {"video": "a", "fps": 0}],
             "row 1: fps must be above 0; got 0", "fps"),
         talk({"meta": 3}, "must be an object; got int", "meta"),
+        messages({"videos": "b.mp4"}, "videos must be a list; got 'b.mp4'", "one-video"),
+        messages({"videos": {"a": 1}}, "videos must be a list; got {'a': 1}", "named-video"),
+        messages({"videos": []}, "video must be text; got None", "no-video"),
+        messages({"messages": [{"role": "user", "content": [{"video_url": "b.mp4"}]}]},
+                 "must be an object; got str", "address"),
         table("film,query\na,b\n", "row 2: has no video", "column"),
         table("video,query,start,end\na,b,1,\n", "row 2: has no end", "half"),
         table("video,query\na,b\nc,d,e\n", "row 3: has more values", "more"),
@@ -345,6 +362,13 @@ VALID = {
     "vtimellm": TALK,
     "numpro-instructions": TALK | {"video": "a", "fps": 1, "duration": 9},
     "folder": ROW | {"start": 1, "end": 2, "spans": [[1, 2]], "qid": 3},
+    "messages-jsonl": MESSAGES,
+    "timelens-jsonl": {
+        "video_path": "a",
+        "duration": 9,
+        "events": [{"query": "a", "span": [1, 2]}],
+    },
+    "hirest": {"a.mp4": {"clip": True, "v_duration": 60, "bounds": [1, 2.5]}},
 }
 KEYS = sorted({key for row in VALID.values() for key in row} | {"from", "value", "split", "token"})
 JUNK = st.recursive(

@@ -269,6 +269,9 @@ def test_messages_of_many_turns(tmp_path, film):
     path.write_text(json.dumps({"messages": turns[2:4]}))
     with pytest.raises(ValueError, match="train.jsonl: row 1: video must be text; got None"):
         load_dataset("messages-jsonl", "train", tmp_path)
+    path.write_text(json.dumps(plain | {"duration": "long"}))
+    with pytest.raises(ValueError, match="row 1: duration must be a number of seconds; got 'long'"):
+        load_dataset("messages-jsonl", "train", tmp_path)
     frames = {"role": "assistant", "content": "From frame 4 to frame 6."}
     path.write_text(json.dumps(plain | {"messages": [turns[2], frames]}))
     with pytest.raises(ValueError, match="row 1: an answer must be in seconds; got 'From frame 4"):

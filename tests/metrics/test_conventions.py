@@ -12,6 +12,7 @@ from scoring import REFERENCE, jsonl, reference
 from numpro import metrics
 from numpro.metrics.conventions import CONVENTIONS, READERS, Convention, differences
 from numpro.metrics.span_sets import Spans, ious_of_sums, merge, outward, set_areas, shared_seconds
+from numpro.prompting.answers import NO_SPAN
 
 METRICS = ("mIoU", "R@0.3", "R@0.5", "R@0.7")
 
@@ -83,6 +84,31 @@ def test_spans_of_a_text_as_others_read_it():
     assert read["time-r1"]("1 to 2, 3.5 and 4").spans == ((3.5, 4.0),)
     assert read["unitime"]("4, 10 and 12").spans == ((4.0, 10.0),)
     assert read["timelens"](f"{'9' * 400} - 3").spans == ()  # no finite number
+
+
+PUBLISHED = {  # text: what NumPro's scorer, its inference script and VTimeLLM's read
+    "From Frame 3 to Frame 7": ((3, 7), None, None),
+    "from 3 to 7": ((3, 7), (3, 7), None),
+    "FROM frame3 TO\n7": ((3, 7), None, None),
+    "Not from 1 to 2 but from 3 to 7": ((1, 2), (1, 2), None),
+    "from 03 to 07.": ((3, 7), (3, 7), (3, 7)),
+    "between 10 and 25": (None, None, (10, 25)),
+    "from 110 to 125": ((110, 125), (110, 125), (10, 12)),
+    "from 7 to 3": ((7, 3), (7, 3), None),
+    "from 3.5 to 7.5": (None, None, None),
+    "From Frame x to Frame y": (None, None, None),
+    "<think>from 10 to 12</think> from 30 to 45": ((10, 12),) * 3,
+}
+
+
+@pytest.mark.parametrize("text", PUBLISHED)
+def test_the_published_patterns_read_what_their_scorers_read(text):
+    names = ("published", "published-strict", "vtimellm")
+    for name, span in zip(names, PUBLISHED[text], strict=True):
+        answer = READERS[name](text)
+        unit = "percent" if name == "vtimellm" else "frame"
+        assert answer.spans == ((span,) if span else ())
+        assert (answer.unit, answer.reason) == (unit, None if span else NO_SPAN)
 
 
 @pytest.mark.parametrize("reader", READERS)

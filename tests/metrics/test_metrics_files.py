@@ -97,7 +97,7 @@ def test_conventions(tmp_path, convention):
 
 
 def test_the_published_patterns_are_conventions_and_the_old_name_of_ours_still_works(tmp_path):
-    assert answers.PATTERNS.keys() < metrics.CONVENTIONS.keys()
+    assert {"published", "published-strict", "vtimellm"} < metrics.CONVENTIONS.keys()
     path = jsonl(tmp_path / "predictions.jsonl", MOMENTS)
     assert (
         score(path, convention="default") == score(path) and score(path)["convention"] == "numpro"
@@ -407,6 +407,9 @@ def test_highlights_stand_beside_what_needs_no_video_and_what_windows_can_give(t
         pytest.param(HIGHLIGHTS, TRUTHS[:1], "true.*1 of 2 queries, first qid '2'", id="unknown"),
         pytest.param(
             HIGHLIGHTS, [TRUTHS[0] | {"duration": 2}], "true.*row 1: .*inside the", id="clip"
+        ),
+        pytest.param(
+            HIGHLIGHTS, [TRUTHS[0] | {"relevant_clip_ids": [1e300]}], "inside the", id="far-clip"
         ),
         pytest.param(HIGHLIGHTS, [TRUTHS[0] | {"duration": 1}], "no 2-s clip", id="short"),
         pytest.param(

@@ -180,9 +180,7 @@ def test_an_unknown_format_is_named_with_what_comes_close(tmp_path):
     ):
         metrics.evaluate_moment_predictions(path)
     path = jsonl(tmp_path / "p.jsonl", [{"film": "a.mp4", "output": "4 to 10"}])
-    with pytest.raises(
-        ValueError, match=r"has no qid or id, and has no pred.*it has the keys film, "
-    ):
+    with pytest.raises(ValueError, match=r"has no qid or id: has no pred.*it has the keys film, "):
         metrics.evaluate_moment_predictions(path, path.with_name("truth.jsonl"))
 
 
@@ -199,5 +197,25 @@ def test_ends_that_are_no_numbers_are_named(tmp_path, bad):
     made[1]["pred"] = [1.0, bad]
     path = tmp_path / "p.jsonl"
     path.write_text(lines(made))
-    with pytest.raises(ValueError, match="row 2: pred must hold finite numbers"):
+    with pytest.raises(
+        ValueError, match="row 2: pred must hold .start, end. in seconds, finite numbers"
+    ):
         metrics.evaluate_moment_predictions(path)
+
+
+MALFORMED = {
+    "no list of turns": ({"messages": 5}, "messages must be a list; got 5"),
+    "a turn is no object": ({"messages": ["When?"]}, "must be an object; got str"),
+    "a question without words": ({"messages": [{"role": "user"}]}, "has no content"),
+    "no place of a sentence": ({"video_id": "a", "task": "grounding", "answer": "", "info": {}},
+                               "has no sentence_id"),
+    "greedy": ({"qid": 1, "pred_relevant_windows": [[1, 2, 0.5]], "truth": [[1, 2]],
+                "greedy": [1, 2]}, "greedy must hold .start, end. in seconds, .*; got 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_malformed_in_files_of_others_is_named(tmp_path, case):
+    row, says = MALFORMED[case]
+    with pytest.raises(ValueError, match=f"p.jsonl: row 1: {says}"):
+        metrics.evaluate_moment_predictions(jsonl(tmp_path / "p.jsonl", [row]))

@@ -233,10 +233,10 @@ def test_a_style_is_a_key():
     ids=["published", "other"],
 )
 def test_a_style_is_stored_as_json_and_read_back(style):
-    assert NumberStyle.from_dict(json.loads(json.dumps(style.as_dict()))) == style
+    assert NumberStyle(**json.loads(json.dumps(style.as_dict()))) == style
     assert list(NumberStyle().as_dict()) == ["position", "size", "color"]
-    with pytest.raises(ValueError, match="position, size, color, outline, box; got colour"):
-        NumberStyle.from_dict({"colour": "red"})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        NumberStyle(colour="red")
 
 
 @pytest.mark.parametrize("width", [336, 57, 1])

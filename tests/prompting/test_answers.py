@@ -2,7 +2,6 @@
 
 import math
 import time
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -407,36 +406,6 @@ HIGHLIGHT_FAILED = {
 }
 
 
-PUBLISHED = {  # text: what NumPro's scorer, its inference script and VTimeLLM's read
-    "From Frame 3 to Frame 7": ((3, 7), None, None),
-    "from 3 to 7": ((3, 7), (3, 7), None),
-    "FROM frame3 TO\n7": ((3, 7), None, None),
-    "Not from 1 to 2 but from 3 to 7": ((1, 2), (1, 2), None),
-    "from 03 to 07.": ((3, 7), (3, 7), (3, 7)),
-    "between 10 and 25": (None, None, (10, 25)),
-    "from 110 to 125": ((110, 125), (110, 125), (10, 12)),
-    "from 7 to 3": ((7, 3), (7, 3), None),
-    "from 3.5 to 7.5": (None, None, None),
-    "From Frame x to Frame y": (None, None, None),
-    "<think>from 10 to 12</think> from 30 to 45": ((10, 12),) * 3,
-}
-
-
-@pytest.mark.parametrize("text", PUBLISHED)
-def test_the_published_patterns_read_what_their_scorers_read(text):
-    names = ("published", "published-strict", "vtimellm")
-    for name, span in zip(names, PUBLISHED[text], strict=True):
-        answer = parse_moment(text, pattern=name)
-        unit = "percent" if name == "vtimellm" else "frame"
-        assert answer.spans == ((span,) if span else ())
-        assert (answer.unit, answer.reason) == ((unit, None) if span else (None, answers.NO_SPAN))
-
-
-def test_an_unknown_pattern_is_refused():
-    with pytest.raises(ValueError, match="must be one of published, published-strict, vtimellm"):
-        parse_moment("from 3 to 7", pattern="mine")
-
-
 @pytest.mark.parametrize("case", SAID)
 def test_moment(case):
     text, spans, unit = SAID[case]
@@ -510,8 +479,7 @@ def takes_long(parse, text):
     )
 
 
-READERS = {f"moment-{name}": partial(parse_moment, pattern=name) for name in answers.PATTERNS}
-READERS |= {"moment": parse_moment, "highlights": parse_highlights}
+READERS = {"moment": parse_moment, "highlights": parse_highlights}
 
 
 @settings(max_examples=400)
@@ -526,8 +494,6 @@ def test_no_text_raises_or_takes_long_and_answers_keep_their_form(text, times):
     for a, b in moment.spans:
         assert math.isfinite(a) and (b is None or a <= b < math.inf)
     assert all(map(math.isfinite, (*highlights.labels, *highlights.scores)))
-    for name in answers.PATTERNS:
-        assert all(math.isfinite(x) for span in parse_moment(text, name).spans for x in span)
     for parse in READERS.values():
         assert not takes_long(parse, text)
 

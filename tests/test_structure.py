@@ -97,7 +97,7 @@ def test_notebooks_come_in_by_the_front_doors(path):
 
 
 def test_old_names_of_moved_modules_still_work():
-    for old, new in sorted(numpro._MOVED_NAMES.items()):
+    for old, new in sorted(numpro._moved_modules().items()):
         sys.modules.pop(old, None)
         with pytest.warns(DeprecationWarning, match=rf"{old} has moved to {new}"):
             module = importlib.import_module(old)

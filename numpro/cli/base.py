@@ -5,22 +5,14 @@ import json
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
+from pkgutil import resolve_name
 
 import click
 
 from numpro import __version__
-from numpro.datasets import DATASETS
-from numpro.datasets.instructions import FORMATS
-from numpro.flipbook.world import SPLITS
-from numpro.inference.prediction import READS
 from numpro.metrics import CONVENTIONS
 from numpro.models.question import WHOLE
 from numpro.paths import parse_yaml, yaml_beside
-from numpro.prompting import TASKS, TIME_ENCODINGS
-from numpro.prompting.encodings import DRAWN
-from numpro.spans import ROUNDINGS
-from numpro.training.presets import PRESETS
-from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
 from numpro.workbook.report import render
 
@@ -121,13 +113,7 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
 
 PATH = click.Path()
 _TABLE = yaml_beside(__file__, "options.yaml")
-_CHOICES = {
-    "dataset": DATASETS, "drawn": DRAWN, "format": FORMATS, "origin": ORIGINS, "preset": PRESETS,
-    "read": READS, "rounding": ROUNDINGS, "task": TASKS, "time encoding": TIME_ENCODINGS,
-    "world": SPLITS,
-}  # fmt: skip
-_TYPES = {name: click.Choice(tuple(choices)) for name, choices in _CHOICES.items()}
-_TYPES |= {"path": PATH, "number": float, "integer": int, "count": click.IntRange(1)}
+_TYPES = {"path": PATH, "number": float, "integer": int, "count": click.IntRange(1)}
 _TYPES |= {"size": click.IntRange(0), "share": click.FloatRange(0, 1)}
 _CALLBACKS = {"settings": _settings, "windows": _windows, "shard": _shard}
 _NAMED = {"type": _TYPES, "callback": _CALLBACKS}  # what the table says by name
@@ -150,6 +136,8 @@ def _listed(entries: list) -> list[Callable]:
         for fact, known in _NAMED.items():
             if fact in facts:
                 facts[fact] = known[facts[fact]]
+        if "choices" in facts:
+            facts["type"] = click.Choice(tuple(resolve_name(facts.pop("choices"))))
         if "help" in facts:
             facts["help"] = facts["help"].replace("CONVENTIONS", ", ".join(CONVENTIONS))
         found.append(click.option(*declared.split(), **facts))

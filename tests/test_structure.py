@@ -71,7 +71,7 @@ def test_tests_mirror_the_rooms():
     assert folders <= rooms and rooms - folders == set()
 
 
-@pytest.mark.parametrize("place", ["numpro", "notebooks", "tests", "benchmarks"])
+@pytest.mark.parametrize("place", ["numpro", "notebooks", "tests", "benchmarks", "docs"])
 def test_names_are_standard_words(place):
     found = []
     for path in sorted((ROOT / place).rglob("*.py")):

@@ -60,7 +60,7 @@ class _Canvas:
 
     def __init__(self, width: float):
         self.width, self.y = width, _EDGE
-        self.axes = style.new_figure(1, width).add_axes((0, 0, 1, 1), frame_on=False)
+        self.axes = style.new_figure(1, width, layout=None).add_axes((0, 0, 1, 1), frame_on=False)
         self.axes.set(xlim=(0, width), autoscale_on=False, xticks=[], yticks=[])
 
     def finish(self):

@@ -103,16 +103,11 @@ def _answer_and_look(
         ((answer,), _) = decode(branches, [ids[-1:]], most, model.ends)
     rows = np.zeros((0, len(ids)))
     if answer:
-        rows = _rows(model, prefix, ids[-1:] + answer[:-1], layer)
+        heads = _heads(model, prefix, ids[-1:] + answer[:-1])
+        rows = heads.mean((0, 1)) if layer is None else heads[layer].mean(0)
     visual = np.flatnonzero([model.is_visual(token) for token in ids])
     response = model.answer_text(answer, ids, most)
     return answer, response, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
-
-
-def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:
-    """Run tokens behind a prefix: what each attends to, the mean over heads [N, tokens]."""
-    heads = _heads(model, prefix, ids)
-    return heads.mean((0, 1)) if layer is None else heads[layer].mean(0)
 
 
 def _heads(model, prefix: Prefix, ids: list[int]) -> np.ndarray:

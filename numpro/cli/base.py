@@ -1,9 +1,8 @@
-"""What the commands share: errors in one line, ``--json``, and the options of several commands."""
+"""What the commands share: errors in one line, ``--json``, and what ``options.yaml`` says."""
 
 import inspect
 import json
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -18,13 +17,17 @@ from numpro.workbook.report import render
 
 
 class _Command(click.Command):
-    """A command with ``--json`` (see `say`); its docstring ends with the lines of an example."""
+    """A command with ``--json`` (see `say`); its docstring ends with the lines of an example.
+
+    What else it takes stands under its name in ``options.yaml``.
+    """
 
     def __init__(self, *arguments, help: str, **options):
         text, _, example = inspect.cleandoc(help).partition("Example:\n")
         options["epilog"] = f"\b\nExample:\n{example}"  # \b keeps the lines as they are
         super().__init__(*arguments, help=text, **options)
-        self.params.append(click.Option(["--json"], is_flag=True, help="Print JSON to stdout."))
+        as_json = click.Option(["--json"], is_flag=True, help="Print JSON to stdout.")
+        self.params += [*_parameters(_TABLE[self.name]), as_json]
 
     def invoke(self, ctx: click.Context):
         ctx.meta["json"] = ctx.params.pop("json")
@@ -111,25 +114,18 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
     return (int(number), int(count)) if value else None
 
 
-PATH = click.Path()
 _TABLE = yaml_beside(__file__, "options.yaml")
-_TYPES = {"path": PATH, "number": float, "integer": int, "count": click.IntRange(1)}
+_TYPES = {"path": click.Path(), "number": float, "integer": int, "count": click.IntRange(1)}
 _TYPES |= {"size": click.IntRange(0), "share": click.FloatRange(0, 1)}
 _CALLBACKS = {"settings": _settings, "windows": _windows, "shard": _shard}
 _NAMED = {"type": _TYPES, "callback": _CALLBACKS}  # what the table says by name
 
 
-def options(name: str) -> Callable:
-    """Return what adds the options of a command, as ``options.yaml`` lists them."""
-    return lambda command: reduce(lambda made, add: add(made), _listed(_TABLE[name]), command)
-
-
-def _listed(entries: list) -> list[Callable]:
-    """Return decorators of the options in a list of the table, the last one first."""
-    found = []
-    for entry in reversed(entries):
+def _parameters(entries: list) -> Iterator[click.Parameter]:
+    """Yield the arguments and options in a list of the table."""
+    for entry in entries:
         if isinstance(entry, list):
-            found += _listed(entry)
+            yield from _parameters(entry)
             continue
         ((declared, changes),) = ({entry: {}} if isinstance(entry, str) else entry).items()
         facts = _TABLE["shared"].get(declared, {}) | changes
@@ -140,8 +136,8 @@ def _listed(entries: list) -> list[Callable]:
             facts["type"] = click.Choice(tuple(resolve_name(facts.pop("choices"))))
         if "help" in facts:
             facts["help"] = facts["help"].replace("CONVENTIONS", ", ".join(CONVENTIONS))
-        found.append(click.option(*declared.split(), **facts))
-    return found
+        kind = click.Option if declared.startswith("-") else click.Argument
+        yield kind(declared.split(), **facts)
 
 
 def read_calibration(path: str | None, put: dict) -> dict | None:

@@ -2,8 +2,7 @@
 
 import click
 
-from numpro.cli import base
-from numpro.cli.base import PATH, main, say
+from numpro.cli.base import main, say
 from numpro.flipbook.world import SPLITS
 from numpro.paths import flipbook_dir, relative, resolve
 
@@ -14,7 +13,6 @@ def flipbook() -> None:
 
 
 @flipbook.command()
-@base.options("make")
 def make(splits) -> None:
     """Render the films; those that are there are kept.
 
@@ -39,8 +37,6 @@ def pretrain(arguments) -> None:
 
 
 @flipbook.command()
-@click.argument("run", type=PATH)
-@base.options("publish")
 def publish(run, seed) -> None:
     """Copy a full run's adapters to data/flipbook/models, in bfloat16.
 

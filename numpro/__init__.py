@@ -27,24 +27,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     },
 )
 
-# new room: old modules directly in numpro, each as old name, or old=new
-_MOVED = {
-    "video": "cache container decode workers writing",
-    "prompting": "answers prompts reading",
-    "numbers": "controls legibility numbering=numbered_video overlay",
-    "models": "adapters merging",
-    "models.longva": "convert",
-    "inference": "own=one_video predict=prediction predictions=prediction_files",
-    "training": "ahead=prefetch checkpoints features finetune=finetuning items=samples memory "
-    "presets samples trainer training_run=finetuning validation",
-    "studies": "arms design",
-    "workbook": "compare=comparison notebooks readme report runs widgets",
-}
-_MOVED_NAMES = {
-    f"numpro.{old}": f"numpro.{room}.{new or old}"
-    for room, modules in _MOVED.items()
-    for old, _, new in (module.partition("=") for module in modules.split())
-}
+
+def _moved_modules() -> dict[str, str]:
+    """Return the new name of every module that has moved, by its old one."""
+    from numpro.paths import yaml_beside
+
+    return yaml_beside(__file__, "moved.yaml")
 
 
 class _MovedModules(MetaPathFinder, Loader):
@@ -52,11 +40,12 @@ class _MovedModules(MetaPathFinder, Loader):
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
         """Find a module that has moved; None leaves the name to the other finders."""
-        return ModuleSpec(fullname, self) if fullname in _MOVED_NAMES else None
+        ours = fullname.startswith(f"{__name__}.")  # the table itself is read with imports
+        return ModuleSpec(fullname, self) if ours and fullname in _moved_modules() else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module itself, so that both names mean one object."""
-        new = _MOVED_NAMES[spec.name]
+        new = _moved_modules()[spec.name]
         notice = f"{spec.name} has moved to {new}; the old name goes with the next version"
         warn(notice, DeprecationWarning, stacklevel=2)
         self.spec = (module := import_module(new)).__spec__

@@ -29,12 +29,11 @@ _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line ``name: type = default  # help`` of a parameters cell."""
+    """One line ``name: type = default  # comment`` of a parameters cell."""
 
     name: str
     type: str
     default: object
-    help: str = ""
 
     def accepts(self, value: object) -> bool:
         """Tell whether `value` has the declared type (an int is a fine float).
@@ -127,9 +126,7 @@ def read_parameters(notebook: Mapping, name: str = "notebook") -> dict[str, Para
         except (AttributeError, ValueError, TypeError):
             form = "a line of the parameters cell must read 'name: type = literal  # comment'"
             raise ValueError(f"{name}: {form}; got {line!r}") from None
-        # columns count bytes, hence the detour
-        comment = line.encode()[node.end_col_offset :].decode().strip(" #")
-        found[key] = Parameter(key, ast.unparse(kind), default, comment)
+        found[key] = Parameter(key, ast.unparse(kind), default)
         if not found[key].accepts(default):
             raise ValueError(f"{name}: the default does not have the declared type: {line!r}")
     return found

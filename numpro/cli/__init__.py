@@ -4,7 +4,7 @@ In come files and names on the command line. Out come files, and lines for peopl
 A command says what it wrote and where. With ``--json`` standard output carries JSON and nothing
 else; progress always goes to standard error. Bad input ends in one line and a non-zero status.
 
-The options of all commands stand in ``options.yaml``, longer texts for people in ``text/``.
+What each command takes stands in ``options.yaml``, longer texts for people in ``text/``.
 """
 
 from numpro.cli import flipbook, scores, tuning, videos, workbook

@@ -1,38 +1,33 @@
-"""What the commands share: errors in one line, ``--json``, and the options of several commands."""
+"""What the commands share: errors in one line, ``--json``, and what ``options.yaml`` says."""
 
 import inspect
 import json
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import click
 
 from numpro import __version__
-from numpro.datasets import DATASETS
-from numpro.datasets.instructions import FORMATS
-from numpro.flipbook.world import SPLITS
-from numpro.inference.prediction import READS
 from numpro.metrics import CONVENTIONS
 from numpro.models.question import WHOLE
 from numpro.paths import parse_yaml, yaml_beside
-from numpro.prompting import TASKS, TIME_ENCODINGS
-from numpro.prompting.encodings import DRAWN
-from numpro.spans import ROUNDINGS
-from numpro.training.presets import PRESETS
-from numpro.video.container import ORIGINS
 from numpro.workbook.notebooks import NotebookError
 from numpro.workbook.report import render
 
 
 class _Command(click.Command):
-    """A command with ``--json`` (see `say`); its docstring ends with the lines of an example."""
+    """A command with ``--json`` (see `say`); its docstring ends with the lines of an example.
+
+    What else it takes stands under its name in ``options.yaml``.
+    """
 
     def __init__(self, *arguments, help: str, **options):
         text, _, example = inspect.cleandoc(help).partition("Example:\n")
         options["epilog"] = f"\b\nExample:\n{example}"  # \b keeps the lines as they are
         super().__init__(*arguments, help=text, **options)
-        self.params.append(click.Option(["--json"], is_flag=True, help="Print JSON to stdout."))
+        as_json = click.Option(["--json"], is_flag=True, help="Print JSON to stdout.")
+        self.params += [*_parameters(_TABLE[self.name]), as_json]
 
     def invoke(self, ctx: click.Context):
         ctx.meta["json"] = ctx.params.pop("json")
@@ -119,41 +114,30 @@ def _shard(_context, _option, value: str | None) -> tuple[int, int] | None:
     return (int(number), int(count)) if value else None
 
 
-PATH = click.Path()
 _TABLE = yaml_beside(__file__, "options.yaml")
-_CHOICES = {
-    "dataset": DATASETS, "drawn": DRAWN, "format": FORMATS, "origin": ORIGINS, "preset": PRESETS,
-    "read": READS, "rounding": ROUNDINGS, "task": TASKS, "time encoding": TIME_ENCODINGS,
-    "world": SPLITS,
-}  # fmt: skip
-_TYPES = {name: click.Choice(tuple(choices)) for name, choices in _CHOICES.items()}
-_TYPES |= {"path": PATH, "number": float, "integer": int, "count": click.IntRange(1)}
+_TYPES = {"path": click.Path(), "number": float, "integer": int, "count": click.IntRange(1)}
 _TYPES |= {"size": click.IntRange(0), "share": click.FloatRange(0, 1)}
 _CALLBACKS = {"settings": _settings, "windows": _windows, "shard": _shard}
 _NAMED = {"type": _TYPES, "callback": _CALLBACKS}  # what the table says by name
 
 
-def options(name: str) -> Callable:
-    """Return what adds the options of a command, as ``options.yaml`` lists them."""
-    return lambda command: reduce(lambda made, add: add(made), _listed(_TABLE[name]), command)
-
-
-def _listed(entries: list) -> list[Callable]:
-    """Return decorators of the options in a list of the table, the last one first."""
-    found = []
-    for entry in reversed(entries):
+def _parameters(entries: list) -> Iterator[click.Parameter]:
+    """Yield the arguments and options in a list of the table."""
+    for entry in entries:
         if isinstance(entry, list):
-            found += _listed(entry)
+            yield from _parameters(entry)
             continue
         ((declared, changes),) = ({entry: {}} if isinstance(entry, str) else entry).items()
         facts = _TABLE["shared"].get(declared, {}) | changes
         for fact, known in _NAMED.items():
             if fact in facts:
                 facts[fact] = known[facts[fact]]
+        if "choices" in facts:
+            facts["type"] = click.Choice(tuple(resolve_name(facts.pop("choices"))))
         if "help" in facts:
             facts["help"] = facts["help"].replace("CONVENTIONS", ", ".join(CONVENTIONS))
-        found.append(click.option(*declared.split(), **facts))
-    return found
+        kind = click.Option if declared.startswith("-") else click.Argument
+        yield kind(declared.split(), **facts)
 
 
 def read_calibration(path: str | None, put: dict) -> dict | None:

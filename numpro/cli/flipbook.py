@@ -1,9 +1,6 @@
 """``numpro flipbook``: make the embedded world again."""
 
-import click
-
-from numpro.cli import base
-from numpro.cli.base import PATH, main, say
+from numpro.cli.base import main, say
 from numpro.flipbook.world import SPLITS
 from numpro.paths import flipbook_dir, relative, resolve
 
@@ -14,7 +11,6 @@ def flipbook() -> None:
 
 
 @flipbook.command()
-@base.options("make")
 def make(splits) -> None:
     """Render the films; those that are there are kept.
 
@@ -27,20 +23,22 @@ def make(splits) -> None:
     say({"out": made}, *(f"wrote {folder}" for folder in made))
 
 
-@flipbook.command(
-    cls=click.Command, context_settings={"ignore_unknown_options": True, "help_option_names": []}
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def pretrain(arguments) -> None:
-    """Train the tiny models from nothing; the options are those of the trainer (--help)."""
-    from numpro.flipbook.pretraining.command import main
+@flipbook.command()
+def pretrain(**options) -> None:
+    """Make the tiny CLIP and the tiny LongVA from nothing, in resumable legs.
 
-    main(list(arguments))
+    The LEGS are language, eyes, align and sight; by default all, one after another.
+
+    Example:
+      numpro flipbook pretrain --work data/flipbook/pretraining --minutes 60
+    """
+    from numpro.flipbook.pretraining.command import pretrain_models
+
+    made = [relative(folder) for folder in pretrain_models(**options)]
+    say({"out": made}, *(f"wrote {folder}" for folder in made))
 
 
 @flipbook.command()
-@click.argument("run", type=PATH)
-@base.options("publish")
 def publish(run, seed) -> None:
     """Copy a full run's adapters to data/flipbook/models, in bfloat16.
 

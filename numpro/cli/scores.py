@@ -7,7 +7,7 @@ import click
 
 from numpro import datasets, inference, metrics, models
 from numpro.cli import base
-from numpro.cli.base import PATH, here, main, say
+from numpro.cli.base import here, main, say
 from numpro.inference import prediction_files
 from numpro.paths import write_whole
 from numpro.prompting.prompts import read_template
@@ -15,7 +15,6 @@ from numpro.video import Sampling
 
 
 @main.command()
-@base.options("predict")
 def predict(
     dataset, data_root, limit, split, model, adapter, time_encoding, fps, origin, settings, task,
     template, max_new_tokens, windows, seconds, cache, shard, merge, out, read, top, **execution,
@@ -67,8 +66,6 @@ def predict(
 
 
 @main.command("calibrate")
-@click.argument("predictions", type=PATH)
-@base.options("calibrate")
 def calibrate_confidence(predictions, out) -> None:
     """Fit one temperature that makes confidences true, on ranked moments of validation films.
 
@@ -98,8 +95,6 @@ def evaluate() -> None:
 
 
 @evaluate.command("moment-retrieval")
-@click.argument("predictions", type=PATH)
-@base.options("moment-retrieval")
 def evaluate_moment_retrieval(predictions, annotations, train, calibration, **options) -> None:
     """Score moments: mIoU and R@1 in percent, with 95 % intervals, floors and the ceiling.
 
@@ -122,9 +117,6 @@ def evaluate_moment_retrieval(predictions, annotations, train, calibration, **op
 
 
 @evaluate.command("highlight-detection")
-@click.argument("predictions", type=PATH)
-@click.argument("annotations", type=PATH)
-@base.options("highlight-detection")
 def evaluate_highlight_detection(predictions, annotations, out) -> None:
     """Score saliency, and windows, as the official QVHighlights scorer does, in percent.
 

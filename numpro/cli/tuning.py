@@ -1,14 +1,11 @@
 """``numpro instructions``, ``finetune``, ``adapter`` and ``convert``: a model of one's own."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import click
-
 from numpro import datasets
 from numpro.cli import base
-from numpro.cli.base import PATH, here, main, say, tell
+from numpro.cli.base import here, main, say, tell
 from numpro.datasets import instructions as teaching
 from numpro.prompting import ENCODINGS, TASKS
 from numpro.training.presets import PRESETS, FinetuneConfig, parse_values
@@ -16,7 +13,6 @@ from numpro.training.processes import rank
 
 
 @main.command()
-@base.options("instructions")
 def instructions(dataset, data_root, limit, split, task, form, videos, absent, out, **how) -> None:
     """Write questions with true answers for fine-tuning with another trainer.
 
@@ -39,7 +35,6 @@ def instructions(dataset, data_root, limit, split, task, form, videos, absent, o
 
 
 @main.command()
-@base.options("finetune")
 def finetune(
     dataset, data_root, limit, split, model, preset, pairs, validation, validation_limit,
     question, dry_run, overwrite, out, **changes,
@@ -86,13 +81,8 @@ def adapter() -> None:
     """Do something with an adapter that was fine-tuned."""
 
 
-def _adapter_command(function: Callable) -> click.Command:
-    """Add a command that reads an adapter and its base, and writes another folder."""
-    return adapter.command()(click.argument("adapter")(base.options("adapter")(function)))
-
-
-@_adapter_command
-def merge(adapter: str, model: str | None, out: str) -> None:
+@adapter.command()
+def merge(adapter, model, out) -> None:
     """Add ADAPTER to its base and write a plain model, which is loaded without adapter.
 
     The folder must be new or empty.
@@ -106,8 +96,8 @@ def merge(adapter: str, model: str | None, out: str) -> None:
     say({"out": out}, f"wrote {out}: a plain model")
 
 
-@_adapter_command
-def export(adapter: str, model: str | None, out: str) -> None:
+@adapter.command()
+def export(adapter, model, out) -> None:
     """Write ADAPTER as vLLM loads it; refused, with the reason, where vLLM would.
 
     Example:
@@ -121,9 +111,6 @@ def export(adapter: str, model: str | None, out: str) -> None:
 
 
 @main.command()
-@click.argument("source", metavar="IN")
-@click.argument("out", type=PATH)
-@base.options("convert")
 def convert(source, out, vision_tower) -> None:
     """Write LongVA-7B-DPO, or the released NumPro-FT adapter, in our format to the folder OUT.
 

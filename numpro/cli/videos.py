@@ -5,7 +5,7 @@ import numpy as np
 
 from numpro import models, plots
 from numpro.cli import base
-from numpro.cli.base import PATH, here, main, say, tell
+from numpro.cli.base import here, main, say, tell
 from numpro.inference import find_moment
 from numpro.metrics.ranked import calibrate
 from numpro.numbers import number_video, overlay
@@ -15,9 +15,6 @@ from numpro.video import Sampling, probe
 
 
 @main.command()
-@click.argument("video", type=PATH)
-@click.argument("out", type=PATH)
-@base.options("number")
 def number(video, out, fps, origin, width, height, time_encoding, **style) -> None:
     """Write VIDEO with a number on every frame to OUT (mp4), at the sampled rate.
 
@@ -35,8 +32,6 @@ def number(video, out, fps, origin, width, height, time_encoding, **style) -> No
 
 
 @main.command()
-@click.argument("video", type=PATH)
-@base.options("frames")
 def frames(video, fps, origin) -> None:
     """List the sampled frames of VIDEO: the label, its second, the frame of the file.
 
@@ -49,9 +44,6 @@ def frames(video, fps, origin) -> None:
 
 
 @main.command()
-@click.argument("video", type=PATH)
-@click.argument("query")
-@base.options("ask")
 def ask(
     video, query, model, adapter, fps, origin, settings, template, picture, top, calibration,
     min_confidence, **wording,
@@ -110,8 +102,6 @@ def _ranked(ranked: models.RankedMoments, calibration: dict | None, least: float
 
 
 @main.command("check-data")
-@click.argument("dataset")
-@base.options("check-data")
 def check_data(dataset, data_root, splits, limit, workers) -> None:
     """Say for each split of DATASET how many videos are there and can be read.
 

@@ -2,19 +2,14 @@
 
 from pathlib import Path
 
-import click
-
 from numpro import paths
-from numpro.cli import base
-from numpro.cli.base import PATH, main, say
+from numpro.cli.base import main, say
 from numpro.metrics import tables
 from numpro.parameters import parse_pairs
 from numpro.workbook import runs
 
 
 @main.command()
-@click.argument("recipe", type=PATH, required=False)
-@base.options("run")
 def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
     """Run every notebook, headless, into papermill_runs/<run>/.
 
@@ -37,7 +32,6 @@ def run(recipe, pairs, name, resume, only, jobs, reference) -> None:
 
 
 @main.command()
-@base.options("readme")
 def readme(check) -> None:
     """Write the generated parts of README.md and data/README.md again.
 
@@ -45,15 +39,13 @@ def readme(check) -> None:
       numpro readme
       numpro readme --check
     """
-    from numpro.workbook.readme import write_files
+    from numpro.workbook.opening import load_script
 
-    changed = write_files(check)
+    changed = load_script("docs/tables.py").write_files(check)
     say({"changed": changed}, *([f"wrote {name}" for name in changed] or ["nothing is stale"]))
 
 
 @main.command()
-@click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
-@base.options("compare")
 def compare(folders, metric, out) -> None:
     """Put runs beside each other: what was set otherwise, and what came of it.
 
@@ -76,7 +68,6 @@ def compare(folders, metric, out) -> None:
 
 
 @main.command()
-@click.argument("folders", metavar="RUN...", type=PATH, nargs=-1, required=True)
 def leaderboard(folders) -> None:
     """Print the leaderboard of time encodings of stored runs, yours beside ours.
 
@@ -92,7 +83,6 @@ def leaderboard(folders) -> None:
 
 
 @main.command()
-@click.argument("folder", metavar="DIR", type=PATH)
 def student(folder) -> None:
     """Write the notebooks without their solutions into DIR, for those who learn from them.
 

@@ -31,7 +31,7 @@ def run_scores(rows: style.Rows, names: Sequence[str]) -> style.Figure:
         if len(row["scores"]) != len(names):
             raise ValueError(f"a row has {len(row['scores'])} scores for {len(names)} runs")
     panels = dict.fromkeys(map(PANEL, rows))
-    figure = style.new_figure(0.6 + 2.9 * len(panels), layout="constrained")
+    figure = style.new_figure(0.6 + 2.9 * len(panels))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
         here = [row for row in rows if PANEL(row) == panel]
@@ -70,7 +70,7 @@ def dots(
     style.check_named(series, "series")
     labels = list(dict.fromkeys(label for one in series.values() for label in one))
     rows = max(0.34, 0.17 * len(series)) * len(labels)
-    ax = style.new_figure(0.8 + rows, layout="constrained").add_subplot()
+    ax = style.new_figure(0.8 + rows).add_subplot()
     for number, (name, points) in enumerate(series.items()):
         look = style.line_look(number) | {"linestyle": "none", "capsize": 3, "markersize": 7}
         aside = (number - (len(series) - 1) / 2) * 0.8 / len(series)
@@ -136,7 +136,7 @@ def design_heatmaps(
     across, down = min(count, 4), -(-count // 4)
     height = len(values) * down * (0.29 * len(places) + 0.66) + 0.4
     width = min(style.WIDTH, max(1.2 + across * max(0.5 * len(sizes), 1.9), 4.0))
-    fig = style.new_figure(height, width, layout="constrained")
+    fig = style.new_figure(height, width)
     axes = fig.subplots(len(values) * down, across, squeeze=False, sharey=True)
     for block, value in enumerate(values):
         grids = table.pivot(index="position", columns=["color", "size"], values=value)

@@ -29,7 +29,7 @@ def timelines(rows: Rows, limit: int = 20, title: str = "", what: str = "queries
     style.check_rows(rows, ("query", "duration", "truth", "pred"), limit=limit)
     shown = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows)))]
     longest = max(map(_length, shown))
-    ax = style.new_figure(1.15 + 0.36 * len(shown), layout="constrained").add_subplot()
+    ax = style.new_figure(1.15 + 0.36 * len(shown)).add_subplot()
     for lane, row in enumerate(shown):
         _lane(ax, lane, row, longest)
     ax.set(xlim=(0, longest), ylim=(len(shown) - 0.4, -0.6), xlabel="seconds")
@@ -82,7 +82,7 @@ def answer_map(rows_by_method: Mapping[str, Rows]) -> style.Figure:
         spans the nearest counts. What could not be read is counted in the title.
     """
     style.check_named(rows_by_method, "rows_by_method", ("duration", "truth", "pred"))
-    figure = style.new_figure(3.0, layout="constrained")
+    figure = style.new_figure(3.0)
     axes = figure.subplots(1, len(rows_by_method), squeeze=False, sharey=True)[0]
     for ax, (name, rows) in zip(axes, rows_by_method.items(), strict=True):
         known = [row for row in rows if row["truth"]]
@@ -147,7 +147,7 @@ def saliency_plot(
         raise ValueError(f"truth must be a Saliency or one grade 0..4 a clip; got {truth!r}")
     if scores is not None and (scores.shape != grades.shape or not np.isfinite(scores).all()):
         raise ValueError(f"predicted: one finite score a clip, {len(grades)} in all; got {scores}")
-    above, below = style.new_figure(3.6, layout="constrained").subplots(2, 1, sharex=True)
+    above, below = style.new_figure(3.6).subplots(2, 1, sharex=True)
     starts = np.arange(len(grades)) * clip_seconds
     place = {"width": 0.92 * clip_seconds, "align": "edge"}
     above.bar(starts, grades, gid="truth", **place, **style.TRUTH)
@@ -213,7 +213,7 @@ def _below_frames(grid: np.ndarray, high: float, frames: Any, labels: Sequence |
     if frames is not None:  # as high as frames are that stand side by side
         wide = min(column * every, 1.4)
         above = wide * frames.shape[1] / frames.shape[2]
-    figure = style.new_figure(0.9 + high + above, layout="constrained")
+    figure = style.new_figure(0.9 + high + above)
     ratios = {"height_ratios": [above, high]} if above else {}
     *strip, ax = figure.subplots(2 if above else 1, sharex=True, squeeze=False, **ratios)[:, 0]
     drawn = ax.imshow(grid, cmap="cividis", aspect="auto", vmin=0, vmax=np.nanmax(grid))

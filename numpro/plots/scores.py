@@ -37,7 +37,7 @@ def recall_curve(
     """
     style.check_named(curves, "curves")
     thresholds = np.linspace(0.05, 0.95, 37)
-    ax = style.new_figure(4.2, layout="constrained").add_subplot()
+    ax = style.new_figure(4.2).add_subplot()
     for number, (name, pair) in enumerate(curves.items()):
         hits = 100 * (moment_ious(*pair)[:, None] >= thresholds)
         low, high = bootstrap_interval(hits, videos, resamples).T
@@ -80,7 +80,7 @@ def score_bars(rows: Rows, metric: str | None = None) -> style.Figure:
     if not panels:
         raise ValueError(f"metric must be one of {', '.join(metric_names(rows))}; got {metric!r}")
     lanes = [max(1, sum(role(row["method"]) == "model" for row in kept)) for *_, kept in panels]
-    fig = style.new_figure(sum(0.36 * n + 1.0 for n in lanes), layout="constrained")
+    fig = style.new_figure(sum(0.36 * n + 1.0 for n in lanes))
     axes = fig.subplots(len(panels), 1, squeeze=False, height_ratios=[n + 1.6 for n in lanes])
     named: list[str] = []
     for ax, panel in zip(axes[:, 0], panels, strict=True):
@@ -156,7 +156,7 @@ def length_curve(
     counts = counts.groupby("bin", observed=True).max()
     if counts.empty:
         raise ValueError(f"no video lies within the edges {list(edges)} s")
-    ax = style.new_figure(3.8, layout="constrained").add_subplot()
+    ax = style.new_figure(3.8).add_subplot()
     for number, (name, rows) in enumerate(table.groupby("method", sort=False)):
         points = []
         for place, here in rows.groupby("bin", observed=True):
@@ -186,7 +186,7 @@ def learning_curve(rows: Rows, lines: Rows = (), metric: str = "mIoU") -> style.
         Which score.
     """
     style.check_rows(rows, (*KEYS, "queries", metric))
-    ax = style.new_figure(3.8, layout="constrained").add_subplot()
+    ax = style.new_figure(3.8).add_subplot()
     for number, encoding in enumerate(dict.fromkeys(row["time_encoding"] for row in rows)):
         points = sorted((r["queries"], *r[metric]) for r in rows if r["time_encoding"] == encoding)
         style.draw_intervals(ax, number, f"fine-tuned{_ARMS.get(encoding, encoding)}", points)
@@ -207,7 +207,7 @@ def learning_curve(rows: Rows, lines: Rows = (), metric: str = "mIoU") -> style.
 def recall_bars(recall: Mapping[str, float], iou: float) -> style.Figure:
     """Show R@1 of several methods at one IoU threshold, in percent, as bars."""
     style.check_named(recall, "recall")
-    ax = style.new_figure(0.7 + 0.42 * len(recall), 8, layout="constrained").add_subplot()
+    ax = style.new_figure(0.7 + 0.42 * len(recall), 8).add_subplot()
     for lane, value in enumerate(recall.values()):
         ax.barh(lane, value, 0.66, color=style.SKY, edgecolor=style.INK, lw=0.6, gid="recall")
         ax.text(value + 1, lane, f"{value:.1f}", va="center", weight="bold")
@@ -230,7 +230,7 @@ def trust_curves(answers: Mapping[str, tuple], bins: int = 10) -> style.Figure:
         Confidences are put together in so many bins of equal width.
     """
     style.check_named(answers, "answers")
-    figure = style.new_figure(4.2, layout="constrained")
+    figure = style.new_figure(4.2)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=style.SOFT, lw=1.3, ls=style.DASHES[1], gid="true")
     for number, (name, (confidence, ious)) in enumerate(answers.items()):

@@ -1,7 +1,6 @@
 """Pictures made of frames: one strip, two to compare, a gallery of cases; sizes in inches."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ class _Canvas:
 
     def __init__(self, width: float):
         self.width, self.y = width, _EDGE
-        self.axes = style.new_figure(1, width).add_axes((0, 0, 1, 1), frame_on=False)
+        self.axes = style.new_figure(1, width, layout=None).add_axes((0, 0, 1, 1), frame_on=False)
         self.axes.set(xlim=(0, width), autoscale_on=False, xticks=[], yticks=[])
 
     def finish(self):
@@ -224,19 +223,10 @@ def compare_strip(
     marked = _Strip(numbered, seconds, None, truth, predicted, **size)
     canvas = _Canvas(max(marked.width, 5.0))
     canvas.heading(f"Question: when does “{query}” happen?")
-    if without:
-        write = canvas.heading
-        titles = [f"Without numbers: “{without[0]}”", f"With numbers: “{answer_text}”"]
-    else:
-        write = partial(canvas.block, color=style.SOFT)
-        titles = ["What a video model is given", "The same, with numbers"]
-        plain.seconds = None  # written once, below
-    write(titles[0])
+    canvas.heading("Without numbers" + (f": “{without[0]}”" if without else ""))
     canvas.strip(plain)
-    write(titles[1] + (f" ({marked.note})" if marked.note else ""))
+    canvas.heading(f"With numbers: “{answer_text}”" + (f" ({marked.note})" if marked.note else ""))
     canvas.strip(marked)
-    if not without:
-        canvas.heading(f"Answer: “{answer_text}”")
     return canvas.finish()
 
 

@@ -44,11 +44,11 @@ def styled() -> Iterator[None]:
     mpl.interactive(switched_on)
 
 
-def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
+def new_figure(height: float, width: float = WIDTH, layout: str | None = "constrained") -> Figure:
     """Return an empty figure of this size in inches, the same whatever a notebook's backend."""
     # pyplot keeps its figures until they are shown, so it makes one only where it is in use
     pyplot = sys.modules.get("matplotlib.pyplot")
-    figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), **options)
+    figure = (pyplot.figure if pyplot else Figure)(figsize=(width, height), layout=layout)
     figure._ipython_display_ = partial(show, figure)
     return figure
 

@@ -35,7 +35,7 @@ def loss_curves(logs: Mapping[str, style.Rows], title: str = "") -> style.Figure
     """
     style.check_named(logs, "logs", ("step", "loss"))
     scores = {name: _series(log, "val_mIoU") for name, log in logs.items()}
-    fig = style.new_figure(3.6, layout="constrained")
+    fig = style.new_figure(3.6)
     panels = 1 + any(series.size for series in scores.values())
     ax, *beside = np.ravel(fig.subplots(1, panels))
     for number, (name, log) in enumerate(logs.items()):
@@ -77,7 +77,7 @@ def training_curves(log: style.Rows, title: str = "") -> style.Figure:
     style.check_rows(log, ("step", "loss"))
     shown = {name: series for name in _PANELS if (series := _series(log, name)).size}
     down = 2 if len(shown) == 4 else 1  # no place stays empty
-    fig = style.new_figure(2.6 * down, layout="constrained")
+    fig = style.new_figure(2.6 * down)
     axes = np.ravel(fig.subplots(down, len(shown) // down, squeeze=False))
     for number, (ax, (name, series)) in enumerate(zip(axes, shown.items(), strict=True)):
         look = style.line_look(number) | {"marker": "o" if name == "val_mIoU" else None}

@@ -56,9 +56,9 @@ def four_arms(tuned_without: str = "flipbook/ft", tuned_with: str = "flipbook/nu
     return arms
 
 
-def first_spans(rows: Sequence[dict]) -> list[tuple[float, float] | None]:
+def first_spans(rows: Sequence[dict], key: str = "pred") -> list[tuple[float, float] | None]:
     """Return the first predicted span of each row, None where nothing could be read."""
-    return [tuple(row["pred"][0]) if row["pred"] else None for row in rows]
+    return [tuple(row[key][0]) if row[key] else None for row in rows]
 
 
 def ask_arms(

@@ -9,7 +9,6 @@ alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ Heads = Sequence[tuple[int, int]]
 
 def frame_attention(
     model: LocalModel, clip: Clip, query: str, question: Question = Question(),
-    layer: int | None = None, labels: Sequence[int] | None = None, **changes,
+    layer: int | None = None,
 ) -> tuple[list[str], np.ndarray]:  # fmt: skip
     """Measure how much attention each frame gets while each token of the answer is written.
 
@@ -36,7 +35,7 @@ def frame_attention(
     ----------
     model
         A local model; it answers first, and that answer is what is looked at.
-    clip, query, question, labels, **changes
+    clip, query, question
         As in `numpro.models.VideoModel.answer`, for moments.
     layer
         -1 is the last layer, which the paper looks at; None takes the mean over all.
@@ -55,16 +54,14 @@ def frame_attention(
     TypeError
         For a model that does not run in this process.
     """
-    question = replace(question, **changes)
-    ids, _, weights = _answer_and_look(model, clip, query, question, layer, labels)
-    return [model.tokenizer.decode([token]) for token in ids], weights
+    tokens, _, weights = _answer_and_look(model, clip, query, question, layer)
+    return tokens, weights
 
 
 def readings(
-    model: LocalModel, clip: Clip, query: str, question: Question = Question(),
-    layer: int | None = -1, labels: Sequence[int] | None = None, end: str = "instant", **changes,
-) -> dict[str, Span | None]:  # fmt: skip
-    """Read the moment off the attention, beside the model's own answer.
+    model: LocalModel, clip: Clip, query: str, question: Question = Question(), end: str = "instant"
+) -> dict[str, Span | None]:
+    """Read the moment off the last layer's attention, beside the model's own answer.
 
     Arguments are as in `frame_attention`, and `end` as in `numpro.spans.to_seconds`.
 
@@ -76,12 +73,10 @@ def readings(
         answer, as the paper reads it (Qwen2-VL, Charades-STA: 19.8 mIoU against 7.9 said; a
         random moment of the training data has 19.2); ``at its numbers``, see `peaks`.
     """
-    question = replace(question, **changes)
-    ids, response, weights = _answer_and_look(model, clip, query, question, layer, labels)
+    tokens, response, weights = _answer_and_look(model, clip, query, question, -1)
     answer = read_response(response, "moment_retrieval")  # cut, it is none
-    unit, labels = model.answer_unit(question, len(clip), labels)
+    unit, labels = model.answer_unit(question, len(clip))
     spans = to_seconds(answer, clip, labels, end, unit)
-    tokens = [model.tokenizer.decode([token]) for token in ids]
     frames = {"two peaks": two_peaks(weights), "at its numbers": peaks(tokens, weights)}
     how = {"end": end, "duration": clip.duration}
     read = {k: pair and labels_to_seconds(pair, clip.seconds, **how) for k, pair in frames.items()}
@@ -90,29 +85,23 @@ def readings(
 
 @fit_threads
 @torch.inference_mode()
-def _answer_and_look(
-    model, clip, query, question, layer, labels
-) -> tuple[list[int], str, np.ndarray]:
+def _answer_and_look(model, clip, query, question, layer) -> tuple[list[str], str, np.ndarray]:
     """Return the answer's tokens, the response, and the weights [N, T] (`frame_attention`)."""
     _check_local(model)
     most = answer_tokens(question, len(clip))
-    frames, (prompt,) = model.prepare(clip, [query], question, labels)
+    frames, (prompt,) = model.prepare(clip, [query], question)
     ids = model.prompt_ids(frames.shape, prompt)
     prefix = model.prefill(ids[:-1], frames, prompt)
     with model.branches(prefix, 1) as branches:
         ((answer,), _) = decode(branches, [ids[-1:]], most, model.ends)
     rows = np.zeros((0, len(ids)))
     if answer:
-        rows = _rows(model, prefix, ids[-1:] + answer[:-1], layer)
+        heads = _heads(model, prefix, ids[-1:] + answer[:-1])
+        rows = heads.mean((0, 1)) if layer is None else heads[layer].mean(0)
     visual = np.flatnonzero([model.is_visual(token) for token in ids])
     response = model.answer_text(answer, ids, most)
-    return answer, response, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
-
-
-def _rows(model, prefix: Prefix, ids: list[int], layer: int | None) -> np.ndarray:
-    """Run tokens behind a prefix: what each attends to, the mean over heads [N, tokens]."""
-    heads = _heads(model, prefix, ids)
-    return heads.mean((0, 1)) if layer is None else heads[layer].mean(0)
+    tokens = [model.tokenizer.decode([token]) for token in answer]
+    return tokens, response, rows[:, visual] @ _frames_of(model, len(visual), len(frames))
 
 
 def _heads(model, prefix: Prefix, ids: list[int]) -> np.ndarray:

@@ -24,6 +24,7 @@ from numpro.progress import progress_bar
 from numpro.prompting import parse_moment
 from numpro.prompting.encodings import ENCODINGS, value_of
 from numpro.spans import one_of, to_seconds
+from numpro.studies.arms import first_spans
 from numpro.video import Clip, Sampling, VideoError, read_clip
 
 # light ones, on which red digits stand out
@@ -154,10 +155,8 @@ def number_or_place(rows: Sequence[dict], iou: float = 0.5) -> dict:
     """
     rows = [row for row in rows if "pred_by_place" in row]
     truth, videos = [row["truth"] for row in rows], [row["video"] for row in rows]
-    number, place = (
-        moment_ious([tuple(row[key][0]) if row[key] else None for row in rows], truth)
-        for key in ("pred", "pred_by_place")
-    )
+    keys = ("pred", "pred_by_place")
+    number, place = (moment_ious(first_spans(rows, key), truth) for key in keys)
     columns = {"number": (number >= iou) & (number > place)}
     columns["place"] = (place >= iou) & (place > number)
     return score_table(sum(not row["pred"] for row in rows), columns, videos)

@@ -1,7 +1,7 @@
 """Runs of the notebooks, and what is made of their results.
 
 In come notebooks and parameters. Out comes a run folder with executed notebooks, results.json and
-a report; tables of runs beside each other; the generated parts of the READMEs.
+a report; tables of runs beside each other.
 """
 
 import lazy_loader
@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "comparison": ["leaderboard"],
         "exercises": ["Check"],
         "opening": ["load_benchmark", "open_run"],
-        "readme": ["markdown_table", "plain_text"],
+        "markdown": ["markdown_table", "plain_text"],
         "runs": ["Run", "run_workbook"],
     },
 )

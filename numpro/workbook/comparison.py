@@ -57,21 +57,19 @@ def compare(
     """
     if len(results) < 2:
         raise ValueError(f"compare needs at least two runs; got {len(results)}")
-    places: dict[tuple, dict[int, Mapping]] = {}
     known = [[*run["scores"], *run.get("notes", {}).get("05_ways", [])] for run in results]
-    for number, found in enumerate(known):
-        for row in found:
-            if role(row["method"]) in roles:
-                place = tuple(row[key] for key in _WHERE)
-                by_run = places.setdefault(place, {})
-                by_run[number] = {**row, **by_run.get(number, {})}  # lookups join the scores
+    places: dict[tuple, dict[str, list]] = {}  # by place and metric the score of each run
+    for number, row in ((n, row) for n, found in enumerate(known) for row in found):
+        if role(row["method"]) in roles:
+            metrics = places.setdefault(tuple(row[key] for key in _WHERE), {})
+            for name in metric_names([row]):
+                scores = metrics.setdefault(name, [None] * len(results))
+                scores[number] = scores[number] or row[name]  # lookups join the scores
     rows = []
-    for place, by_run in places.items():
-        names = metric_names(by_run.values())
-        name = metric or names[0]
-        if name in names:
-            scores = [by_run.get(number, {}).get(name) for number in range(len(results))]
-            rows.append(dict(zip(_WHERE, place, strict=True), metric=name, scores=scores))
+    for place, metrics in places.items():
+        if (name := metric or next(iter(metrics))) in metrics:
+            where = dict(zip(_WHERE, place, strict=True))
+            rows.append(where | {"metric": name, "scores": metrics[name]})
     if not rows:
         names = sorted(set(metric_names(row for found in known for row in found)))
         raise ValueError(f"metric must be one of {', '.join(names)}; got {metric!r}")

@@ -79,5 +79,9 @@ def _lock(run: Run, notebook: str) -> None:
 
 def load_benchmark(name: str) -> SimpleNamespace:
     """Return what a script of the folder ``benchmarks``, beside the package, defines."""
-    file = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    return SimpleNamespace(**run_path(str(file)))
+    return load_script(f"benchmarks/{name}.py")
+
+
+def load_script(name: str) -> SimpleNamespace:
+    """Return what a script of the project, beside the package, defines."""
+    return SimpleNamespace(**run_path(str(Path(__file__).parents[2] / name)))

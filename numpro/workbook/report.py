@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,19 +36,12 @@ def render_report(results: Mapping, figures: Sequence[Mapping]) -> str:
         As `Run.figures` gives them; the pictures are put into the page.
     """
     names = {"as_text": _as_text, "picture": _picture, "quote": shlex.quote}
-    books = {re.match(r"[^_]*", b["name"])[0]: b["name"] for b in results["notebooks"]}
+    books = {book["name"].partition("_")[0]: book["name"] for book in results["notebooks"]}
     groups: dict[str, list] = {}
     for figure in figures:
         number = figure.get("name", "").partition("_")[0]
         groups.setdefault(books.get(number, "others"), []).append({"saw": "", **figure})
-    contents = {"scores": "Scores"} | ({"pictures": "Pictures"} if groups else {})
-    contents |= {f"pictures-{n}": name for n, name in enumerate(groups, 1)}
-    contents |= {
-        "again": "Run it again",
-        "notebooks": "Notebooks",
-        "configuration": "Configuration",
-    }
-    return render("report.html.j2", results=results, figures=groups, contents=contents, **names)
+    return render("report.html.j2", results=results, figures=groups, **names)
 
 
 def _picture(path: Path) -> dict:

@@ -35,8 +35,7 @@ REFERENCE_RUNS = ("flipbook", "flipbook_full")  # git keeps these two and ignore
 
 
 def _write(path: Path, content: object) -> Path:
-    """Write text, or anything else as JSON."""
-    return write_whole(path, content if isinstance(content, str) else _json(content) + "\n")
+    return write_whole(path, _json(content) + "\n")
 
 
 def _json(content: object) -> str:
@@ -150,8 +149,7 @@ class Run:
         from numpro.plots import show
 
         self.save_figure(fig, name, caption, saw=saw)
-        if hasattr(fig, "set_layout_engine"):
-            fig.set_layout_engine("none")  # laid out just now; that is half of drawing
+        fig.set_layout_engine("none")  # laid out just now; that is half of drawing
         show(fig, caption, saw)
 
     def figures(self) -> list[dict]:
@@ -380,7 +378,7 @@ def _execute_all(
     if failures:
         text = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
         raise NotebookError(text) from next(iter(failures.values()))
-    _write(run.folder / "report.html", render_report(results, run.figures()))
+    write_whole(run.folder / "report.html", render_report(results, run.figures()))
 
 
 def _usual_seconds() -> dict[str, float]:

@@ -46,9 +46,7 @@ def test_the_commands_are_those_of_the_public_surface():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in COMMANDS if p != ("flipbook", "pretrain")], ids=" ".join
-)
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_shows_an_example(path):
     text = invoke(*path, "--help").output
     assert f"Example:\n    numpro {' '.join(path)}" in text

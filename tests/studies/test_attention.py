@@ -18,7 +18,7 @@ def test_weights_are_those_of_whole_forward_passes_that_share_nothing(
 ):
     query, clip = films[0].queries[0].text, clip.select(range(4))
     tokens, weights = frame_attention(
-        longva, clip, query, Question(time_encoding=time_encoding), layer, max_new_tokens=5
+        longva, clip, query, Question(time_encoding=time_encoding, max_new_tokens=5), layer
     )
     # the answer token by token, each from the whole sequence, by the documented order:
     # frames (with their texts), question, answer
@@ -49,7 +49,7 @@ def test_every_kind_of_local_model_shows_its_attention(kind, frames_as, films):
     clip = read_clip(films[0].path, num_frames=3, size=(56, 56))
     model = load_model(str(tiny_model(kind)), device="cpu", dtype="float32", frames_as=frames_as)
     query, encoding = films[0].queries[0].text, "overlay-index"
-    tokens, weights = frame_attention(model, clip, query, layer=-1, max_new_tokens=4)
+    tokens, weights = frame_attention(model, clip, query, Question(max_new_tokens=4), layer=-1)
     # one whole pass over prompt and answer, with the inputs that the library's model takes
     frames, (prompt,) = model.prepare(clip, [query], Question(time_encoding=encoding))
     ids = model.prompt_ids(frames.shape, prompt)
@@ -92,8 +92,9 @@ def test_the_reading_stands_beside_the_models_own_answer(longva, clip, monkeypat
     weights[:, 2] = 0.9
     weights[digits, [4, 6]] = 2  # looked at for the numbers
 
-    def answered(tokens, most, **how):
-        found = tokens, longva.answer_text(tokens, [], most), weights
+    def answered(ids, most, **how):
+        tokens = [longva.tokenizer.decode([token]) for token in ids]
+        found = tokens, longva.answer_text(ids, [], most), weights
         monkeypatch.setattr("numpro.studies.attention._answer_and_look", lambda *_: found)
         return readings(longva, clip, "x", **how)
 

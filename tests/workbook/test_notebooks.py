@@ -115,7 +115,9 @@ class TestNotebook:
         assert at == [1]
         parameters = read_parameters(book, path.stem)
         assert parameters["run_dir"].default == "papermill_runs/interactive"
-        assert all(parameter.help for parameter in parameters.values())
+        lines = book.cells[1].source.splitlines()
+        ends = [lines[node.end_lineno - 1] for node in ast.parse(book.cells[1].source).body]
+        assert all(re.search(r"  # \S", line) for line in ends), "a parameter says what it is for"
 
     def test_outputs_are_those_of_one_run_from_top_to_bottom(self, path):
         code = [cell for cell in cells(path) if cell.source.strip()]

@@ -13,10 +13,11 @@ from projects import MACHINE_PATHS, write_notebook
 from score_rows import RESULTS, ROWS
 
 from numpro.cli import main
-from numpro.workbook import readme
+from numpro.workbook.opening import load_script
 from numpro.workbook.runs import DEFAULT_RUN, find_notebooks, known_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
+readme = load_script("docs/tables.py")
 PAGES = (
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")),
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "benchmarks/README.md"),
@@ -155,7 +156,9 @@ class TestParts:
         readme.write_files()
         assert "No run `flipbook` is stored yet." in (files / "README.md").read_text()
 
-    def test_an_unknown_part_is_refused(self):
+    def test_a_part_is_replaced_and_an_unknown_one_refused(self):
+        text = "before\n<!-- generated: a -->\nold\n<!-- end: a -->\nafter\n"
+        assert readme.fill(text, {"a": "new"}) == text.replace("old", "new")
         with pytest.raises(ValueError, match="must be one of a and have an end; got b"):
             readme.fill("<!-- generated: b -->\n<!-- end: b -->", {"a": ""})
 

@@ -497,6 +497,8 @@ class TestRun:
         with pytest.raises(TypeError, match="cannot store set"):
             run.note("loss", {1})
         assert list(run.notes) == ["style"]
+        run.note("word", "plain")
+        assert run.notes["word"] == "plain", "a text is JSON, too"
 
 
 def test_every_notebook_of_a_run_is_known_by_its_parameters(workbook):

@@ -282,12 +282,12 @@ class Gates:
 
         Raises
         ------
-        RuntimeError
+        ValueError
         """
         got = self.reached.get(leg)
         if got is None or not got["passed"]:
             found = "was not finished" if got is None else f"reached {got['figures']}"
-            raise RuntimeError(
+            raise ValueError(
                 f"leg {leg!r} must pass its gate first; it {found}, "
                 f"wanted {got['bounds'] if got else 'its bounds'}; --force goes on all the same"
             )

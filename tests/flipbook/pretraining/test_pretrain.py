@@ -8,14 +8,24 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from projects import longva_config
 
+from numpro.cli import main
 from numpro.flipbook import CELLS, OBJECTS, pictures
 from numpro.flipbook.pretraining import command, eyes, language, pretrain, training
 from numpro.flipbook.pretraining.lessons import KINDS, Packer
 from numpro.flipbook.pretraining.symbols import AT_CONSTANT, AT_DIGITS, N_DIGITS, write_symbols
 from numpro.flipbook.pretraining.training import MUON_LR, Gates, Leg, finished
 from numpro.flipbook.scenes import Panel, loose_panels
+
+
+def run(*arguments, code=0):
+    """Run ``numpro flipbook pretrain``."""
+    result = CliRunner().invoke(main, ["flipbook", "pretrain", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
 
 # --- the loop -----------------------------------------------------------------------------------
 
@@ -192,12 +202,12 @@ def test_a_leg_computes_in_what_the_processor_is_made_for(tmp_path, monkeypatch,
 
 def test_gates_refuse_to_build_on_what_was_not_reached(tmp_path):
     gates = Gates(tmp_path)
-    with pytest.raises(RuntimeError, match="'language' must pass its gate first; it was not fini"):
+    with pytest.raises(ValueError, match="'language' must pass its gate first; it was not fini"):
         gates.require("language")
     assert not gates.record(
         "language", {"set": 0.7, "strip": 0.95}, {"set": 0.8, "strip": 0.8}, 9, 5
     )
-    with pytest.raises(RuntimeError, match=r"reached \{'set': 0.7.*wanted \{'set': 0.8"):
+    with pytest.raises(ValueError, match=r"reached \{'set': 0.7.*wanted \{'set': 0.8"):
         Gates(tmp_path).require("language")
     assert Gates(tmp_path).record("language", {"set": 0.8}, {"set": 0.8}, 9.4, 5.2)
     Gates(tmp_path).require("language")
@@ -318,7 +328,7 @@ def test_the_eyes_are_measured_by_whole_numbers_and_objects(monkeypatch):
 # --- all legs -----------------------------------------------------------------------------------
 
 
-def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys, clip):
+def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, clip):
     few = partial(eyes.eyes_batch, count=3)
     deeper = {"num_hidden_layers": 4}  # two of them guided
     for module in (language, eyes):
@@ -333,12 +343,8 @@ def test_all_legs_run_into_checkpoints_that_answer(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(Leg, "make_ahead", lambda leg, make: map(make, range(leg.step, leg.steps)))
     work, out = tmp_path / "work", tmp_path / "models"
     arguments = ["--work", str(work), "--out", str(out), "--steps", "1"]
-    with pytest.raises(SystemExit) as stopped:
-        command.main(arguments)
-    assert stopped.value.code == 1
-    assert "language stopped before its gate" in capsys.readouterr().err
-    command.main([*arguments, "--force"])
-    assert capsys.readouterr().out.count("wrote ") == 2
+    assert "Error: language stopped before its gate" in run(*arguments, code=1).stderr
+    assert run(*arguments, "--force").stdout.count("wrote ") == 2
     reached = Gates(work).reached
     assert list(reached) == ["language", "eyes", "align", "sight"]
     assert all(x <= 1 for leg in reached.values() for x in leg["figures"].values())
@@ -385,7 +391,7 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
     monkeypatch.setattr(pretrain, "LEGS", {name: (leg(name), 90) for name in pretrain.LEGS})
     monkeypatch.setattr(command, "adopt_eyes", lambda models, work: adopted.append(models))
     monkeypatch.setattr(command, "export", lambda *arguments: [])
-    command.main(["--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force"])
+    run("--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force")
     bare = {"strips": False}
     assert taken == {"language": (60, bare), "align": (90, bare), "sight": (60, bare)}
     assert [str(folder) for folder in adopted] == ["models"]
@@ -393,7 +399,7 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
         assert language.portions(shares, strips=False)[KINDS.index("strip")] == 0
         # two thirds of the steps hold as many lessons of every other kind, up to 5 % less
         assert 0.95 < 2 / 3 / (1 - shares["strip"]) <= 1
-    command.main(["--work", str(tmp_path), "--force"])
+    run("--work", str(tmp_path), "--force")
     assert {steps for steps, _ in taken.values()} == {90} and "eyes" in taken
 
 
@@ -409,8 +415,12 @@ def test_every_kind_of_lesson_has_its_share_in_both_legs():
     assert {"picture", "pick", "set", "strip"} <= set(kinds) <= {*KINDS, "pick"}
 
 
-def test_unknown_legs_are_refused(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["ears"])
-    assert stopped.value.code == 2
-    assert "legs must be of language, eyes, align, sight; got ears" in capsys.readouterr().err
+def test_unknown_legs_are_refused():
+    says = "leg must be one of language, eyes, align, sight; got 'ears'"
+    assert says in run("ears", code=1).stderr
+
+
+def test_a_leg_before_its_time_ends_in_one_line(tmp_path):
+    refused = run("sight", "--work", str(tmp_path), code=1).stderr
+    assert refused.startswith("Error: leg 'language' must pass its gate first; it was not finished")
+    assert refused.count("\n") == 1

@@ -1,19 +1,22 @@
-"""The generated parts of the READMEs and CONTRIBUTING.md: tables that would otherwise go stale.
+"""The generated parts of the pages here, the READMEs and CONTRIBUTING.md: they would go stale.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``; the rest of the
-files is written by hand. ``numpro readme`` writes the parts again.
+files is written by hand. ``numpro readme`` runs this script, which writes the parts again as
+``tables.md.j2`` says.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from numpro.datasets import DATASETS, loader, sources
 from numpro.flipbook.world import SPLITS, make_film
 from numpro.metrics import PAPER_ROWS, baselines, conventions, moment_ious
 from numpro.paths import relative, root
 from numpro.spans import Span
-from numpro.workbook.comparison import leaderboard
+from numpro.workbook import leaderboard, markdown_table
+from numpro.workbook.markdown import markdown_cell
 from numpro.workbook.notebooks import load
 from numpro.workbook.report import render
 from numpro.workbook.runs import REFERENCE_RUNS, Run, find_notebooks
@@ -26,34 +29,6 @@ EXPECTED = ("Qwen2-VL-7B", "LongVA-7B-DPO")
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 _DATASETS = {"charades-sta": "Charades-STA test", "qvhighlights": "QVHighlights val",
              "activitynet-captions": "ActivityNet Captions val_2"}  # fmt: skip
-
-
-def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    r"""Return a Markdown table; a name such as R@0.5 is no address, an interval does not break.
-
-    >>> print(markdown_table(["a", "b"], [[1, "x|y"]]))
-    | a | b |
-    |---|---|
-    | 1 | x\|y |
-    """
-    cells = [[_cell(str(cell)) for cell in line] for line in (heads, *rows)]
-    head, *body = ("| " + " | ".join(line) + " |" for line in cells)
-    return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
-
-
-def plain_text(text: str) -> str:
-    """Return what someone else wrote, an answer say, so that no part of it is markup.
-
-    >>> plain_text("<b>1</b> *2*")
-    '<code>&#60;b&#62;1&#60;&#47;b&#62; &#42;2&#42;</code>'
-    """
-    marks = re.sub(r"[^\w .,]|_", lambda mark: f"&#{ord(mark[0])};", " ".join(text.split()))
-    return f"<code>{marks}</code>"
-
-
-def _cell(text: str) -> str:
-    text = re.sub(r" \[([-\d.]+), ([-\d.]+)\]", "\u00a0[\\1,\u00a0\\2]", text)
-    return re.sub(r"^\w+@[\d.]+$", r"`\g<0>`", text.replace("|", "\\|"))
 
 
 def _code(names: Iterable[str]) -> str:
@@ -121,15 +96,15 @@ def _finished(run: str) -> dict | None:
 
 
 def parts() -> dict[str, str]:
-    """Return every generated part by its name, as ``readme.md.j2`` writes it."""
+    """Return every generated part by its name, as ``tables.md.j2`` writes it."""
     runs = {run: _finished(run) for run in REFERENCE_RUNS}
-    names = {"cell": _cell, "code": _code, "load": load}
+    names = {"cell": markdown_cell, "code": _code, "load": load}
     names |= {"notebooks": find_notebooks(), "expected": expected_table(), "rooms": _rooms()}
     names |= {"conventions": conventions.CONVENTIONS, "differences": conventions.differences}
     names |= {"loaders": {name: loader(name) for name in DATASETS}, "sources": sources()}
     board = leaderboard([results for results in runs.values() if results])
     names |= {"leaderboard": markdown_table(*board), "world": _world(), "metrics": METRICS}
-    text = render("readme.md.j2", runs=runs, splits=SPLITS, **names)
+    text = render("tables.md.j2", Path(__file__).parent, runs=runs, splits=SPLITS, **names)
     return {found[2]: found[3].removesuffix("\n") for found in _PART.finditer(text)}
 
 

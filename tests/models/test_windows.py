@@ -1,6 +1,7 @@
 """Moments of a long film, asked a window at a time: what the windows say becomes one list."""
 
 import weakref
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_windows_run_as_a_batch_and_say_what_each_says_alone(
     found = model.moments(clip, QUERIES, **options)
     assert model.windows_at_once(4) == min(8, len(clip) - 3) == 8
     assert max(together) == 8 if encoding == "overlay-index" else 1 < max(together) < 8
-    used, model.usage = model.usage, dict.fromkeys(model.usage, 0)
+    used, model.usage = model.usage, Counter()
     monkeypatch.setattr(model, "windows_at_once", lambda frames: 1)
     together.clear()
     same_moments(found, model.moments(clip, QUERIES, **options))

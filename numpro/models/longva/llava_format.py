@@ -18,7 +18,7 @@ from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGene
 from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model, yaml_beside
 
-# Theirs -> ours, as regular expressions that `from_pretrained` takes too.
+# Theirs -> ours, as regular expressions.
 RENAMES = {
     r"^model\.vision_tower\.vision_tower\.(vision_model\.)?": "vision_tower.",
     r"^model\.mm_projector\.0\.": "projector.linear_1.",
@@ -65,7 +65,7 @@ def tower_config(name: str) -> CLIPVisionConfig:
         raise FileNotFoundError(f"no vision tower at {name!r}; {advice}: {error}") from error
 
 
-def load_tower(tower: str, **how) -> CLIPVisionModel:
+def load_tower(tower: str) -> CLIPVisionModel:
     """Load the vision tower a checkpoint names but does not hold.
 
     Raises
@@ -74,7 +74,7 @@ def load_tower(tower: str, **how) -> CLIPVisionModel:
         When its weights are neither here nor on the hub.
     """
     try:
-        return CLIPVisionModel.from_pretrained(find_model(tower), **how)
+        return CLIPVisionModel.from_pretrained(find_model(tower))
     except OSError as error:
         advice = "the checkpoint names it and does not hold its weights; fetch it"
         raise FileNotFoundError(f"no vision tower at {tower!r}: {advice}: {error}") from error
@@ -156,38 +156,37 @@ def image_processor(config: LongvaConfig, tower: str) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop)
 
 
-def our_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a weight file under our names, but those that are not used."""
-    found = load_tensors(file).items()
-    return {rename(name): tensor for name, tensor in found if not UNUSED.search(name)}
+def our_tensors(folder: Path, config: LongvaConfig, tower: str) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's tensors under our names, with those of a tower that lies elsewhere.
 
-
-def check_tensors(folder: Path, config: LongvaConfig) -> bool:
-    """Compare a checkpoint's tensors with what the model needs; say whether the tower is inside.
-
-    Names and shapes are read, no values.
+    They are mapped into memory: names and shapes are compared before a value is read.
 
     Raises
     ------
     ValueError
         Naming what is missing, not known, or of another shape.
+    FileNotFoundError
+        When the weights of the tower are in none of the two places.
     """
+    stored = {name: t for file in weight_files(folder) for name, t in load_tensors(file).items()}
+    names = {rename(name): name for name in stored if not UNUSED.search(name)}
     with torch.device("meta"):
-        model = LongvaForConditionalGeneration(config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    stored = {k: tuple(t.shape) for f in weight_files(folder) for k, t in load_tensors(f).items()}
-    there = {rename(name): name for name in stored if not UNUSED.search(name)}
-    if config.tie_word_embeddings and "lm_head.weight" not in there:
+        wanted = LongvaForConditionalGeneration(config).state_dict()
+    if config.tie_word_embeddings and "lm_head.weight" not in names:
         del wanted["lm_head.weight"]
-    missing = set(wanted) - set(there)
-    tower = {name for name in wanted if name.startswith("vision_tower.")}
-    inside = not tower <= missing
-    faults = {"missing": missing if inside else missing - tower}
-    faults["not known"] = {there[name] for name in set(there) - set(wanted)}
-    faults["of another shape"] = {
-        f"{there[ours]} {stored[there[ours]]} for {wanted[ours]}"
-        for ours in set(there) & set(wanted)
-        if stored[there[ours]] != wanted[ours]
+    missing = set(wanted) - set(names)
+    outside = {name for name in wanted if name.startswith("vision_tower.")}
+    outside = outside if outside <= missing else set()
+    odd = [n for n in set(names) & set(wanted) if stored[names[n]].shape != wanted[n].shape]
+    faults = {
+        "missing": missing - outside,
+        "not known": {names[n] for n in set(names) - set(wanted)},
+        "of another shape": {
+            f"{names[n]} {tuple(stored[names[n]].shape)} for {tuple(wanted[n].shape)}" for n in odd
+        },
     }
     refuse_weights(folder, faults)
-    return inside
+    tensors = {ours: stored[name] for ours, name in names.items()}
+    if outside:
+        tensors |= {f"vision_tower.{n}": t for n, t in load_tower(tower).state_dict().items()}
+    return tensors

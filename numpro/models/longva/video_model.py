@@ -135,18 +135,14 @@ class OriginalLongva(Longva):
     def read(cls, name: str, how: dict, vision_tower: str | None = None) -> "OriginalLongva":
         """Read a checkpoint in LLaVA's format.
 
-        Every name and shape is compared before a value is read; then the shards are read one by
-        one into their places. Where the checkpoint has no tower inside, the one it names is
-        loaded. `vision_tower` is another place of the tower than ``config.json`` says.
+        Every name and shape is compared before a value is read. Where the checkpoint has no tower
+        inside, the one it names is loaded. `vision_tower` is another place of the tower than
+        ``config.json`` says.
         """
         folder = fetch(name)
         config, tower = llava.read_config(folder, vision_tower)
-        inside = llava.check_tensors(folder, config)
-        names = {"config": config, "key_mapping": llava.RENAMES}
-        model = LongvaForConditionalGeneration.from_pretrained(folder, **names, **how)
-        if not inside:
-            how = {key: how[key] for key in ("dtype", "attn_implementation")}
-            model.vision_tower = llava.load_tower(tower, **how).to(model.device)
+        whole = {"config": config, "state_dict": llava.our_tensors(folder, config, tower)}
+        model = LongvaForConditionalGeneration.from_pretrained(None, **whole, **how)
         model.generation_config = llava.generation_config(config)
         processor = llava.image_processor(config, tower)
         return cls(name, model, llava.read_tokenizer(folder), processor)

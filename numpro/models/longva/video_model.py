@@ -7,11 +7,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
 
+from numpro.models.adapter_names import FittedAdapter
+from numpro.models.adapters import attach_adapter
 from numpro.models.base import warn_cropped
 from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file, need_template, render_chat
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
-from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
+from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.pixels import quicken
 from numpro.models.sharing import Prefix
@@ -48,7 +50,8 @@ class Longva(LocalModel):
         """Put an adapter on the model: peft's, or one of LLaVA's trainer as it was published."""
         folder = find_model(adapter)
         if is_llava_adapter(folder):
-            return attach_llava_adapter(model, folder, name), adapter_notes(folder)
+            fitted = FittedAdapter(*read_adapter(folder), {})
+            return attach_adapter(model, name, adapter, fitted)[0], adapter_notes(folder)
         return super().attach(model, name, adapter)
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:

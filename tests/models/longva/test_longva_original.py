@@ -260,7 +260,7 @@ def changed(**by):
     [
         (
             changed(model__layers__1__self_attn__k_proj__lora_B=torch.ones(24, RANK)),
-            r"fit; another base .*layers.1.self_attn.k_proj.lora_B.* \S+\[24, 4\].* \S+\[16, 4\]",
+            r"lora' does not fit .*DPO': .*self_attn.k_proj.lora_B.* \S+\[24, 4\].* \S+\[16, 4\]",
         ),
         (
             changed(layers__0__mlp__up_proj__lora_A=torch.ones(8, WIDTH)),

@@ -90,7 +90,7 @@ def fetch(name: str, kind: str = "model") -> Path:
         raise FileNotFoundError(f"no {kind} at {name!r}: {error}") from error
 
 
-def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTrainedModel:
+def read_weights(auto: type, folder: str, options: Mapping) -> PreTrainedModel:
     """Read a model, and refuse it when its files lack a tensor or hold one that nothing takes.
 
     Parameters
@@ -99,7 +99,7 @@ def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTraine
         What has ``from_pretrained``.
     folder
         The checkpoint: folder or hub id.
-    options, more
+    options
         Arguments of ``from_pretrained``.
 
     Raises
@@ -111,7 +111,7 @@ def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTraine
     library.set_verbosity_error()  # its own table of them is a page long
     try:
         model, found = auto.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     finally:
         library.set_verbosity(before)

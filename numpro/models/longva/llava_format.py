@@ -18,13 +18,6 @@ from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGene
 from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model, yaml_beside
 
-# Theirs -> ours, as regular expressions.
-RENAMES = {
-    r"^model\.vision_tower\.vision_tower\.(vision_model\.)?": "vision_tower.",
-    r"^model\.mm_projector\.0\.": "projector.linear_1.",
-    r"^model\.mm_projector\.2\.": "projector.linear_2.",
-    r"^model\.(embed_tokens|layers|norm)\.": r"language_model.\1.",
-}
 FACTS = yaml_beside(__file__, "llava.yaml")
 # Stored by some versions of the libraries, never used for a video, and so left out.
 UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
@@ -37,7 +30,7 @@ def rename(name: str) -> str:
     >>> rename("model.layers.3.mlp.up_proj.weight"), rename("lm_head.weight")
     ('language_model.layers.3.mlp.up_proj.weight', 'lm_head.weight')
     """
-    for pattern, ours in RENAMES.items():
+    for pattern, ours in FACTS["names"].items():
         name = re.sub(pattern, ours, name)  # ours fit no pattern
     return name
 

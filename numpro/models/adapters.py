@@ -104,10 +104,8 @@ def open_adapter(adapter: str, base: str) -> tuple[Path, PeftConfig, dict]:
         When its notes name other weights than the base has (where these are on this machine).
     """
     folder = fetch(adapter, "adapter")
-    try:
+    with files.not_found(f"no adapter at {adapter!r}"):
         config = PeftConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
     notes = files.read_notes(folder)
     trained = notes.get("base_fingerprint")
     here = trained and files.weights_folder(base).is_dir()

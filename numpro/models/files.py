@@ -5,7 +5,8 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ def check_space(name: str) -> None:
         raise OSError(f"{text}: make room, or let HF_HOME name a folder on another disk")
     if missing:
         print(text)
+
+
+@contextmanager
+def not_found(message: str) -> Iterator[None]:
+    """Let what is looked for and is not there be a FileNotFoundError that begins with a message."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"{message}: {error}") from error
 
 
 def find_file(folder: str, name: str) -> str | None:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as library
 
-from numpro.models.files import FACTS, read_json
+from numpro.models.files import FACTS, not_found, read_json
 from numpro.paths import find_model
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -84,10 +83,8 @@ def fetch(name: str, kind: str = "model") -> Path:
     if Path(where).is_dir():
         return Path(where)
     wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
-    try:
+    with not_found(f"no {kind} at {name!r}"):
         return Path(snapshot_download(where, allow_patterns=wanted))
-    except (OSError, HFValidationError) as error:
-        raise FileNotFoundError(f"no {kind} at {name!r}: {error}") from error
 
 
 def read_weights(auto: type, folder: str, options: Mapping) -> PreTrainedModel:

@@ -13,7 +13,7 @@ import torch
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, GenerationConfig
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
-from numpro.models.files import read_json
+from numpro.models.files import not_found, read_json
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
 from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model, yaml_beside
@@ -48,14 +48,12 @@ def tower_config(name: str) -> CLIPVisionConfig:
     where = find_model(name)
     if not Path(where).is_dir() and name.rstrip("/").endswith("clip-vit-large-patch14-336"):
         return CLIPVisionConfig(**FACTS["clip_336"])
-    try:
+    advice = "fetch it, and name its folder as the vision tower"
+    with not_found(f"no vision tower at {name!r}; {advice}"):
         kind = CLIPVisionConfig.get_config_dict(where)[0].get("model_type")
-        if kind not in ("clip", "clip_vision_model"):
-            raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
-        return CLIPVisionConfig.from_pretrained(where)
-    except OSError as error:
-        advice = "fetch it, and name its folder as the vision tower"
-        raise FileNotFoundError(f"no vision tower at {name!r}; {advice}: {error}") from error
+    if kind not in ("clip", "clip_vision_model"):
+        raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
+    return CLIPVisionConfig.from_pretrained(where)
 
 
 def load_tower(tower: str) -> CLIPVisionModel:
@@ -66,11 +64,9 @@ def load_tower(tower: str) -> CLIPVisionModel:
     FileNotFoundError
         When its weights are neither here nor on the hub.
     """
-    try:
+    advice = "the checkpoint names it and does not hold its weights; fetch it"
+    with not_found(f"no vision tower at {tower!r}: {advice}"):
         return CLIPVisionModel.from_pretrained(find_model(tower))
-    except OSError as error:
-        advice = "the checkpoint names it and does not hold its weights; fetch it"
-        raise FileNotFoundError(f"no vision tower at {tower!r}: {advice}: {error}") from error
 
 
 def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:

@@ -10,9 +10,11 @@ import torch
 from numpro.models.base import NoAnswer, VideoModel
 from numpro.models.constrained import constrain
 from numpro.models.sharing import Branch, decode, in_batches, in_equal_batches, join_prefixes
+from numpro.models.threads import fit_threads
 from numpro.prompting import Prompt
 
 
+@fit_threads
 @torch.inference_mode()
 def answer_films(
     model: VideoModel, films: Sequence[tuple[np.ndarray, list[Prompt]]], most: int, more: Callable

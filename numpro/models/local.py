@@ -27,7 +27,6 @@ from numpro.models.loading import pick_device, weight_options
 from numpro.models.moments import Distribution
 from numpro.models.question import Question
 from numpro.models.sharing import Copies, Prefix, Tree, attends_by_tree, common_prefix
-from numpro.models.threads import fit_threads
 from numpro.prompting import Prompt, parse_moment
 from numpro.prompting.labels import LabelForm
 from numpro.spans import Labels
@@ -220,7 +219,6 @@ class LocalModel(VideoModel):
             raise ValueError(prompts_ids[0].reason)
         return prompts_ids, common_prefix(fitting)
 
-    @fit_threads
     def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
@@ -239,7 +237,6 @@ class LocalModel(VideoModel):
         """
         return max(1, min(MOST_WINDOWS, Sampling().max_frames // frames)) if self.takes_tree else 1
 
-    @fit_threads
     def respond_with_labels(
         self, films: Sequence[tuple[np.ndarray, list[Prompt]]], max_new_tokens: int,
         forms: Sequence[LabelForm], least: float,

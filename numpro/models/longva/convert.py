@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from huggingface_hub import save_torch_state_dict
+from transformers import GenerationConfig
 
 from numpro import __version__
 from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_json, write_notes
@@ -78,8 +79,8 @@ def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int,
     tensors = llava.our_tensors(folder, config, tower)
     config.dtype = config.dtype or next(iter(tensors.values())).dtype
     save_torch_state_dict(tensors, out)
-    others = llava.generation_config(config), llava.image_processor(config, tower)
-    for part in (config, llava.read_tokenizer(folder), *others):
+    tokenizer, ends = llava.read_tokenizer(folder), GenerationConfig.from_model_config(config)
+    for part in (config, tokenizer, ends, llava.image_processor(config, tower)):
         part.save_pretrained(out)
     same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
     write_notes(out, {"converted": same})  # so that adapters of the one fit the other

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import torch
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, GenerationConfig
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
 from numpro.models.files import not_found, read_json
@@ -19,8 +19,6 @@ from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model, yaml_beside
 
 FACTS = yaml_beside(__file__, "llava.yaml")
-# Stored by some versions of the libraries, never used for a video, and so left out.
-UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -107,12 +105,6 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
     return config, tower
 
 
-def generation_config(config: LongvaConfig) -> GenerationConfig:
-    """Return the configuration with the tokens that end a text and fill a row."""
-    text = config.text_config
-    return GenerationConfig(eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
-
-
 def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
     """Return the checkpoint's tokenizer, set up as the published evaluation uses it.
 
@@ -158,7 +150,8 @@ def our_tensors(folder: Path, config: LongvaConfig, tower: str) -> dict[str, tor
         When the weights of the tower are in none of the two places.
     """
     stored = {name: t for file in weight_files(folder) for name, t in load_tensors(file).items()}
-    names = {rename(name): name for name in stored if not UNUSED.search(name)}
+    # that one is never used for a video; what is computed anew is not wanted, nor a fault
+    names = {rename(name): name for name in stored if not name.endswith("image_newline")}
     with torch.device("meta"):
         wanted = LongvaForConditionalGeneration(config).state_dict()
     if config.tie_word_embeddings and "lm_head.weight" not in names:
@@ -175,7 +168,7 @@ def our_tensors(folder: Path, config: LongvaConfig, tower: str) -> dict[str, tor
         },
     }
     refuse_weights(folder, faults)
-    tensors = {ours: stored[name] for ours, name in names.items()}
+    tensors = {ours: stored[name] for ours, name in names.items() if ours in wanted}
     if outside:
         tensors |= {f"vision_tower.{n}": t for n, t in load_tower(tower).state_dict().items()}
     return tensors

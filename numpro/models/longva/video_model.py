@@ -146,6 +146,5 @@ class OriginalLongva(Longva):
         config, tower = llava.read_config(folder, vision_tower)
         whole = {"config": config, "state_dict": llava.our_tensors(folder, config, tower)}
         model = LongvaForConditionalGeneration.from_pretrained(None, **whole, **how)
-        model.generation_config = llava.generation_config(config)
         processor = llava.image_processor(config, tower)
         return cls(name, model, llava.read_tokenizer(folder), processor)

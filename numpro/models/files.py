@@ -91,6 +91,12 @@ def find_file(folder: str, name: str) -> str | None:
     return cached_file(folder, name, **quiet)
 
 
+def need_new(out: Path) -> None:
+    """Raise a ValueError when there is something at a place that a folder is to be written to."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} must be a new or an empty folder; it holds something")
+
+
 def need_file(folder: str, *names: str) -> None:
     """Raise a FileNotFoundError when a checkpoint has none of the files, naming the first."""
     if not any(find_file(folder, name) for name in names):

@@ -42,8 +42,7 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
         When adapter or base are not there or do not fit, or `out` holds something.
     """
     out, where = Path(out), files.weights_folder(adapter)
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} must be a new or empty folder")
+    files.need_new(out)
     base = base or base_of(adapter)
     source, config = files.weights_folder(base), _settings("model", base)
     if config["model_type"] == "llava_qwen":

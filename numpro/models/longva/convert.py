@@ -14,7 +14,7 @@ from huggingface_hub import save_torch_state_dict
 from transformers import GenerationConfig
 
 from numpro import __version__
-from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_json, write_notes
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files, need_new, read_json, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
 from numpro.models.weights import fetch
@@ -46,8 +46,7 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
         When a file is not there.
     """
     out, folder = Path(out).absolute(), fetch(source)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} must be a new or an empty folder; it holds something")
+    need_new(out)
     if is_llava_adapter(folder):
         kind, write = "adapter", partial(_adapter, folder)
     elif (folder / "adapter_config.json").is_file():

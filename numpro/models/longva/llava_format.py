@@ -159,14 +159,10 @@ def our_tensors(folder: Path, config: LongvaConfig, tower: str) -> dict[str, tor
     missing = set(wanted) - set(names)
     outside = {name for name in wanted if name.startswith("vision_tower.")}
     outside = outside if outside <= missing else set()
-    odd = [n for n in set(names) & set(wanted) if stored[names[n]].shape != wanted[n].shape]
-    faults = {
-        "missing": missing - outside,
-        "not known": {names[n] for n in set(names) - set(wanted)},
-        "of another shape": {
-            f"{names[n]} {tuple(stored[names[n]].shape)} for {tuple(wanted[n].shape)}" for n in odd
-        },
-    }
+    unknown = {names[n] for n in set(names) - set(wanted)}
+    shapes = {n: (stored[names[n]].shape, wanted[n].shape) for n in set(names) & set(wanted)}
+    odd = {f"{names[n]} {tuple(a)} for {tuple(b)}" for n, (a, b) in shapes.items() if a != b}
+    faults = {"missing": missing - outside, "not known": unknown, "of another shape": odd}
     refuse_weights(folder, faults)
     tensors = {ours: stored[name] for ours, name in names.items() if ours in wanted}
     if outside:

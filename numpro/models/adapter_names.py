@@ -8,7 +8,7 @@ off the file: the patterns in its configuration are written for the names of its
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -58,22 +58,21 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch
     files = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
     beside = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     beside = [file for file in beside if not file.name.startswith(tuple(FACTS["not_beside"]))]
-    stored, others = (
-        {name: tensor for file in some for name, tensor in _read_full(file).items()}
-        for some in (files, beside)
-    )
-    return stored, others
+    return _read_full(files), _read_full(beside)
 
 
-def _read_full(file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file, which are not empty."""
-    tensors = load_tensors(file)
-    empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
-    if empty or not tensors:
-        fault = f"empty tensors: {empty}" if empty else "no tensor"
-        size = f"{file} ({file.stat().st_size:,} bytes)"
-        raise ValueError(f"{size} holds {fault}; {FACTS['ungathered']}")
-    return tensors
+def _read_full(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors of files, which are not empty."""
+    stored = {}
+    for file in files:
+        tensors = load_tensors(file)
+        empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
+        if empty or not tensors:
+            fault = f"empty tensors: {empty}" if empty else "no tensor"
+            size = f"{file} ({file.stat().st_size:,} bytes)"
+            raise ValueError(f"{size} holds {fault}; {FACTS['ungathered']}")
+        stored |= tensors
+    return stored
 
 
 def fit_adapter(

@@ -24,7 +24,6 @@ from transformers.video_utils import make_batched_metadata
 
 from numpro.models import files
 from numpro.models.base import warn_cropped
-from numpro.models.files import FACTS, PREPROCESSOR, TOKENIZER, need_file, need_template
 from numpro.models.pixels import quicken
 
 # what all frames are, so that nothing is converted or guessed
@@ -55,8 +54,8 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
     kind = config.model_type
     if type(config) not in PROCESSOR_MAPPING:
         raise ValueError(f"transformers has no processor for {kind}, so frames cannot be given")
-    need_file(folder, *TOKENIZER)
-    need_file(folder, *PREPROCESSOR)
+    files.need_file(folder, *files.TOKENIZER)
+    files.need_file(folder, *files.PREPROCESSOR)
     try:
         theirs = PROCESSOR_MAPPING[type(config)]
     except ImportError as error:
@@ -72,7 +71,7 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
     settings, more = made.get_processor_dict(folder)
     processor = made.from_args_and_dict(parts, settings, **more)
     processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-    need_template(folder, processor.chat_template)
+    files.need_template(folder, processor.chat_template)
     if kind == "llava_next_video" and not as_video:
         PooledFrames.replace_images(processor, config)
     return processor
@@ -108,13 +107,13 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
         from transformers import AutoVideoProcessor
 
         return AutoVideoProcessor.from_pretrained(folder, trust_remote_code=False)
-    names = (PREPROCESSOR[0], "video_preprocessor_config.json", PREPROCESSOR[1])
+    names = (files.PREPROCESSOR[0], "video_preprocessor_config.json", files.PREPROCESSOR[1])
     paths = [files.find_file(folder, name) for name in names]
     first, second, both = (files.read_json(Path(path)) if path else {} for path in paths)
     settings = both.get("video_processor", second or first)
     if not as_video:
         return _Settings(**settings)
-    if settings.get("video_processor_type") not in FACTS["qwen_videos"]:
+    if settings.get("video_processor_type") not in files.FACTS["qwen_videos"]:
         raise _needs_torchvision(config.model_type, ", or use frames_as='images'")
     return QwenVideo(settings, config.vision_config)
 
@@ -156,7 +155,7 @@ def arrange_arguments(
     outer = {name for name in every if not name.endswith("_kwargs")}
     who = f"processor_kwargs: the processor of {kind}"
     refuse_unknown_arguments(who, given, inner | outer, f" for {place.removesuffix('_kwargs')}")
-    ours = {**_BYTES, **FACTS["arguments"].get(kind, {})}
+    ours = {**_BYTES, **files.FACTS["arguments"].get(kind, {})}
     every = {n: v for n, v in ours.items() if n in inner | outer} | dict(given)
     flat = {name: value for name, value in every.items() if name in outer}
     return flat | {place: {n: v for n, v in every.items() if n not in outer}}
@@ -182,7 +181,7 @@ class QwenVideo(SimpleNamespace):
         given["merge_size"] = getattr(vision, "spatial_merge_size", 2)
         edge = (given["patch_size"] * given["merge_size"]) ** 2
         given["size"] = {"shortest_edge": 128 * edge, "longest_edge": 768 * edge}
-        given |= FACTS["qwen_videos"][settings["video_processor_type"]]
+        given |= files.FACTS["qwen_videos"][settings["video_processor_type"]]
         super().__init__(**given | {k: v for k, v in settings.items() if v is not None})
 
     def _size(self, count: int, height: int, width: int, size: Mapping) -> tuple[int, int]:

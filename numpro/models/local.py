@@ -14,8 +14,6 @@ from typing import Self
 import numpy as np
 import torch
 from llguidance.hf import from_tokenizer
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 from numpro.models.adapters import attach_adapter
 from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens, refuse_unknown
@@ -50,6 +48,7 @@ class LocalModel(VideoModel):
         Whether answers are held to the form that was asked for (`numpro.models.constrained`).
     """
 
+    attach = staticmethod(attach_adapter)  # an adapter to the model: a class may know other files
     batch_size = 16
     constrained = False
 
@@ -91,11 +90,6 @@ class LocalModel(VideoModel):
         weights
             Arguments of ``from_pretrained`` (`numpro.models.loading.weight_options`).
         """
-
-    @classmethod
-    def attach(cls, model: PreTrainedModel, name: str, adapter: str) -> tuple[PeftModel, dict]:
-        """Put an adapter on the model of `name` (see `numpro.models.adapters.attach_adapter`)."""
-        return attach_adapter(model, name, adapter)
 
     @property
     def device(self) -> torch.device:

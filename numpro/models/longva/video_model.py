@@ -52,7 +52,7 @@ class Longva(LocalModel):
         if is_llava_adapter(folder):
             fitted = FittedAdapter(*read_adapter(folder), {})
             return attach_adapter(model, name, adapter, fitted)[0], adapter_notes(folder)
-        return super().attach(model, name, adapter)
+        return attach_adapter(model, name, adapter)
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
         """Return the tokens up to the end of the video: `count` frames, in order."""

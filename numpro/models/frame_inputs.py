@@ -206,10 +206,6 @@ class FrameInputs:
         self._check(frames, prompt)
         return made
 
-    def forget(self) -> None:
-        """Let go of the pixels that were made."""
-        self._last.clear()
-
     def ids(self, shape: Sequence[int], prompt: Prompt) -> list[int]:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""
         self._made = self.sizes(shape, prompt)

@@ -7,9 +7,8 @@ wrapped the model. So names are compared without the parts that only wrap. What 
 off the file: the patterns in its configuration are written for the names of its time.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -23,13 +22,6 @@ from numpro.models.files import FACTS
 from numpro.models.weights import load_tensors, shorten, weight_files
 
 IN_FILES = "base_model.model."  # what peft puts in front of the names in a file
-# Parts of a name that hold a whole model, or stand between a module and its weight.
-_WRAPPERS = {"base_model", "model", "module", "language_model", "default", "base_layer"}
-_WRAPPERS |= {"modules_to_save", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# What else lies in an adapter's folder: its own weights, a trainer's arguments and states.
-_OTHERS = re.compile(
-    r"adapter_model|training_args|optimizer|scheduler|sampler|scaler|random_states"
-)
 
 
 class FittedAdapter(NamedTuple):
@@ -65,23 +57,22 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch
     """
     files = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
     beside = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    beside = [file for file in beside if not _OTHERS.match(file.name)]
-    stored, others = (
-        {name: tensor for file in some for name, tensor in _read_full(file).items()}
-        for some in (files, beside)
-    )
-    return stored, others
+    beside = [file for file in beside if not file.name.startswith(tuple(FACTS["not_beside"]))]
+    return _read_full(files), _read_full(beside)
 
 
-def _read_full(file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file, which are not empty."""
-    tensors = load_tensors(file)
-    empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
-    if empty or not tensors:
-        fault = f"empty tensors: {empty}" if empty else "no tensor"
-        size = f"{file} ({file.stat().st_size:,} bytes)"
-        raise ValueError(f"{size} holds {fault}; {FACTS['ungathered']}")
-    return tensors
+def _read_full(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors of files, which are not empty."""
+    stored = {}
+    for file in files:
+        tensors = load_tensors(file)
+        empty = shorten(name for name, tensor in tensors.items() if not tensor.numel())
+        if empty or not tensors:
+            fault = f"empty tensors: {empty}" if empty else "no tensor"
+            size = f"{file} ({file.stat().st_size:,} bytes)"
+            raise ValueError(f"{size} holds {fault}; {FACTS['ungathered']}")
+        stored |= tensors
+    return stored
 
 
 def fit_adapter(
@@ -152,4 +143,4 @@ def _finder(model: nn.Module) -> Callable[[str], tuple[str, str]]:
 
 def bare_parts(name: str) -> tuple[str, ...]:
     """Return the parts of a name without those that only wrap."""
-    return tuple(part for part in name.split(".") if part not in _WRAPPERS)
+    return tuple(part for part in name.split(".") if part not in FACTS["wrappers"])

@@ -104,10 +104,8 @@ def open_adapter(adapter: str, base: str) -> tuple[Path, PeftConfig, dict]:
         When its notes name other weights than the base has (where these are on this machine).
     """
     folder = fetch(adapter, "adapter")
-    try:
+    with files.not_found(f"no adapter at {adapter!r}"):
         config = PeftConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"no adapter at {adapter!r}: {error}") from error
     notes = files.read_notes(folder)
     trained = notes.get("base_fingerprint")
     here = trained and files.weights_folder(base).is_dir()
@@ -117,7 +115,9 @@ def open_adapter(adapter: str, base: str) -> tuple[Path, PeftConfig, dict]:
     return folder, config, notes
 
 
-def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[PeftModel, dict]:
+def attach_adapter(
+    model: PreTrainedModel, base: str, adapter: str, fitted: FittedAdapter | None = None
+) -> tuple[PeftModel, dict]:
     """Put an adapter on a base model, whatever names its file gives the base's modules.
 
     Parameters
@@ -126,6 +126,8 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
         The transformers model of `base`, without adapter.
     base, adapter
         Their names, as given to `numpro.models.load_model`.
+    fitted
+        The adapter, where its files have another format than peft's; None reads them.
 
     Returns
     -------
@@ -147,17 +149,17 @@ def attach_adapter(model: PreTrainedModel, base: str, adapter: str) -> tuple[Pef
     """
     folder, config, notes = open_adapter(adapter, base)
     theirs = None if notes.get("base_fingerprint") else config.base_model_name_or_path
-    weights = read_weights(folder)
+    weights = () if fitted else read_weights(folder)
     try:
-        adapted = put_on(model, fit_adapter(model, config, *weights))
+        adapted = _put_on(model, fitted or fit_adapter(model, config, *weights))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"adapter {adapter!r} does not fit {base!r}: {reason}") from error
-    warn_other_base(adapter, theirs, base)
+    _warn_other_base(adapter, theirs, base)
     return adapted, notes
 
 
-def put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
+def _put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
     """Put a fitted adapter on its model.
 
     Raises
@@ -185,7 +187,7 @@ def put_on(model: PreTrainedModel, fitted: FittedAdapter) -> PeftModel:
     return wrapped.eval()
 
 
-def warn_other_base(adapter: str, theirs: str | None, ours: str) -> None:
+def _warn_other_base(adapter: str, theirs: str | None, ours: str) -> None:
     """Warn when an adapter names another base than the one it is put on."""
     if theirs and _last_part(theirs) != _last_part(ours):
         warnings.warn(

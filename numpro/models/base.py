@@ -61,6 +61,9 @@ class VideoModel(ABC):
         were not run again for a further question), ``answer_tokens``.
     enlarged_by : str
         The options that let it see larger pictures; empty where there are none.
+    native_unit : str or None
+        What its own processor writes beside frames when it is asked nothing more: ``second`` for
+        times, ``frame`` for a count, None for nothing (or where it is not known).
     """
 
     name: str
@@ -68,6 +71,7 @@ class VideoModel(ABC):
     notes: dict
     usage: Mapping[str, int] = {}
     enlarged_by: str = ""
+    native_unit: str | None = None
 
     def state(self) -> dict:
         """Return what identifies the model beside name, adapter and weights, as JSON has it."""
@@ -229,16 +233,8 @@ class VideoModel(ABC):
         """Return how many windows of so many frames are asked as one batch; here one."""
         return 1
 
-    @property
-    def native_unit(self) -> str | None:
-        """What the model's own processor writes beside frames when it is asked nothing more.
-
-        ``second`` for times, ``frame`` for a count, None for nothing (or where it is not known).
-        """
-        return None
-
     def native_marks(self, seconds: Sequence[float]) -> list[str]:
-        """Return what it writes beside frames at these times, without the words around.
+        """Return what its own processor writes beside frames at these times, without words around.
 
         One number a frame, or one for the frames that it merges, such as ``["1.0", "5.0"]`` or
         ``["00:01", "00:05"]``; [] where it writes nothing.

@@ -6,67 +6,50 @@ cannot continue the form get no probability; among the others the model chooses 
 llguidance follows the grammar, as in vLLM and SGLang.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from llguidance import LLMatcher
-from llguidance.hf import from_tokenizer
-from transformers import PreTrainedTokenizerBase
+from llguidance import LLMatcher, LLTokenizer
 
 _PIECES = 8  # of a draft, so that it has an end under any grammar
 
 
-@dataclass(frozen=True)
-class AnswerForm:
-    """A grammar over the tokens of one tokenizer.
+def constrain(
+    vocabulary: LLTokenizer, grammar: str | None, rows: int, example: str | None = None
+) -> "Constraint":
+    """Return the constraint of a batch of `rows` answers, at their first token.
 
-    Attributes
+    Parameters
     ----------
-    tokens
-        llguidance's view of the tokenizer.
+    vocabulary
+        The tokens as llguidance sees them (`LocalModel.vocabulary`).
     grammar
         What an answer may be, in Lark's syntax (`numpro.prompting.prompts.answer_form`).
+    rows
+        How many answers there are.
+    example
+        An answer in the form, from which further ones are drafted; an empty one drafts from
+        these answers only, None drafts nothing and skips nothing.
+
+    Raises
+    ------
+    ValueError
+        For a grammar that is none.
     """
-
-    tokens: object
-    grammar: str
-
-    def start(self, rows: int, example: str | None = None) -> "Constraint":
-        """Return the constraint of a batch of `rows` answers, at their first token.
-
-        Parameters
-        ----------
-        rows
-            How many there are.
-        example
-            An answer in the form, from which further ones are drafted; an empty one drafts from
-            these answers only, None drafts nothing and skips nothing.
-
-        Raises
-        ------
-        ValueError
-            For a grammar that is none.
-        """
-        if self.grammar is None:
-            raise ValueError("the prompt has no form to constrain an answer to; got form=None")
-        first = LLMatcher(self.tokens, LLMatcher.grammar_from_lark(self.grammar))
-        if first.get_error():
-            raise ValueError(f"the form of the answer is no Lark grammar: {first.get_error()}")
-        made = Constraint(self, [first], None if example is None else {})
-        for token in self.tokens.tokenize_str(example or ""):
-            made.draft([0])
-            if not first.try_consume_tokens([token]):
-                break  # the user's own form
-            made.note(token, 0)
-        first.reset()
-        return Constraint(self, [first.deep_copy() for _ in range(rows)], made.usual)
-
-    def is_number(self, token: int) -> bool:
-        """Return whether a token has a digit: what is to be found out is never drafted."""
-        return any(letter.isdigit() for letter in self.tokens.decode_str([token]))
+    if grammar is None:
+        raise ValueError("the prompt has no form to constrain an answer to; got form=None")
+    first = LLMatcher(vocabulary, LLMatcher.grammar_from_lark(grammar))
+    if first.get_error():
+        raise ValueError(f"the form of the answer is no Lark grammar: {first.get_error()}")
+    made = Constraint(vocabulary, [first], None if example is None else {})
+    for token in vocabulary.tokenize_str(example or ""):
+        made.draft([0])
+        if not first.try_consume_tokens([token]):
+            break  # the user's own form
+        made.note(token, 0)
+    first.reset()
+    return Constraint(vocabulary, [first.deep_copy() for _ in range(rows)], made.usual)
 
 
 class Constraint:
@@ -78,8 +61,8 @@ class Constraint:
         By what may come next in an answer, the token that came there last; None drafts nothing.
     """
 
-    def __init__(self, form: AnswerForm, rows: list, usual: dict[bytes, int] | None = None):
-        self.form, self.rows, self.usual = form, rows, usual
+    def __init__(self, vocabulary, rows: list, usual: dict[bytes, int] | None = None):
+        self.vocabulary, self.rows, self.usual = vocabulary, rows, usual
         self._bits: list[bytes] = []  # of each place what may come next
 
     def draft(self, rows: Sequence[int]) -> list[list[list[int]]]:
@@ -133,8 +116,12 @@ class Constraint:
         return self.forced(row)
 
     def note(self, token: int, place: int) -> None:
-        """Remember a token that came at one of the places of `mask`."""
-        if self.usual is not None and not self.form.is_number(token):
+        """Remember a token that came at one of the places of `mask`, unless it has a digit.
+
+        What is to be found out is never drafted.
+        """
+        text = self.vocabulary.decode_str([token])
+        if self.usual is not None and not any(map(str.isdigit, text)):
             self.usual[self._bits[place]] = token
 
     def forced(self, row: int) -> list[int]:
@@ -146,26 +133,3 @@ def _forced(matcher: LLMatcher) -> list[int]:
     tokens = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
     matcher.consume_tokens(tokens)
     return tokens
-
-
-def form_reader(
-    tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Collection[int]
-) -> Callable[[str], AnswerForm]:
-    """Return a function that makes an `AnswerForm` of a grammar.
-
-    Parameters
-    ----------
-    tokenizer
-        A fast tokenizer of transformers.
-    vocabulary
-        How many logits the model has (some have more than the tokenizer has tokens).
-    ends
-        The tokens that end an answer.
-
-    Raises
-    ------
-    ValueError
-        For a slow tokenizer, which llguidance cannot read.
-    """
-    tokens = from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(ends))
-    return cache(partial(AnswerForm, tokens))

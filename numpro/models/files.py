@@ -5,7 +5,8 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,12 @@ def weights_folder(name: str) -> Path:
     found = Path(find_model(name))
     if found.is_dir() or name.startswith("openai:"):  # a server's weights lie elsewhere
         return found
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import snapshot_download
 
-    for file in ("config.json", "adapter_config.json"):
-        cached = try_to_load_from_cache(name, file)
-        if isinstance(cached, str):
-            return Path(cached).parent
-    return found
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):  # it is not in the cache, or no hub id
+        return found
 
 
 def check_space(name: str) -> None:
@@ -73,6 +73,15 @@ def check_space(name: str) -> None:
         print(text)
 
 
+@contextmanager
+def not_found(message: str) -> Iterator[None]:
+    """Let what is looked for and is not there be a FileNotFoundError that begins with a message."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"{message}: {error}") from error
+
+
 def find_file(folder: str, name: str) -> str | None:
     """Return the path of a checkpoint's file, here or in the hub's cache; None without one."""
     from transformers.utils import cached_file
@@ -80,6 +89,12 @@ def find_file(folder: str, name: str) -> str | None:
     errors = ("missing_entries", "gated_repo", "connection_errors")
     quiet = {f"_raise_exceptions_for_{error}": False for error in errors}
     return cached_file(folder, name, **quiet)
+
+
+def need_new(out: Path) -> None:
+    """Raise a ValueError when there is something at a place that a folder is to be written to."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} must be a new or an empty folder; it holds something")
 
 
 def need_file(folder: str, *names: str) -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class FrameInputs:
         )
         self.template_kwargs, self.bounds = dict(template_kwargs), bounds
         self._always = {"return_mm_token_type_ids": True} if types else {}
-        self._chat: tuple = (None, None)  # the chat around a question, and about what frames
+        self._around = lru_cache(1)(self._around)  # of all questions about the same frames
         self._last: dict[tuple, tuple] = {}  # what was made of the frames that came last
         self._sizes: dict[tuple, tuple] = {}  # the same without pixels, by the shape of the frames
         self._made: tuple | None = None  # what the processor takes for made already
@@ -81,9 +81,7 @@ class FrameInputs:
 
     def chat(self, count: int, prompt: Prompt) -> str:
         """Return the checkpoint's chat about `count` frames, up to where the answer begins."""
-        if (count, prompt.frame_texts) != self._chat[0]:
-            self._chat = (count, prompt.frame_texts), self._around(count, prompt.frame_texts)
-        before, after = self._chat[1]
+        before, after = self._around(count, prompt.frame_texts)
         return before + prompt.text + after
 
     def _around(self, count: int, words: Sequence[str] | None) -> tuple[str, str]:
@@ -207,10 +205,6 @@ class FrameInputs:
         self._keep_sizes(frames.shape)
         self._check(frames, prompt)
         return made
-
-    def forget(self) -> None:
-        """Let go of the pixels that were made."""
-        self._last.clear()
 
     def ids(self, shape: Sequence[int], prompt: Prompt) -> list[int]:
         """Return the tokens of a whole prompt about frames of a shape [T, H, W, 3]."""

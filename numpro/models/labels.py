@@ -125,12 +125,11 @@ def distributions(
                     if leaf:
                         more = labels.between, labels.second, mass, child
                     following.append(_Step(step.question, branch, *more))
-        steps = []
-        for question in range(len(starts) if least else 0):
+        steps, widest = [], WIDEST if least else len(following)
+        for question in range(len(starts)):
             here = sorted((s for s in following if s.question == question), key=lambda s: -s.mass)
-            steps += here[:WIDEST]
-            left_out[question] += sum(step.mass for step in here[WIDEST:])
-        steps = steps if least else following
+            steps += here[:widest]
+            left_out[question] += sum(step.mass for step in here[widest:])
     return [_distribution(*both) for both in zip(found, left_out, strict=True)]
 
 

@@ -2,7 +2,8 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from inspect import signature
@@ -12,12 +13,10 @@ from typing import Self
 
 import numpy as np
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel
+from llguidance.hf import from_tokenizer
 
 from numpro.models.adapters import attach_adapter
 from numpro.models.base import CutResponse, NoAnswer, VideoModel, answer_tokens, refuse_unknown
-from numpro.models.constrained import AnswerForm, form_reader
 from numpro.models.cost import Cost, predict_cost
 from numpro.models.files import read_notes, weights_folder
 from numpro.models.film_batches import answer_films
@@ -25,8 +24,7 @@ from numpro.models.labels import distributions, tokens_of_labels
 from numpro.models.loading import pick_device, weight_options
 from numpro.models.moments import Distribution
 from numpro.models.question import Question
-from numpro.models.sharing import Copies, Prefix, Tree, attends_by_tree, common_prefix, in_batches
-from numpro.models.threads import fit_threads
+from numpro.models.sharing import Copies, Prefix, Tree, attends_by_tree, common_prefix
 from numpro.prompting import Prompt, parse_moment
 from numpro.prompting.labels import LabelForm
 from numpro.spans import Labels
@@ -50,12 +48,13 @@ class LocalModel(VideoModel):
         Whether answers are held to the form that was asked for (`numpro.models.constrained`).
     """
 
+    attach = staticmethod(attach_adapter)  # an adapter to the model: a class may know other files
     batch_size = 16
     constrained = False
 
     def __init__(self, name, model, tokenizer):
         self.name, self.model, self.tokenizer, self.notes = name, model, tokenizer, {}
-        self.usage = dict.fromkeys(("prompt_tokens", "cached_tokens", "answer_tokens"), 0)
+        self.usage = Counter(prompt_tokens=0, cached_tokens=0, answer_tokens=0)
 
     @classmethod
     def load(
@@ -91,11 +90,6 @@ class LocalModel(VideoModel):
         weights
             Arguments of ``from_pretrained`` (`numpro.models.loading.weight_options`).
         """
-
-    @classmethod
-    def attach(cls, model: PreTrainedModel, name: str, adapter: str) -> tuple[PeftModel, dict]:
-        """Put an adapter on the model of `name` (see `numpro.models.adapters.attach_adapter`)."""
-        return attach_adapter(model, name, adapter)
 
     @property
     def device(self) -> torch.device:
@@ -219,7 +213,6 @@ class LocalModel(VideoModel):
             raise ValueError(prompts_ids[0].reason)
         return prompts_ids, common_prefix(fitting)
 
-    @fit_threads
     def respond(self, frames: np.ndarray, prompts: list[Prompt], max_new_tokens: int) -> list[str]:
         """Answer questions about one video (see `VideoModel.respond`).
 
@@ -238,7 +231,6 @@ class LocalModel(VideoModel):
         """
         return max(1, min(MOST_WINDOWS, Sampling().max_frames // frames)) if self.takes_tree else 1
 
-    @fit_threads
     def respond_with_labels(
         self, films: Sequence[tuple[np.ndarray, list[Prompt]]], max_new_tokens: int,
         forms: Sequence[LabelForm], least: float,
@@ -249,28 +241,21 @@ class LocalModel(VideoModel):
         """
         words = cache(partial(tokens_of_labels, self.tokenizer))
 
-        def read(forms: Sequence, branches: Tree | Copies, numbers: list, *rows: list) -> list:
-            mine = [(forms[n], partial(words, forms[n].texts)) for n in numbers]
-            found = [self._start(*row) for row in zip(*zip(*mine, strict=True), *rows, strict=True)]
-            starts = [(row, one) for row, one in enumerate(found) if not isinstance(one, str)]
-            limits = self.ends, least, self.constrained
-            read = distributions(branches, [one for _, one in starts], *limits)
-            for (row, _), one in zip(starts, read, strict=True):
-                found[row] = one
-            return found
+        def read(branches: Tree | Copies, numbers: list[int], *rows: list) -> list:
+            questions = zip(numbers, *rows, strict=True)
+            found = [self._start(words, forms[number], *row) for number, *row in questions]
+            starts = [one for one in found if not isinstance(one, str)]
+            read = iter(distributions(branches, starts, self.ends, least, self.constrained))
+            return [one if isinstance(one, str) else next(read) for one in found]
 
-        def ask(part: list[tuple]) -> list[list[tuple]]:
-            films, forms = zip(*part, strict=True)
-            return answer_films(self, films, max_new_tokens, partial(read, forms))
+        return answer_films(self, films, max_new_tokens, read)
 
-        return in_batches(ask, list(zip(films, forms, strict=True)), len(films))
-
-    def _start(self, form, words, branch, question, answer, text) -> tuple | str:
+    def _start(self, words, form, branch, question, answer, text) -> tuple | str:
         """Return where the labels of an answer begin, for `distributions`; else the reason."""
         if isinstance(text, NoAnswer):
             return text.reason
         around, pair = form.words_of(parse_moment(text.rpartition(_THOUGHT[1])[2]))
-        labels = words(around)
+        labels = words(form.texts, around)
         if labels is None:
             return f"the tokenizer of {self.name!r} does not keep numbers apart from words"
         before, end = labels.before, self.tokenizer.convert_tokens_to_ids(_THOUGHT[1])
@@ -301,10 +286,10 @@ class LocalModel(VideoModel):
         return CutResponse(text, most) if cut else text
 
     @cached_property
-    def answer_form(self) -> Callable[[str], AnswerForm]:
-        """Give an `AnswerForm` for a grammar; the tokenizer is read once."""
-        vocabulary = self.model.config.get_text_config().vocab_size
-        return form_reader(self.tokenizer, vocabulary, self.ends)
+    def vocabulary(self) -> object:
+        """The tokens as llguidance sees them; it cannot read a slow tokenizer (a ValueError)."""
+        logits = self.model.config.get_text_config().vocab_size  # some have more than tokens
+        return from_tokenizer(self.tokenizer, n_vocab=logits, eos_token=sorted(self.ends))
 
     def cost(
         self, clip: Clip, queries: Sequence[str], question: Question | None = None,

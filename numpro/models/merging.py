@@ -1,6 +1,5 @@
 """An adapter merged into its base as a plain model, or written as vLLM loads it."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpro.models import files
 from numpro.models.adapter_names import IN_FILES, fit_adapter, read_weights
 from numpro.models.registry import load_model
 from numpro.models.weights import shorten
-from numpro.paths import find_model, write_whole
+from numpro.paths import find_model
 
 _LANGUAGE = IN_FILES + "model.language_model."
 
@@ -43,8 +42,7 @@ def merge(adapter: str, out: str | os.PathLike, base: str | None = None) -> Path
         When adapter or base are not there or do not fit, or `out` holds something.
     """
     out, where = Path(out), files.weights_folder(adapter)
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} must be a new or empty folder")
+    files.need_new(out)
     base = base or base_of(adapter)
     source, config = files.weights_folder(base), _settings("model", base)
     if config["model_type"] == "llava_qwen":
@@ -127,15 +125,13 @@ def export_for_vllm(adapter: str, out: str | os.PathLike, base: str | None = Non
         if others := getattr(fitted.config, name):
             _refuse(adapter, f"{name} has {shorten(map(str, others.items()), 2)}; vLLM takes one")
     out.mkdir(parents=True, exist_ok=True)
-    peft |= {"target_modules": sorted({name.split(".")[-3] for name in weights})}
-    peft |= {"r": fitted.config.r, "lora_alpha": fitted.config.lora_alpha}
-    peft |= {"rank_pattern": {}, "alpha_pattern": {}, "layers_to_transform": None}
-    peft |= {"modules_to_save": None, "exclude_modules": None, "inference_mode": True}
+    fitted.config.target_modules = sorted({name.split(".")[-3] for name in weights})
+    fitted.config.modules_to_save, fitted.config.inference_mode = None, True
+    fitted.config.save_pretrained(out)
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
-    write_whole(out / "adapter_config.json", json.dumps(peft, indent=1) + "\n")
     if (where / files.ADAPTER_NOTES).is_file():
         shutil.copyfile(where / files.ADAPTER_NOTES, out / files.ADAPTER_NOTES)
-    return peft["r"]
+    return fitted.config.r
 
 
 def _refuse(adapter: str, reason: str) -> None:

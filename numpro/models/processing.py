@@ -12,33 +12,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from transformers import (
-    AutoFeatureExtractor,
-    AutoTokenizer,
-    BatchFeature,
-    CLIPImageProcessorPil,
-    PreTrainedConfig,
-    ProcessorMixin,
-)
-from transformers.image_utils import IMAGENET_STANDARD_MEAN as STANDARD_MEAN
-from transformers.image_utils import IMAGENET_STANDARD_STD as STANDARD_STD
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig, ProcessorMixin
 
 # from their own modules: the library's front (5.17) hides them where torchvision is missing
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.models.clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.utils import is_torchvision_available
 from transformers.video_utils import make_batched_metadata
 
 from numpro.models import files
 from numpro.models.base import warn_cropped
-from numpro.models.files import FACTS, PREPROCESSOR, TOKENIZER, need_file, need_template
 from numpro.models.pixels import quicken
 
 # what all frames are, so that nothing is converted or guessed
 _BYTES = {"do_convert_rgb": False, "input_data_format": "channels_last"}
-_QWEN = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
 
 
 def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> ProcessorMixin:
@@ -65,8 +54,8 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
     kind = config.model_type
     if type(config) not in PROCESSOR_MAPPING:
         raise ValueError(f"transformers has no processor for {kind}, so frames cannot be given")
-    need_file(folder, *TOKENIZER)
-    need_file(folder, *PREPROCESSOR)
+    files.need_file(folder, *files.TOKENIZER)
+    files.need_file(folder, *files.PREPROCESSOR)
     try:
         theirs = PROCESSOR_MAPPING[type(config)]
     except ImportError as error:
@@ -82,7 +71,7 @@ def read_processor(folder: str, config: PreTrainedConfig, as_video: bool) -> Pro
     settings, more = made.get_processor_dict(folder)
     processor = made.from_args_and_dict(parts, settings, **more)
     processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
-    need_template(folder, processor.chat_template)
+    files.need_template(folder, processor.chat_template)
     if kind == "llava_next_video" and not as_video:
         PooledFrames.replace_images(processor, config)
     return processor
@@ -96,6 +85,8 @@ def _read_part(name: str, folder: str, config: PreTrainedConfig, as_video: bool)
     if name == "video_processor":
         return _read_video_part(folder, config, as_video)
     if name != "image_processor":
+        from transformers import AutoFeatureExtractor
+
         return AutoFeatureExtractor.from_pretrained(folder, **ours)
     try:
         return quicken(AutoImageProcessor.from_pretrained(folder, backend="pil", **ours))
@@ -116,13 +107,13 @@ def _read_video_part(folder: str, config: PreTrainedConfig, as_video: bool) -> o
         from transformers import AutoVideoProcessor
 
         return AutoVideoProcessor.from_pretrained(folder, trust_remote_code=False)
-    names = (PREPROCESSOR[0], "video_preprocessor_config.json", PREPROCESSOR[1])
+    names = (files.PREPROCESSOR[0], "video_preprocessor_config.json", files.PREPROCESSOR[1])
     paths = [files.find_file(folder, name) for name in names]
     first, second, both = (files.read_json(Path(path)) if path else {} for path in paths)
     settings = both.get("video_processor", second or first)
     if not as_video:
         return _Settings(**settings)
-    if settings.get("video_processor_type") not in _QWEN:
+    if settings.get("video_processor_type") not in files.FACTS["qwen_videos"]:
         raise _needs_torchvision(config.model_type, ", or use frames_as='images'")
     return QwenVideo(settings, config.vision_config)
 
@@ -164,7 +155,7 @@ def arrange_arguments(
     outer = {name for name in every if not name.endswith("_kwargs")}
     who = f"processor_kwargs: the processor of {kind}"
     refuse_unknown_arguments(who, given, inner | outer, f" for {place.removesuffix('_kwargs')}")
-    ours = {**_BYTES, **FACTS["arguments"].get(kind, {})}
+    ours = {**_BYTES, **files.FACTS["arguments"].get(kind, {})}
     every = {n: v for n, v in ours.items() if n in inner | outer} | dict(given)
     flat = {name: value for name, value in every.items() if name in outer}
     return flat | {place: {n: v for n, v in every.items() if n not in outer}}
@@ -190,16 +181,14 @@ class QwenVideo(SimpleNamespace):
         given["merge_size"] = getattr(vision, "spatial_merge_size", 2)
         edge = (given["patch_size"] * given["merge_size"]) ** 2
         given["size"] = {"shortest_edge": 128 * edge, "longest_edge": 768 * edge}
-        half = settings.get("video_processor_type") == _QWEN[1]
-        grey = (STANDARD_MEAN, STANDARD_STD) if half else (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
-        given |= dict(zip(("image_mean", "image_std"), grey, strict=True))
+        given |= files.FACTS["qwen_videos"][settings["video_processor_type"]]
         super().__init__(**given | {k: v for k, v in settings.items() if v is not None})
 
     def _size(self, count: int, height: int, width: int, size: Mapping) -> tuple[int, int]:
         """Return rows and columns that frames are resized to."""
         least, most = (size[name] for name in ("shortest_edge", "longest_edge"))
         factor = self.patch_size * self.merge_size
-        if self.video_processor_type == _QWEN[0]:  # the bounds are of a frame, and not of all
+        if self.video_processor_type == "Qwen2VLVideoProcessor":  # bounds of a frame, not of all
             return smart_resize(height, width, factor, least, most)
         from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as resize
 

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from numpro.models.base import VideoModel
-from numpro.models.files import FACTS, check_space
+from numpro.models.files import FACTS, check_space, not_found
 from numpro.paths import find_model
 
 # model_type of the checkpoint's config -> (module, class)
@@ -74,10 +74,8 @@ def _class(name: str) -> tuple[str, str]:
     from transformers import PreTrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    try:
+    with not_found(f"no model at {name!r}"):
         config, _ = PreTrainedConfig.get_config_dict(find_model(name))
-    except OSError as error:
-        raise FileNotFoundError(f"no model at {name!r}: {error}") from error
     kind = config.get("model_type")
     if kind in _CLASSES:
         return _CLASSES[kind]

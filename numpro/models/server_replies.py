@@ -5,8 +5,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -15,26 +15,6 @@ _LARGEST = 2**24  # bytes of a reply; an answer with every frame of a video name
 _READ = 4000  # characters read of what a server says that refuses
 _SAID_IN = ("error", "message", "detail", "errors", "msg", "title")
 _NO_WORDS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
-
-
-class _Bounded:
-    """The body of a reply, up to a size."""
-
-    def __init__(self, stream: Any, request: Any):
-        self.stream, self.request = stream, request
-
-    def __iter__(self) -> Iterator[bytes]:
-        from openai import APIError
-
-        size = 0
-        for chunk in self.stream:
-            size += len(chunk)
-            if size > _LARGEST:
-                raise APIError(f"larger than {_LARGEST:,} bytes", self.request, body=None)
-            yield chunk
-
-    def close(self) -> None:
-        self.stream.close()
 
 
 def bounded_client(timeout: float) -> Any:
@@ -52,8 +32,6 @@ def bounded_client(timeout: float) -> Any:
 
     base = openai.DefaultHttpxClient
     httpx = import_module(base.__mro__[1].__module__.partition(".")[0])  # httpx or its successor
-    stream = type("Bounded", (_Bounded, httpx.SyncByteStream), {})
-
     here = threading.local()  # a request is sent, and its reply read, in one thread
 
     def begin(request: Any) -> None:
@@ -73,11 +51,24 @@ def bounded_client(timeout: float) -> Any:
         request, packed = response.request, response.headers.get("content-encoding", "identity")
         if packed != "identity":  # it might be endless inside
             raise openai.APIError(f"packed ({packed}), which was not asked for", request, body=None)
-        response.stream = stream(response.stream, request)
+        response.stream = httpx.ByteStream(_read_bounded(response.stream, request))
         _mark(response)
 
     hooks = {"request": [begin], "response": [check]}
     return base(timeout=timeout, event_hooks=hooks, headers={"accept-encoding": "identity"})
+
+
+def _read_bounded(stream: Any, request: Any) -> bytes:
+    """Return the body of a reply, up to a size."""
+    from openai import APIError
+
+    body = bytearray()
+    with closing(stream):
+        for chunk in stream:
+            body += chunk
+            if len(body) > _LARGEST:
+                raise APIError(f"larger than {_LARGEST:,} bytes", request, body=None)
+    return bytes(body)
 
 
 def _mark(response: Any) -> None:

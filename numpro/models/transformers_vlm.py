@@ -105,11 +105,6 @@ class TransformersVlm(LocalModel):
         parts = "|".join(map(re.escape, sorted({*found.values()})))
         return rf".*{re.escape(place)}\.layers\.\d+\.({parts})"
 
-    @property
-    def template(self) -> str:
-        """The checkpoint's chat template."""
-        return self.frame_inputs.processor.chat_template
-
     def state(self) -> dict:
         """Return also how frames go in, and between what areas."""
         return super().state() | {"frames_as": self.frames_as} | self._options

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as library
 
-from numpro.models.files import FACTS, read_json
+from numpro.models.files import FACTS, not_found, read_json
 from numpro.paths import find_model
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -84,13 +83,11 @@ def fetch(name: str, kind: str = "model") -> Path:
     if Path(where).is_dir():
         return Path(where)
     wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
-    try:
+    with not_found(f"no {kind} at {name!r}"):
         return Path(snapshot_download(where, allow_patterns=wanted))
-    except (OSError, HFValidationError) as error:
-        raise FileNotFoundError(f"no {kind} at {name!r}: {error}") from error
 
 
-def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTrainedModel:
+def read_weights(auto: type, folder: str, options: Mapping) -> PreTrainedModel:
     """Read a model, and refuse it when its files lack a tensor or hold one that nothing takes.
 
     Parameters
@@ -99,7 +96,7 @@ def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTraine
         What has ``from_pretrained``.
     folder
         The checkpoint: folder or hub id.
-    options, more
+    options
         Arguments of ``from_pretrained``.
 
     Raises
@@ -111,7 +108,7 @@ def read_weights(auto: type, folder: str, options: Mapping, **more) -> PreTraine
     library.set_verbosity_error()  # its own table of them is a page long
     try:
         model, found = auto.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     finally:
         library.set_verbosity(before)

@@ -126,11 +126,11 @@ def put_together(
         if one["answer"]["unparsed"] and not one["answer"]["text"]:
             reason = f"{one['answer']['unparsed']} (window of {begins:.1f} to {ends:.1f} s)"
             return RankedMoments((), MomentAnswer("", reason=reason), reason)
-    tables = [np.reshape(one["spans"], (-1, 2)) for one in answers]
-    weights = [np.array(one["probabilities"]) for one in answers]
+    found = [(np.reshape(a["spans"], (-1, 2)), np.array(a["probabilities"])) for a in answers]
+    tables, weights = zip(*found, strict=True)
     spans, place = np.unique(np.concatenate(tables), axis=0, return_inverse=True)
     mixed = np.bincount(place.ravel(), np.concatenate(weights), len(spans)) / len(shown)
-    confidences = _confidences(spans, tables, weights, shown)
+    confidences = _confidences(spans, found, shown)
     best = np.argsort(-confidences, kind="stable")[:_COMPARED]
     kept = best[keep_distinct(spans[best], confidences[best], overlap)[:top]]
     columns = np.column_stack([spans, mixed, confidences])[kept]
@@ -141,19 +141,17 @@ def put_together(
     return RankedMoments(moments, answer, reason, spans, spans, mixed, left_out)
 
 
-def _confidences(
-    spans: np.ndarray,
-    tables: Sequence[np.ndarray],
-    weights: Sequence[np.ndarray],
-    shown: np.ndarray,
-) -> np.ndarray:
-    """Return of each span how far the windows that show it agree on it."""
+def _confidences(spans: np.ndarray, found: Sequence[tuple], shown: np.ndarray) -> np.ndarray:
+    """Return of each span how far the windows that show it agree on it.
+
+    Of each window there are the spans that it found with their probabilities, and what it shows.
+    """
     agreed, windows = np.zeros(len(spans)), np.full(len(spans), _DOUBT)
     lengths, instant = spans[:, 1] - spans[:, 0], 1e-9
-    for found, by, (begins, ends) in zip(tables, weights, shown, strict=True):
+    for (table, weights), (begins, ends) in zip(found, shown, strict=True):
         inside = np.minimum(spans[:, 1], ends) - np.maximum(spans[:, 0], begins)
         near = inside >= 0
-        agreed[near] += temporal_iou(spans[near][:, None], found) @ by
+        agreed[near] += temporal_iou(spans[near][:, None], table) @ weights
         windows[near] += (inside[near] + instant) / (lengths[near] + instant)
     return agreed / windows
 

@@ -65,8 +65,11 @@ def test_a_merged_model_answers_as_base_and_adapter(trained, longva_dir, clip, t
     assert answers[0] == answers[1]
     notes = json.loads((tmp_path / "merged" / "numpro.json").read_text())
     assert notes["fps"] == 1.0 and notes["merged_from"] == [str(longva_dir), str(trained)]
-    with pytest.raises(ValueError, match="merged must be a new or empty folder"):
+    with pytest.raises(ValueError, match="merged must be a new or an empty folder"):
         merge(str(trained), tmp_path / "merged")
+    (tmp_path / "a file").touch()
+    with pytest.raises(ValueError, match="file must be a new or an empty folder"):
+        merge(str(trained), tmp_path / "a file")
 
 
 def other_base(folder, out, **config):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from llguidance.hf import from_tokenizer
 from tiny_models import KINDS, tiny_model
 from transformers import AutoTokenizer
 
 from numpro.models import constrained, load_model
-from numpro.models.constrained import form_reader
+from numpro.models.constrained import constrain
 from numpro.models.sharing import decode
 from numpro.paths import flipbook_dir
 from numpro.prompting.answers import parse_highlights, parse_moment
@@ -30,9 +31,13 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def constraint(tokenizer):
-    reader = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
-    return lambda task, encoding, rows=1: reader(answer_form(task, encoding)).start(rows)
+def vocabulary(tokenizer):
+    return from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id)
+
+
+@pytest.fixture(scope="module")
+def constraint(vocabulary):
+    return lambda task, encoding, rows=1: constrain(vocabulary, answer_form(task, encoding), rows)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +131,12 @@ class Writer:
         ("From Frame 1 to Sheet 2.", 4),
     ],
 )
-def test_the_words_of_the_form_are_drafted(text, runs, tokenizer):
-    form = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
-    form = form(answer_form("moment_retrieval", "overlay-index"))
+def test_the_words_of_the_form_are_drafted(text, runs, tokenizer, vocabulary):
+    form = answer_form("moment_retrieval", "overlay-index")
     ids = tokenizer(text).input_ids
     for example in ("From Frame 0 to Frame 1.", "", "Maybe"):  # the last is not in the form
         writer = Writer(ids, tokenizer.eos_token_id, len(tokenizer))
-        how = 32, {tokenizer.eos_token_id}, form.start(1, example)
+        how = 32, {tokenizer.eos_token_id}, constrain(vocabulary, form, 1, example)
         (answer,), (reached,) = decode(writer, [[7]], *how)
         assert answer == ids
         assert reached == (7, *ids)[: len(reached)] and len(reached) >= len(ids)
@@ -196,10 +200,9 @@ def test_it_is_an_option_that_the_run_records(model):
     assert load_model("flipbook/longva", constrained=True).state()["constrained"] is True
 
 
-def test_a_form_that_is_no_grammar_is_refused(tokenizer):
-    reader = form_reader(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
+def test_a_form_that_is_no_grammar_is_refused(vocabulary):
     with pytest.raises(ValueError, match="no Lark grammar"):
-        reader("start: (").start(1)
+        constrain(vocabulary, "start: (", 1)
 
 
 def test_a_prompt_without_a_form_is_refused(model, monkeypatch):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from numpro.models import check_model, files
 
@@ -29,8 +29,14 @@ def hub(monkeypatch, tmp_path):
     def cached(name, file):
         return str(tmp_path / file) if file in state.there else None
 
+    def snapshot(name, local_files_only):
+        if not state.there:
+            raise LocalEntryNotFoundError("nothing is in the cache")
+        return str(tmp_path)
+
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "not" / "made"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=state.free))
     monkeypatch.setattr("numpro.models.registry._class", lambda _: None)

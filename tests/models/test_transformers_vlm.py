@@ -542,7 +542,8 @@ def test_a_checkpoint_is_found_by_its_hub_id(pages, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     model, same = load_model("somebody/tiny", device="cpu", dtype="float32"), load("qwen2_vl")
     assert model.name == "somebody/tiny" and model.fingerprint == same.fingerprint
-    assert model.template == same.template
+    templates = [m.frame_inputs.processor.chat_template for m in (model, same)]
+    assert templates[0] == templates[1]
     assert model.answer(pages, QUERIES, style=STYLE) == same.answer(pages, QUERIES, style=STYLE)
 
 
@@ -578,7 +579,8 @@ def test_a_template_without_a_place_for_frames_or_an_end_is_refused(pages, tmp_p
     other = {"chat_template": model.tokenizer.apply_chat_template.__doc__ and "{{ 'json' }}"}
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(json.dumps(other))
-    assert load_model(str(folder), device="cpu").template == "{{ 'json' }}"
+    processor = load_model(str(folder), device="cpu").frame_inputs.processor
+    assert processor.chat_template == "{{ 'json' }}"
 
 
 @pytest.mark.filterwarnings("ignore:digits of size 40")

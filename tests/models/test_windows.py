@@ -1,6 +1,7 @@
 """Moments of a long film, asked a window at a time: what the windows say becomes one list."""
 
 import weakref
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seeing import Seeing
 
-from numpro.models import load_model
+from numpro.models import film_batches, load_model
 from numpro.video import Clip, Windows, film_of_window
 
 WINDOWS, ENCODING = (16, 4), "text-index"
@@ -184,7 +185,7 @@ def test_windows_run_as_a_batch_and_say_what_each_says_alone(
     found = model.moments(clip, QUERIES, **options)
     assert model.windows_at_once(4) == min(8, len(clip) - 3) == 8
     assert max(together) == 8 if encoding == "overlay-index" else 1 < max(together) < 8
-    used, model.usage = model.usage, dict.fromkeys(model.usage, 0)
+    used, model.usage = model.usage, Counter()
     monkeypatch.setattr(model, "windows_at_once", lambda frames: 1)
     together.clear()
     same_moments(found, model.moments(clip, QUERIES, **options))
@@ -206,6 +207,22 @@ def test_windows_that_do_not_fit_together_are_asked_in_smaller_batches(longva, c
     same_moments(longva.moments(clip, QUERIES, **how), wanted)
     assert sizes[0] > 2 and {1, 2} <= {*sizes}
     assert longva.usage == {name: 2 * count for name, count in used.items()}
+
+
+def test_what_was_run_before_the_memory_ended_is_counted_once(longva, clip, monkeypatch):
+    how, sizes, join = {**FITTING, "time_encoding": "text-seconds"}, [], film_batches.join_prefixes
+    clip = slowed(clip)  # so that windows go on in several batches
+    wanted, used = longva.moments(clip, QUERIES, **how), {**longva.usage}
+
+    def limited(prefixes):
+        sizes.append(len(prefixes))
+        if len(sizes) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        return join(prefixes)
+
+    monkeypatch.setattr(film_batches, "join_prefixes", limited)
+    same_moments(longva.moments(clip, QUERIES, **how), wanted)
+    assert len(sizes) > 2 and longva.usage == {name: 2 * count for name, count in used.items()}
 
 
 def test_films_that_do_not_fit_into_memory_beside_each_other_are_run_alone(longva, clip):

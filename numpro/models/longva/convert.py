@@ -1,24 +1,23 @@
 """Published checkpoints and adapters written in this project's own format.
 
-``numpro convert IN OUT``: LongVA in LLaVA's format, or an adapter of LLaVA's trainer. A
-checkpoint goes shard by shard, so that one shard is in memory at a time. The new folder
-appears whole or not at all.
+``numpro convert IN OUT``: LongVA in LLaVA's format, or an adapter of LLaVA's trainer. The tensors
+of a checkpoint are read from its files while they are written, in shards of 5 GB, and so never lie
+in memory all at once. The new folder appears whole or not at all.
 """
 
-import json
 import os
 import shutil
 from functools import partial
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
+from huggingface_hub import save_torch_state_dict
+from transformers import GenerationConfig
 
 from numpro import __version__
-from numpro.models.files import ADAPTER_NOTES, fingerprint_files, read_json, write_notes
+from numpro.models.files import ADAPTER_NOTES, fingerprint_files, need_new, read_json, write_notes
 from numpro.models.longva import llava_format as llava
 from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
-from numpro.models.weights import WEIGHTS, fetch, weight_files
+from numpro.models.weights import fetch
 from numpro.paths import write_whole
 
 
@@ -47,8 +46,7 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
         When a file is not there.
     """
     out, folder = Path(out).absolute(), fetch(source)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} must be a new or an empty folder; it holds something")
+    need_new(out)
     if is_llava_adapter(folder):
         kind, write = "adapter", partial(_adapter, folder)
     elif (folder / "adapter_config.json").is_file():
@@ -77,43 +75,22 @@ def convert(source: str, out: str | os.PathLike, vision_tower: str | None = None
 def _checkpoint(folder: Path, out: Path, vision_tower: str | None) -> tuple[int, str]:
     """Write a checkpoint; return how many tensors it has, and a sentence about it."""
     config, tower = llava.read_config(folder, vision_tower)
-    parts = [partial(llava.our_tensors, file) for file in weight_files(folder)]
-    if not llava.check_tensors(folder, config):
-        parts.append(partial(_tower_tensors, tower))
-    written, total = {}, 0
-    for number, read in enumerate(parts, 1):
-        alone = len(parts) == 1
-        name = WEIGHTS[0] if alone else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        shard = read()
-        _save(shard, out / name)
-        written |= dict.fromkeys(shard, name)
-        total += sum(tensor.nbytes for tensor in shard.values())
-        config.dtype = config.dtype or next(iter(shard.values())).dtype
-    if len(parts) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
-        write_whole(out / f"{WEIGHTS[0]}.index.json", json.dumps(index, indent=1))
-    others = llava.generation_config(config), llava.image_processor(config, tower)
-    for part in (config, llava.read_tokenizer(folder), *others):
+    tensors = llava.our_tensors(folder, config, tower)
+    config.dtype = config.dtype or next(iter(tensors.values())).dtype
+    save_torch_state_dict(tensors, out)
+    tokenizer, ends = llava.read_tokenizer(folder), GenerationConfig.from_model_config(config)
+    for part in (config, tokenizer, ends, llava.image_processor(config, tower)):
         part.save_pretrained(out)
     same = {"source": fingerprint_files([str(folder)]), "weights": fingerprint_files([str(out)])}
     write_notes(out, {"converted": same})  # so that adapters of the one fit the other
-    return len(written), "The weights are unchanged; their names are those of our LongVA class."
-
-
-def _tower_tensors(tower: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a vision tower under their names in LongVA."""
-    return {f"vision_tower.{k}": v for k, v in llava.load_tower(tower).state_dict().items()}
-
-
-def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    save_file({name: t.contiguous() for name, t in tensors.items()}, file, {"format": "pt"})
+    return len(tensors), "The weights are unchanged; their names are those of our LongVA class."
 
 
 def _adapter(folder: Path, out: Path) -> tuple[int, str]:
     """Write an adapter; return how many tensors it has, and a sentence about it."""
     config, tensors = read_adapter(folder)
     config.save_pretrained(out)
-    _save(tensors, out / "adapter_model.safetensors")
+    save_torch_state_dict(tensors, out, filename_pattern="adapter_model{suffix}.safetensors")
     write_notes(out, adapter_notes(folder))
     tower = sum("vision_tower" in name for name in config.target_modules)
     contents = f"LoRA on {len(config.target_modules)} layers, {tower} of them in the vision tower; "

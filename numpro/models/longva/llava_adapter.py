@@ -11,15 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import PreTrainedModel
+from peft import LoraConfig
 
-from numpro.models.adapter_names import IN_FILES, FittedAdapter, bare_parts
-from numpro.models.adapters import put_on, warn_other_base
+from numpro.models.adapter_names import IN_FILES, bare_parts, read_weights
 from numpro.models.files import read_json, read_notes
 from numpro.models.longva.llava_format import FACTS, rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.weights import load_tensors, shorten, weight_files
+from numpro.models.weights import shorten
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
@@ -50,7 +48,7 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
     FileNotFoundError
         When a file is not there.
     """
-    folder, stored = Path(folder), {}
+    folder = Path(folder)
     raw = read_json(folder / "adapter_config.json")
     for key, accepted in {"peft_type": ["LORA"], "bias": ["none", None]}.items():
         if raw.get(key) not in accepted:
@@ -58,10 +56,8 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
     for key in ("r", "lora_alpha"):
         if not isinstance(raw.get(key), int):
             raise ValueError(f"{folder}: {key} must be a whole number; got {raw.get(key)!r}")
-    lora = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
-    for file in [*lora, folder / TRAINED]:
-        stored |= load_tensors(file)
-    tensors, modules = _by_our_names(folder, stored)
+    lora, beside = read_weights(folder)
+    tensors, modules = _by_our_names(folder, lora | beside)
     whole = any(name.startswith(IN_FILES + PROJECTOR) for name in tensors)
     settings = {name: raw[name] for name in _SETTINGS if name in raw}
     settings |= {"target_modules": modules, "modules_to_save": [PROJECTOR] if whole else None}
@@ -101,23 +97,3 @@ def adapter_notes(folder: str | Path) -> dict:
         "templates": {"moment_retrieval": MOMENT, "highlight_detection": HIGHLIGHTS_FT},
     }
     return FACTS["adapter"] | published | read_notes(folder)
-
-
-def attach_llava_adapter(model: PreTrainedModel, folder: str | Path, base: str) -> PeftModel:
-    """Put an adapter of LLaVA's trainer on a LongVA of our class, `base`, as a peft model.
-
-    Raises
-    ------
-    ValueError
-        When it was made for another base: names the module and both shapes.
-    """
-    config, tensors = read_adapter(folder)
-    theirs = read_json(Path(folder, "adapter_config.json")).get("base_model_name_or_path")
-    try:
-        adapted = put_on(model, FittedAdapter(config, tensors, {}))
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:400]
-        another = "another base model than this one was trained"
-        raise ValueError(f"adapter {folder} does not fit; {another}: {reason}") from error
-    warn_other_base(str(folder), theirs, base)
-    return adapted

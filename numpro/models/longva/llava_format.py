@@ -10,24 +10,15 @@ import re
 from pathlib import Path
 
 import torch
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, GenerationConfig
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 from transformers.models.qwen2 import Qwen2Config, Qwen2Tokenizer
 
-from numpro.models.files import read_json
+from numpro.models.files import not_found, read_json
 from numpro.models.longva.modeling import LongvaConfig, LongvaForConditionalGeneration
 from numpro.models.weights import load_tensors, refuse_weights, weight_files
 from numpro.paths import find_model, yaml_beside
 
-# Theirs -> ours, as regular expressions that `from_pretrained` takes too.
-RENAMES = {
-    r"^model\.vision_tower\.vision_tower\.(vision_model\.)?": "vision_tower.",
-    r"^model\.mm_projector\.0\.": "projector.linear_1.",
-    r"^model\.mm_projector\.2\.": "projector.linear_2.",
-    r"^model\.(embed_tokens|layers|norm)\.": r"language_model.\1.",
-}
 FACTS = yaml_beside(__file__, "llava.yaml")
-# Stored by some versions of the libraries, never used for a video, and so left out.
-UNUSED = re.compile(r"image_newline$|embeddings\.position_ids$|rotary_emb\.inv_freq$")
 IMAGE, TURN_START, TURN_END, PAD = "<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -37,7 +28,7 @@ def rename(name: str) -> str:
     >>> rename("model.layers.3.mlp.up_proj.weight"), rename("lm_head.weight")
     ('language_model.layers.3.mlp.up_proj.weight', 'lm_head.weight')
     """
-    for pattern, ours in RENAMES.items():
+    for pattern, ours in FACTS["names"].items():
         name = re.sub(pattern, ours, name)  # ours fit no pattern
     return name
 
@@ -55,17 +46,15 @@ def tower_config(name: str) -> CLIPVisionConfig:
     where = find_model(name)
     if not Path(where).is_dir() and name.rstrip("/").endswith("clip-vit-large-patch14-336"):
         return CLIPVisionConfig(**FACTS["clip_336"])
-    try:
+    advice = "fetch it, and name its folder as the vision tower"
+    with not_found(f"no vision tower at {name!r}; {advice}"):
         kind = CLIPVisionConfig.get_config_dict(where)[0].get("model_type")
-        if kind not in ("clip", "clip_vision_model"):
-            raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
-        return CLIPVisionConfig.from_pretrained(where)
-    except OSError as error:
-        advice = "fetch it, and name its folder as the vision tower"
-        raise FileNotFoundError(f"no vision tower at {name!r}; {advice}: {error}") from error
+    if kind not in ("clip", "clip_vision_model"):
+        raise ValueError(f"the vision tower must be CLIP's; {name!r} is {kind!r}")
+    return CLIPVisionConfig.from_pretrained(where)
 
 
-def load_tower(tower: str, **how) -> CLIPVisionModel:
+def load_tower(tower: str) -> CLIPVisionModel:
     """Load the vision tower a checkpoint names but does not hold.
 
     Raises
@@ -73,11 +62,9 @@ def load_tower(tower: str, **how) -> CLIPVisionModel:
     FileNotFoundError
         When its weights are neither here nor on the hub.
     """
-    try:
-        return CLIPVisionModel.from_pretrained(find_model(tower), **how)
-    except OSError as error:
-        advice = "the checkpoint names it and does not hold its weights; fetch it"
-        raise FileNotFoundError(f"no vision tower at {tower!r}: {advice}: {error}") from error
+    advice = "the checkpoint names it and does not hold its weights; fetch it"
+    with not_found(f"no vision tower at {tower!r}: {advice}"):
+        return CLIPVisionModel.from_pretrained(find_model(tower))
 
 
 def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, str]:
@@ -118,12 +105,6 @@ def read_config(folder: Path, tower: str | None = None) -> tuple[LongvaConfig, s
     return config, tower
 
 
-def generation_config(config: LongvaConfig) -> GenerationConfig:
-    """Return the configuration with the tokens that end a text and fill a row."""
-    text = config.text_config
-    return GenerationConfig(eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
-
-
 def read_tokenizer(folder: Path) -> Qwen2Tokenizer:
     """Return the checkpoint's tokenizer, set up as the published evaluation uses it.
 
@@ -156,38 +137,34 @@ def image_processor(config: LongvaConfig, tower: str) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop)
 
 
-def our_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a weight file under our names, but those that are not used."""
-    found = load_tensors(file).items()
-    return {rename(name): tensor for name, tensor in found if not UNUSED.search(name)}
+def our_tensors(folder: Path, config: LongvaConfig, tower: str) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's tensors under our names, with those of a tower that lies elsewhere.
 
-
-def check_tensors(folder: Path, config: LongvaConfig) -> bool:
-    """Compare a checkpoint's tensors with what the model needs; say whether the tower is inside.
-
-    Names and shapes are read, no values.
+    They are mapped into memory: names and shapes are compared before a value is read.
 
     Raises
     ------
     ValueError
         Naming what is missing, not known, or of another shape.
+    FileNotFoundError
+        When the weights of the tower are in none of the two places.
     """
+    stored = {name: t for file in weight_files(folder) for name, t in load_tensors(file).items()}
+    # that one is never used for a video; what is computed anew is not wanted, nor a fault
+    names = {rename(name): name for name in stored if not name.endswith("image_newline")}
     with torch.device("meta"):
-        model = LongvaForConditionalGeneration(config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    stored = {k: tuple(t.shape) for f in weight_files(folder) for k, t in load_tensors(f).items()}
-    there = {rename(name): name for name in stored if not UNUSED.search(name)}
-    if config.tie_word_embeddings and "lm_head.weight" not in there:
+        wanted = LongvaForConditionalGeneration(config).state_dict()
+    if config.tie_word_embeddings and "lm_head.weight" not in names:
         del wanted["lm_head.weight"]
-    missing = set(wanted) - set(there)
-    tower = {name for name in wanted if name.startswith("vision_tower.")}
-    inside = not tower <= missing
-    faults = {"missing": missing if inside else missing - tower}
-    faults["not known"] = {there[name] for name in set(there) - set(wanted)}
-    faults["of another shape"] = {
-        f"{there[ours]} {stored[there[ours]]} for {wanted[ours]}"
-        for ours in set(there) & set(wanted)
-        if stored[there[ours]] != wanted[ours]
-    }
+    missing = set(wanted) - set(names)
+    outside = {name for name in wanted if name.startswith("vision_tower.")}
+    outside = outside if outside <= missing else set()
+    unknown = {names[n] for n in set(names) - set(wanted)}
+    shapes = {n: (stored[names[n]].shape, wanted[n].shape) for n in set(names) & set(wanted)}
+    odd = {f"{names[n]} {tuple(a)} for {tuple(b)}" for n, (a, b) in shapes.items() if a != b}
+    faults = {"missing": missing - outside, "not known": unknown, "of another shape": odd}
     refuse_weights(folder, faults)
-    return inside
+    tensors = {ours: stored[name] for ours, name in names.items() if ours in wanted}
+    if outside:
+        tensors |= {f"vision_tower.{n}": t for n, t in load_tower(tower).state_dict().items()}
+    return tensors

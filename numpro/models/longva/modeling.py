@@ -149,7 +149,7 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             All frames of the batch.
         image_patches : float [F, grid * grid, D], optional
             What `patch_features` gave for them, instead of `pixel_values`: the frozen tower
-            need not run again.
+            need not run again. ``generate`` takes pixels only.
         labels : int64 [B, L], optional
             Targets; -100 is ignored.
         **kwargs
@@ -174,15 +174,6 @@ class LongvaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
         )
-
-    def prepare_inputs_for_generation(self, *args, **kwargs) -> dict:
-        """Hand the frames over once, with the prompt, and never again with an answer token.
-
-        `PreTrainedModel` does so for ``pixel_values``, whose patches are not known to it.
-        """
-        if not kwargs.get("is_first_iteration") and kwargs.get("use_cache", True):
-            kwargs.pop("image_patches", None)
-        return super().prepare_inputs_for_generation(*args, **kwargs)
 
 
 # The Auto classes know LongVA from now on.

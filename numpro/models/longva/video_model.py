@@ -7,11 +7,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
 
+from numpro.models.adapter_names import FittedAdapter
+from numpro.models.adapters import attach_adapter
 from numpro.models.base import warn_cropped
 from numpro.models.files import PREPROCESSOR, TOKENIZER, need_file, need_template, render_chat
 from numpro.models.local import LocalModel
 from numpro.models.longva import llava_format as llava
-from numpro.models.longva.llava_adapter import adapter_notes, attach_llava_adapter, is_llava_adapter
+from numpro.models.longva.llava_adapter import adapter_notes, is_llava_adapter, read_adapter
 from numpro.models.longva.modeling import LongvaForConditionalGeneration
 from numpro.models.pixels import quicken
 from numpro.models.sharing import Prefix
@@ -48,8 +50,9 @@ class Longva(LocalModel):
         """Put an adapter on the model: peft's, or one of LLaVA's trainer as it was published."""
         folder = find_model(adapter)
         if is_llava_adapter(folder):
-            return attach_llava_adapter(model, folder, name), adapter_notes(folder)
-        return super().attach(model, name, adapter)
+            fitted = FittedAdapter(*read_adapter(folder), {})
+            return attach_adapter(model, name, adapter, fitted)[0], adapter_notes(folder)
+        return attach_adapter(model, name, adapter)
 
     def video_ids(self, count: int, frame_texts: Sequence[str] | None = None) -> list[int]:
         """Return the tokens up to the end of the video: `count` frames, in order."""
@@ -135,18 +138,13 @@ class OriginalLongva(Longva):
     def read(cls, name: str, how: dict, vision_tower: str | None = None) -> "OriginalLongva":
         """Read a checkpoint in LLaVA's format.
 
-        Every name and shape is compared before a value is read; then the shards are read one by
-        one into their places. Where the checkpoint has no tower inside, the one it names is
-        loaded. `vision_tower` is another place of the tower than ``config.json`` says.
+        Every name and shape is compared before a value is read. Where the checkpoint has no tower
+        inside, the one it names is loaded. `vision_tower` is another place of the tower than
+        ``config.json`` says.
         """
         folder = fetch(name)
         config, tower = llava.read_config(folder, vision_tower)
-        inside = llava.check_tensors(folder, config)
-        names = {"config": config, "key_mapping": llava.RENAMES}
-        model = LongvaForConditionalGeneration.from_pretrained(folder, **names, **how)
-        if not inside:
-            how = {key: how[key] for key in ("dtype", "attn_implementation")}
-            model.vision_tower = llava.load_tower(tower, **how).to(model.device)
-        model.generation_config = llava.generation_config(config)
+        whole = {"config": config, "state_dict": llava.our_tensors(folder, config, tower)}
+        model = LongvaForConditionalGeneration.from_pretrained(None, **whole, **how)
         processor = llava.image_processor(config, tower)
         return cls(name, model, llava.read_tokenizer(folder), processor)

@@ -1,6 +1,8 @@
 """A checkpoint in LLaVA's format computes what is documented, and the released adapter on it."""
 
 import json
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from shutil import copytree
 
@@ -332,10 +334,14 @@ def numpro(*arguments):
 
 @pytest.fixture(scope="module")
 def converted(checkpoint, adapter):
-    """The checkpoint and the adapter in our format, by the command."""
-    folder, found = checkpoint.parent, []
-    for source, name in ((checkpoint, "longva"), (adapter, "numpro-ft")):
-        done = numpro("convert", source, folder / name, "--json")
+    """The checkpoint, in several shards, and the adapter in our format, by the command."""
+    folder, found, module = checkpoint.parent, [], import_module("numpro.models.longva.convert")
+    half = sum(tensor.nbytes for tensor in WEIGHTS.values()) // 2
+    for source, name, size in ((checkpoint, "longva", half), (adapter, "numpro-ft", "5GB")):
+        with pytest.MonkeyPatch.context() as patch:
+            few = partial(module.save_torch_state_dict, max_shard_size=size)
+            patch.setattr(module, "save_torch_state_dict", few)
+            done = numpro("convert", source, folder / name, "--json")
         assert done.exit_code == 0, done.output
         found.append((folder / name, json.loads(done.stdout)))
     return found
@@ -344,6 +350,7 @@ def converted(checkpoint, adapter):
 @torch.no_grad()
 def test_converted_it_computes_the_same(checkpoint, adapter, converted, frames):
     (base, _), (tuned, _) = converted
+    assert len(list(base.glob("model-0000?-of-0000?.safetensors"))) > 1
     ours = load(base)
     assert type(ours).__name__ == "Longva"
     assert torch.equal(logits(ours, frames, QUESTION), logits(load(checkpoint), frames, QUESTION))
@@ -374,7 +381,7 @@ def test_an_adapter_trained_on_the_one_is_taken_by_the_other(
             assert not torch.equal(both[0], logits(load(other), frames, QUESTION))
     changed = tmp_path / "changed"
     copytree(base, changed)
-    shard = changed / "model.safetensors"
+    shard = next(changed.glob("model-00002-of-*.safetensors"))
     save_file({k: v + 0.01 for k, v in load_file(shard).items()}, shard, {"format": "pt"})
     with pytest.raises(ValueError, match="changed' has other weights"):
         load(changed, out)

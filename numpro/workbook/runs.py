@@ -353,6 +353,9 @@ def _execute_all(
         check_needs(ready)
     if (free := shutil.disk_usage(root()).free) < _FREE:
         raise OSError(f"{free / 1e9:.2f} GB are free on the disk; a run needs {_FREE / 1e9:.0f}")
+    for name in tasks:  # it may no longer make the pictures that it made before
+        for file in run.folder.glob(f"figures/{name.partition('_')[0]}_*"):
+            file.unlink()
     usual = _usual_seconds()
     start, kept = monotonic(), sum(entry["seconds"] for entry in entries.values())
     cores, failures = results["machine"]["cores"], {}

@@ -118,10 +118,13 @@ def test_a_broken_run_is_resumed_where_it_broke(workbook):
     assert results["scores"] == [make_row()]
     assert (folder / "report.html").exists()
 
-    # a notebook that changed runs again, with all that follow it
+    # a notebook that changed runs again, with all that follow it; its old pictures are gone
+    for name in ("01_stays", "02_goes"):
+        Run(folder).save_figure(Image.new("RGB", (2, 2)), name)
     write_notebook(workbook / "notebooks" / "02_second.ipynb", COUNT.format("02"))
     run_workbook(name=folder.name, resume=True)
     assert [count(workbook, name) for name in ("01", "02", "A1")] == [1, 3, 2]
+    assert [figure["name"] for figure in Run(folder).figures()] == ["01_stays", "square"]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def saliency(
     """
     count = int(film.duration // clip_seconds)  # a rest at the end is no clip
     times = np.arange(0, film.duration, 0.05)
-    widths = np.array([max(event.width(t) for event in events) for t in times])
+    widths = np.max([event.width(times) for event in events], axis=0)
     shown = np.array([widths[(times // clip_seconds) == c].mean() for c in range(count)])
     overlap = [
         max(min(e.end, (c + 1) * clip_seconds) - max(e.start, c * clip_seconds) for e in events)

@@ -72,14 +72,17 @@ class Event:
         """The event in words, such as ``a red star spins``."""
         return f"a {self.colour} {self.shape} {self.manner}"
 
-    def width(self, t: float) -> float:
-        """Return the width in pixels at second `t` (0 while out of sight)."""
-        if not self.start <= t < self.end or (self.manner == "blinks" and 0.42 <= t % 1 < 0.64):
-            return 0.0
-        done = (t - self.start) / (self.end - self.start)
+    def width(self, t: float | np.ndarray) -> np.ndarray:
+        """Return the width in pixels at second `t`, or at each of several (0 out of sight)."""
+        t = np.asarray(t, float)
+        visible = (self.start <= t) & (t < self.end)
+        if self.manner == "blinks":
+            visible &= (t % 1 < 0.42) | (t % 1 >= 0.64)
         if self.manner == "grows":
-            return self.size * (0.8 + 0.45 * done)
-        return self.size * (0.82 + 0.36 * np.exp(-(((t - self.peak) / 1.8) ** 2)))
+            share = 0.8 + 0.45 * (t - self.start) / (self.end - self.start)
+        else:
+            share = 0.82 + 0.36 * np.exp(-(((t - self.peak) / 1.8) ** 2))
+        return np.where(visible, self.size * share, 0.0)
 
     def x(self, t: float) -> float:
         """Return the centre's horizontal place in pixels at second `t`."""
@@ -290,7 +293,7 @@ def draw_frame(film: Film, t: float, without: int | None = None) -> np.ndarray:
     """Draw the film at second `t`, uint8 [SIZE, SIZE, 3]; `without` leaves one event out."""
     canvas = background(film.seed).copy()
     for number, event in enumerate(film.events):
-        width = round(event.width(t))
+        width = round(float(event.width(t)))
         if width and number != without:
             angle = round(event.angle(t) / 5) * 5 % 360
             stamp = sprite(event.colour, event.shape, width, angle, event.manner == "glows")

@@ -17,7 +17,7 @@ import numpro
 PACKAGE = Path(numpro.__file__).parent
 ROOT = PACKAGE.parent
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("*/__init__.py"))
-MOST_LINES = {"numpro": 11_386, "numpro/flipbook": 1700}
+MOST_LINES = {"numpro": 11_395, "numpro/flipbook": 1700}
 MOST_FLAT_FILES = 6
 # Each stood for several things: options, prompts, responses, what is visible, a constraint ...
 BANNED = {"told", "asked", "said", "seen", "held", "own", "leave", "look_on", "take_finished"}

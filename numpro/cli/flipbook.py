@@ -1,6 +1,6 @@
 """``numpro flipbook``: make the embedded world again."""
 
-from numpro.cli.base import main, say
+from numpro.cli.base import main, say, tell
 from numpro.flipbook.world import SPLITS
 from numpro.paths import flipbook_dir, relative, resolve
 
@@ -34,7 +34,7 @@ def pretrain(**options) -> None:
     """
     from numpro.flipbook.pretraining.command import pretrain_models
 
-    made = [relative(folder) for folder in pretrain_models(**options)]
+    made = [relative(folder) for folder in pretrain_models(**options, echo=tell)]
     say({"out": made}, *(f"wrote {folder}" for folder in made))
 
 

@@ -62,8 +62,9 @@ class Messages(Loader):
         turns = [(need(turn, "role")[0], *_parts(need(turn, "content")[0])) for turn in talk]
         film = next((about for *_, about in turns if about), {})
         video = text(film.get("url") or items(row.get("videos") or [None], "videos")[0], "video")
-        length = row.get("duration")
-        length = length if length is None else positive(length, "duration")
+        length = row.get("duration") or None  # 0: not known
+        if length is not None:
+            positive(length, "duration")
         if length is None and "origin_video_length" in film:  # in frames
             frames, fps = fields(film, origin_video_length=positive, origin_fps=positive)
             length = frames / fps

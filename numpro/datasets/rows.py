@@ -56,7 +56,8 @@ def fields(row: Any, **kinds: Callable[[Any, str], Any]) -> list[Any]:
 
 def _is_finite(value: Any) -> bool:
     """Tell whether a value is a number; true is none, nor is a whole number without end."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and abs(value) <= sys.float_info.max
 
 
 def number(value: Any, name: str, what: str = "a finite number") -> float:
@@ -113,7 +114,7 @@ def windows_of(value: Any, name: str, *widths: int) -> list[list[float]]:
     """Return a list of windows as it is: pairs, or with a score (3), all of one width."""
     form = "[start, end] in seconds" if 2 in widths else "[start, end, score]"
     for window in items(value, name):
-        shaped = isinstance(window, list) and len(window) in widths
+        shaped = isinstance(window, list | tuple) and len(window) in widths
         if not shaped or len(window) != len(value[0]) or not all(map(_is_finite, window)):
             raise ValueError(f"{name} must hold {form}, finite numbers; got {window!r:.80}")
     return value

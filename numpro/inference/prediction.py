@@ -168,7 +168,8 @@ class _Session:
         sampling = asdict(self.sampling) | {"max_memory": how.max_memory}
         whole = [] if self.config["windows"] else todo  # windows are read as they are asked
         requests = [Request(video.path, sampling) for video, _ in whole]
-        clips = read_many(requests, workers=how.workers, limit=how.limit, cache=cache)
+        workers = how.workers if whole else 0
+        clips = read_many(requests, workers=workers, limit=how.limit, cache=cache)
         self.unreadable = sum(map(_unreadable, done.values()))
         first, total = len(done), len(done) + sum(len(queries) for _, queries in todo)
         self.works = first > 0  # with this configuration

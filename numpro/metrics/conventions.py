@@ -62,7 +62,8 @@ def _ends(way: dict, text: str) -> list[str]:
 
 def _read(reader: dict, text: str) -> MomentAnswer:
     """Read a text by the ways of a reader; its ends are numbers, "4.0", or clock times, "0:04"."""
-    plain = text[:_LONGEST].lower() if "lower" in reader else text[:_LONGEST]
+    plain = text[: reader.get("longest", _LONGEST)]
+    plain = plain.lower() if "lower" in reader else plain
     for old, new in reader.get("replace", {}).items():
         plain = plain.replace(old, new)
     found = next((ends for way in reader["ways"] if len(ends := _ends(way, plain)) > 1), [])

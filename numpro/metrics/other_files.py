@@ -67,12 +67,14 @@ def _plain(key: int | str, row: Any, keyed: bool) -> Any:
     with naming(row_name(key)):
         if "messages" in row:
             turns = items(row["messages"], "messages")
-            asks = [need(turn, "content")[0] for turn in turns if need(turn, "role") == ["user"]]
+            for turn in turns:
+                need(turn)
+            asks = [need(turn, "content")[0] for turn in turns if turn.get("role") == "user"]
             row = row | {"query": query_of(str(asks[-1]))} if asks else row
         if {"video_id", "task", "answer"} <= row.keys():  # VTimeLLM's log
             if row["task"] != "grounding":
                 return None
-            qid = f"{row['video_id']}_{need(row.get('info'), 'sentence_id')[0]}"
+            qid = f"{row['video_id']}_{need(row.get('info') or {}, 'sentence_id')[0]}"
     values = ((ours, _value(ours, row, names)) for ours, names in _NAMES.items())
     found = {ours: value for ours, value in values if value is not None}
     if "pred" in row:

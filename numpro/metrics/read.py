@@ -148,7 +148,7 @@ class Table:
         if self.found and (windows := row.get(_SCORED)) is not None:
             windows = windows_of(windows, _SCORED, 2, 3)
             if all(len(window) == 3 for window in windows):
-                greedy = row.get("greedy") and windows_of(row["greedy"], "greedy", 2)
+                greedy = row.get("greedy") and windows_of(row["greedy"], "greedy", 2, 3)
                 self.ranked.append({_SCORED: windows, "greedy": greedy})
         self.names.append(name)
         self.videos.append(sys.intern(video))  # one text for a video's rows

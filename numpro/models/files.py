@@ -29,12 +29,14 @@ def weights_folder(name: str) -> Path:
     found = Path(find_model(name))
     if found.is_dir() or name.startswith("openai:"):  # a server's weights lie elsewhere
         return found
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):  # it is not in the cache, or no hub id
-        return found
+    # not the whole snapshot, which lacks what was not asked for (a README)
+    for file in ("config.json", "adapter_config.json"):
+        cached = try_to_load_from_cache(name, file)
+        if isinstance(cached, str):
+            return Path(cached).parent
+    return found
 
 
 def check_space(name: str) -> None:

@@ -269,6 +269,8 @@ def test_messages_of_many_turns(tmp_path, film):
     path.write_text(json.dumps({"messages": turns[2:4]}))
     with pytest.raises(ValueError, match="train.jsonl: row 1: video must be text; got None"):
         load_dataset("messages-jsonl", "train", tmp_path)
+    path.write_text(json.dumps(plain | {"duration": 0}))  # not known: the film's own
+    assert load_dataset("messages-jsonl", "train", tmp_path)[0].duration == pytest.approx(4.0)
     path.write_text(json.dumps(plain | {"duration": "long"}))
     with pytest.raises(ValueError, match="row 1: duration must be a number of seconds; got 'long'"):
         load_dataset("messages-jsonl", "train", tmp_path)

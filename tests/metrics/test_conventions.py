@@ -120,6 +120,9 @@ def test_readers_are_bounded_and_never_fail(reader):
         answer = READERS[reader](text)
         assert bool(answer.spans) != bool(answer.reason), text[:20]
     assert time.process_time() - start < 5
+    if reader in ("published", "published-strict", "vtimellm"):  # as their scorers, all of it
+        far = " " * 30_000 + "from 13 to 14"
+        assert READERS[reader](far).spans == ((13, 14),)
     if reader in ("time-r1", "unitime", "timechat", "timelens", "lmms-charades"):
         assert READERS[reader](" " * 30_000 + "3 to 4, 3 - 4").spans == ()
 

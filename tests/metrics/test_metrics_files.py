@@ -3,11 +3,13 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from scoring import REFERENCE, benchmark, jsonl, reference
 
 from numpro import metrics
 from numpro.prompting import answers
+from numpro.spans import Span
 
 VALUES = ("R@0.3", "R@0.5", "R@0.7", "mIoU")
 MOMENTS = [
@@ -439,6 +441,8 @@ def test_predictions_are_written_for_the_official_script(tmp_path):
         {"qid": 1, "query": "q", "vid": "v", "pred_relevant_windows": [[0, 4, 1], [2, 6, 0.5]]},
         {"qid": "x", "query": "q", "vid": "v", "pred_relevant_windows": [[0.0, 0.0, 0.0]]},
     ]
+    made = [moments[0] | {"pred": [(np.float64(0), 4), Span(2, 6)]}, moments[1]]  # in Python
+    assert metrics.write_moment_detr(made, tmp_path / "made.jsonl").read_text() == path.read_text()
     true = [{"qid": q, "vid": "v", "relevant_windows": [[2, 6]]} for q in (1, "x")]
     truth = jsonl(tmp_path / "true.jsonl", true)
     scores = metrics.evaluate_highlight_predictions(path, truth)

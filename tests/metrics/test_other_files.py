@@ -209,6 +209,7 @@ MALFORMED = {
     "a question without words": ({"messages": [{"role": "user"}]}, "has no content"),
     "no place of a sentence": ({"video_id": "a", "task": "grounding", "answer": "", "info": {}},
                                "has no sentence_id"),
+    "no facts": ({"video_id": "a", "task": "grounding", "answer": ""}, "has no sentence_id"),
     "greedy": ({"qid": 1, "pred_relevant_windows": [[1, 2, 0.5]], "truth": [[1, 2]],
                 "greedy": [1, 2]}, "greedy must hold .start, end. in seconds, .*; got 1"),
 }  # fmt: skip
@@ -219,3 +220,13 @@ def test_what_is_malformed_in_files_of_others_is_named(tmp_path, case):
     row, says = MALFORMED[case]
     with pytest.raises(ValueError, match=f"p.jsonl: row 1: {says}"):
         metrics.evaluate_moment_predictions(jsonl(tmp_path / "p.jsonl", [row]))
+
+
+def test_what_a_row_may_lack_is_not_missed(tmp_path):
+    asks = [{"content": "Watch."}, {"role": "user", "content": "When does he sit down?"}]
+    row = {"messages": asks, "pred": [[1, 2]], "truth": [[1, 2]], "video": "a", "duration": 9}
+    assert metrics.evaluate_moment_predictions(jsonl(tmp_path / "a.jsonl", [row]))["mIoU"] == 100
+    scored = {"qid": 1, "truth": [[1, 2]], "pred": [[1, 2]], "greedy": [[1, 2, 0.5]]}
+    scored |= {"pred_relevant_windows": [[1, 2, 0.5]], "video": "a", "duration": 9}
+    found = metrics.evaluate_moment_predictions(jsonl(tmp_path / "b.jsonl", [scored]))
+    assert found["mIoU"] == 100

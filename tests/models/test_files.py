@@ -1,10 +1,13 @@
 """What a model on the hub takes on the disk is known before a run, where the hub tells."""
 
+import json
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from numpro.models import check_model, files
 
@@ -29,14 +32,8 @@ def hub(monkeypatch, tmp_path):
     def cached(name, file):
         return str(tmp_path / file) if file in state.there else None
 
-    def snapshot(name, local_files_only):
-        if not state.there:
-            raise LocalEntryNotFoundError("nothing is in the cache")
-        return str(tmp_path)
-
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "not" / "made"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=state.free))
     monkeypatch.setattr("numpro.models.registry._class", lambda _: None)
@@ -84,3 +81,17 @@ def test_a_folder_and_a_served_model_ask_no_hub(hub, longva_dir, capsys):
     check_model("openai:someone/large")
     files.check_space("flipbook/longva")
     assert capsys.readouterr().out == ""
+
+
+def test_a_model_of_the_hub_is_found_without_the_files_that_were_not_wanted(tmp_path, monkeypatch):
+    place, commit = tmp_path / "models--somebody--tiny", 40 * "a"
+    for folder in ("refs", "trees", f"snapshots/{commit}"):
+        (place / folder).mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    listed = [{"type": "file", "path": name, "size": 2} for name in ("config.json", "README.md")]
+    (place / "trees" / f"{commit}.json").write_text(json.dumps(listed))
+    (place / "snapshots" / commit / "config.json").write_text("{}")
+    cached = partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    assert files.weights_folder("somebody/tiny") == place / "snapshots" / commit
+    assert files.weights_folder("somebody/else") == Path("somebody/else")

@@ -8,7 +8,7 @@ import torch
 from numpro.flipbook.pretraining import pretrain
 from numpro.flipbook.pretraining.export import export
 from numpro.flipbook.pretraining.eyes import adopt_eyes
-from numpro.flipbook.pretraining.training import Gates
+from numpro.flipbook.pretraining.training import Echo, Gates
 from numpro.paths import flipbook_dir
 from numpro.spans import one_of
 
@@ -17,6 +17,7 @@ def pretrain_models(
     legs: Sequence[str] = (), work: Path | str | None = None, out: Path | str | None = None,
     minutes: float = 60.0, steps: int | None = None, threads: int | None = None, note: str = "",
     no_strips: bool = False, eyes: Path | str | None = None, force: bool = False,
+    echo: Echo = print,
 ) -> list[Path]:  # fmt: skip
     """Run legs one after another; each is resumed where it stopped.
 
@@ -38,6 +39,8 @@ def pretrain_models(
         Take the eyes of the models in this folder.
     force
         Go on past a gate that was not passed.
+    echo
+        Takes a line about how far a leg is.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def pretrain_models(
             for before in names[: names.index(name)]:
                 Gates(work).require(before)
         wanted = steps or pretrain.planned_steps(name, strips)
-        passed = pretrain.LEGS[name][0](work, wanted, minutes, strips=strips)
+        passed = pretrain.LEGS[name][0](work, wanted, minutes, echo, strips=strips)
         if not (passed or force):
             raise ValueError(f"{name} stopped before its gate; see {work / 'gates.json'}")
     return export(work, out, note, strips) if not legs or "sight" in legs else []

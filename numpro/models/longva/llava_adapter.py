@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 
-from numpro.models.adapter_names import IN_FILES, bare_parts, read_weights
+from numpro.models.adapter_names import IN_FILES, bare_parts
 from numpro.models.files import read_json, read_notes
 from numpro.models.longva.llava_format import FACTS, rename
 from numpro.models.longva.modeling import PROJECTOR
-from numpro.models.weights import shorten
+from numpro.models.weights import load_tensors, shorten, weight_files
 from numpro.numbers import NumberStyle
 from numpro.prompting import HIGHLIGHTS_FT, MOMENT
 
@@ -48,7 +48,7 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
     FileNotFoundError
         When a file is not there.
     """
-    folder = Path(folder)
+    folder, stored = Path(folder), {}
     raw = read_json(folder / "adapter_config.json")
     for key, accepted in {"peft_type": ["LORA"], "bias": ["none", None]}.items():
         if raw.get(key) not in accepted:
@@ -56,8 +56,10 @@ def read_adapter(folder: str | Path) -> tuple[LoraConfig, dict[str, torch.Tensor
     for key in ("r", "lora_alpha"):
         if not isinstance(raw.get(key), int):
             raise ValueError(f"{folder}: {key} must be a whole number; got {raw.get(key)!r}")
-    lora, beside = read_weights(folder)
-    tensors, modules = _by_our_names(folder, lora | beside)
+    lora = weight_files(folder, ("adapter_model.safetensors", "adapter_model.bin"))
+    for file in [*lora, folder / TRAINED]:
+        stored |= load_tensors(file)
+    tensors, modules = _by_our_names(folder, stored)
     whole = any(name.startswith(IN_FILES + PROJECTOR) for name in tensors)
     settings = {name: raw[name] for name in _SETTINGS if name in raw}
     settings |= {"target_modules": modules, "modules_to_save": [PROJECTOR] if whole else None}

@@ -1,6 +1,7 @@
 """Legs learn, resume exactly and keep their gates; all of them make checkpoints that answer."""
 
 import csv
+import json
 import math
 import re
 from functools import partial
@@ -386,12 +387,18 @@ def test_without_strips_every_other_lesson_comes_as_often_and_eyes_may_be_taken(
     taken, adopted = {}, []
 
     def leg(name):
-        return lambda work, steps, minutes, **strips: taken.update({name: (steps, strips)}) or True
+        def learn(work, steps, minutes, echo, **strips):
+            echo(f"{name} {steps}/{steps}")
+            taken[name] = steps, strips
+            return True
+
+        return learn
 
     monkeypatch.setattr(pretrain, "LEGS", {name: (leg(name), 90) for name in pretrain.LEGS})
     monkeypatch.setattr(command, "adopt_eyes", lambda models, work: adopted.append(models))
     monkeypatch.setattr(command, "export", lambda *arguments: [])
-    run("--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force")
+    done = run("--work", str(tmp_path), "--no-strips", "--eyes", "models", "--force", "--json")
+    assert json.loads(done.stdout) == {"out": []} and "language 60/60" in done.stderr
     bare = {"strips": False}
     assert taken == {"language": (60, bare), "align": (90, bare), "sight": (60, bare)}
     assert [str(folder) for folder in adopted] == ["models"]

@@ -306,6 +306,15 @@ def test_names_of_other_versions_of_the_libraries(checkpoint, adapter, tmp_path,
     assert torch.equal(*(logits(load(checkpoint, a), frames, QUESTION) for a in (adapter, other)))
 
 
+def test_an_adapter_may_lack_a_projector_and_lie_beside_other_files(tmp_path):
+    from numpro.models.longva.llava_adapter import read_adapter
+
+    folder = write_adapter(tmp_path / "lora", projector={})
+    torch.save({"x": torch.ones(1)}, folder / "rng_state.bin")
+    config, tensors = read_adapter(folder)
+    assert config.modules_to_save is None and len(tensors) == len(lora_tensors()[0])
+
+
 def test_the_towers_own_image_processor_and_rank_stabilised_lora_are_taken(tmp_path):
     from transformers import CLIPImageProcessorPil
 
